@@ -1,0 +1,377 @@
+"""What can happen and who may see it: event types, their payloads, rooms and roles, as data."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from domain.errors import Forbidden, UnknownRoom
+from domain.ids import split_room
+
+# -- roles ---------------------------------------------------------------------------------------
+
+
+class Role(enum.IntEnum):
+    """Roles of people, hierarchical (WSA-05)."""
+
+    SPECTATOR = 1
+    PLAYER = 2
+    ORGANIZER = 3
+    ADMIN = 4
+
+
+TokenKind = Literal["user", "server", "overlay"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who a verified token speaks for (contract: Tokens)."""
+
+    subject: str
+    kind: TokenKind
+    role: Role
+    scope: frozenset[str] = frozenset()
+    games: frozenset[str] | None = None
+    overlay_room: str | None = None
+    expires_at_s: int = 0
+    token_id: str = ""
+
+    def may_play(self, game: str) -> bool:
+        """Whether a server token may act for this game; no `games` claim means any."""
+        return self.games is None or game in self.games
+
+
+# -- payloads ------------------------------------------------------------------------------------
+
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f]+$")]
+Text = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x08\x0e-\x1f]*$")]
+Score = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
+DurationS = Annotated[int, Meta(ge=0, le=7 * 86400)]
+Stat = Annotated[float, Meta(ge=-1e12, le=1e12)]
+StatName = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9_]*$")]
+
+COMPETITORS_MAX = 128
+PLAYERS_MAX = 512
+GAMES_MAX = 99
+STATS_MAX = 64
+
+Stats = Annotated[dict[StatName, int | Stat], Meta(max_length=STATS_MAX)]
+Scores = Annotated[dict[Id, Score], Meta(max_length=COMPETITORS_MAX)]
+
+
+class Member(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user on a competitor's roster."""
+
+    id: Id
+    name: Name | None = None
+
+
+class Competitor(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One side of a match: a team (with its roster, where known) or a user (MTCH-08)."""
+
+    id: Id
+    name: Name
+    type: Literal["team", "user"] = "team"
+    roster: Annotated[list[Member], Meta(max_length=64)] = []
+
+
+Competitors = Annotated[list[Competitor], Meta(min_length=2, max_length=COMPETITORS_MAX)]
+
+
+class PlayerLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one user did in a game or in the whole match; `stats` are the game's own counters."""
+
+    player_id: Id
+    name: Name | None = None
+    team_id: Id | None = None
+    stats: Stats = {}
+
+
+class GameLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One game (map) of a series."""
+
+    game_id: Id
+    mode: Name | None = None
+    map: Name | None = None
+    duration_s: DurationS | None = None
+    ended_at: Text | None = None
+    scores: Scores = {}
+    winner_id: Id | None = None
+    players: Annotated[list[PlayerLine], Meta(max_length=PLAYERS_MAX)] = []
+
+
+class MatchScheduled(Struct, kw_only=True):
+    """A match exists and may be watched; everything but id, game and competitors is optional."""
+
+    match_id: Id
+    game: Id
+    competitors: Competitors
+    tournament_id: Id | None = None
+    title: Name | None = None
+    round: Name | None = None
+    best_of: Annotated[int, Meta(ge=1, le=GAMES_MAX)] | None = None
+    starts_at: Text | None = None
+    delay_s: Annotated[int, Meta(ge=0, le=900)] = 0
+
+
+class MatchStarted(Struct, kw_only=True):
+    """The match went live; creates it when nobody scheduled it and the token may."""
+
+    match_id: Id
+    game: Id | None = None
+    competitors: Competitors | None = None
+    tournament_id: Id | None = None
+    title: Name | None = None
+    round: Name | None = None
+    best_of: Annotated[int, Meta(ge=1, le=GAMES_MAX)] | None = None
+    started_at: Text | None = None
+
+
+class ScoreUpdated(Struct, kw_only=True):
+    """LIVE: the score that screens show now; goes to the match room and the lobby."""
+
+    match_id: Id
+    scores: Scores
+    detail: Text | None = None
+    seq: int | None = None
+
+
+class MatchCompleted(Struct, kw_only=True):
+    """The normalised result (ING-02, ING-03): always complete, whoever produced it.
+
+    outcome: win, draw or none (recorded, never rated). Series marked incomplete have none.
+    """
+
+    match_id: Id
+    played_at: Text
+    game: Id | None = None
+    tournament_id: Id | None = None
+    competitors: Competitors | None = None
+    scores: Scores = {}
+    outcome: Literal["win", "draw", "none"] | None = None
+    winner_id: Id | None = None
+    loser_id: Id | None = None
+    incomplete: bool = False
+    started_at: Text | None = None
+    duration_s: DurationS | None = None
+    best_of: Annotated[int, Meta(ge=1, le=GAMES_MAX)] | None = None
+    map: Name | None = None
+    mode: Name | None = None
+    games: Annotated[list[GameLine], Meta(max_length=GAMES_MAX)] = []
+    players: Annotated[list[PlayerLine], Meta(max_length=PLAYERS_MAX)] = []
+
+
+class MatchForfeited(Struct, kw_only=True):
+    """A side gave up: `walkover` when it never appeared (recorded, not rated)."""
+
+    match_id: Id
+    played_at: Text
+    winner_id: Id
+    game: Id | None = None
+    tournament_id: Id | None = None
+    competitors: Competitors | None = None
+    loser_id: Id | None = None
+    walkover: bool = False
+    reason: Text | None = None
+
+
+class MatchCancelled(Struct, kw_only=True):
+    """The match will not be played or does not count."""
+
+    match_id: Id
+    game: Id | None = None
+    tournament_id: Id | None = None
+    reason: Text | None = None
+
+
+class Placement(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One place of a tournament's final standing; ties share a place."""
+
+    place: Annotated[int, Meta(ge=1, le=100_000)]
+    id: Id
+    type: Literal["team", "user"] = "team"
+
+
+class TournamentCompleted(Struct, kw_only=True):
+    """The final standing of a tournament."""
+
+    tournament_id: Id
+    game: Id
+    placements: Annotated[list[Placement], Meta(max_length=10_000)] = []
+    disqualified: Annotated[list[Id], Meta(max_length=10_000)] = []
+
+
+class AnnouncementPosted(Struct, kw_only=True):
+    """A notice by an organiser or admin to everyone who listens to the room."""
+
+    id: Id
+    room: str
+    text: Annotated[Text, Meta(min_length=1)]
+    by: Id
+
+
+# -- rooms ---------------------------------------------------------------------------------------
+
+Policy = Literal["keep-all", "latest-per-key"]
+Audience = Literal["role", "own", "subject"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomKind:
+    """A kind of room: who may join, how much history it keeps, how it treats slow readers.
+
+    audience: role = everyone from `least_role` up; own = the user named by the id (and ADMIN);
+    subject = like own, plus overlay tokens for that subject.
+    history_max: events kept; at the limit the oldest goes and resuming clients get a snapshot.
+    ttl_s: Redis keys of a room without events expire after so long.
+    """
+
+    least_role: Role = Role.SPECTATOR
+    audience: Audience = "role"
+    policy: Policy = "keep-all"
+    history_max: int = 1000
+    ttl_s: int = 24 * 3600
+    document: bool = False
+
+
+ROOM_KINDS: dict[str, RoomKind] = {
+    "match": RoomKind(document=True, history_max=2000),
+    "matches": RoomKind(policy="latest-per-key", history_max=500),
+    "tournament": RoomKind(),
+    "user": RoomKind(audience="own"),
+    "team": RoomKind(least_role=Role.ORGANIZER),
+    "staff": RoomKind(least_role=Role.ORGANIZER),
+    "announce": RoomKind(history_max=100),
+    "ops": RoomKind(least_role=Role.ADMIN),
+}
+
+
+def room_kind(room: str) -> RoomKind:
+    """The declaration behind a room's name; raises UnknownRoom or InvalidSchema."""
+    kind, _ = split_room(room)
+    declared = ROOM_KINDS.get(kind)
+    if declared is None:
+        raise UnknownRoom(f"there are no rooms of kind {kind!r}", field="room")
+    return declared
+
+
+def check_may_join(who: Principal, room: str) -> None:
+    """Raises UnknownRoom or Forbidden unless `who` may see `room` (WSA-06, SEC-06).
+
+    Whoever may join a room sees all of it, so this is the whole question of visibility.
+    """
+    declared = room_kind(room)
+    _, room_id = split_room(room)
+    if who.kind == "overlay":
+        if who.overlay_room == room:
+            return
+        raise Forbidden("this overlay token shows another room", field="room")
+    if who.kind == "server":
+        raise Forbidden("server tokens send; use a user token to watch", field="room")
+    if declared.audience != "role":
+        if who.subject == room_id or who.role >= Role.ADMIN:
+            return
+        raise Forbidden("this room belongs to another user", field="room")
+    if who.role < declared.least_role:
+        raise Forbidden(f"this room needs the role {declared.least_role.name}", field="room")
+
+
+def check_may_publish(who: Principal, room: str, event_type: str) -> None:
+    """Raises unless `who` may publish `event_type` to `room` (announcements by ORGANIZER up)."""
+    kind, _ = split_room(room)
+    room_kind(room)
+    allowed = event_type == "announcement.posted" and kind in ("announce", "tournament")
+    if not allowed or who.kind != "user" or who.role < Role.ORGANIZER:
+        raise Forbidden("only organisers publish, and only announcements", field="type")
+
+
+# -- event types ---------------------------------------------------------------------------------
+
+Payload = Mapping[str, Any]
+Delivery = tuple[str, dict[str, Any]]
+
+
+def _match_rooms(data: Payload) -> list[Delivery]:
+    """The match's own room in full; lobby and tournament get the lines without games and players."""
+    whole = dict(data)
+    brief = {key: value for key, value in whole.items() if key not in ("games", "players")}
+    rooms: list[Delivery] = [(f"match:{data['match_id']}", whole), ("matches:all", brief)]
+    if data.get("game"):
+        rooms.append((f"matches:{data['game']}", brief))
+    if data.get("tournament_id"):
+        rooms.append((f"tournament:{data['tournament_id']}", brief))
+    return rooms
+
+
+def _tournament_rooms(data: Payload) -> list[Delivery]:
+    return [(f"tournament:{data['tournament_id']}", dict(data))]
+
+
+def _named_room(data: Payload) -> list[Delivery]:
+    return [(str(data["room"]), dict(data))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventType:
+    """One type of event: its payload's shape and version, and the rooms that show it (EVT-09)."""
+
+    name: str
+    frame_class: Literal["fact", "live"]
+    payload: type[Struct] | None = None
+    v: int = 1
+    rooms: Callable[[Payload], list[Delivery]] = field(default=_match_rooms)
+    by_servers: bool = True
+
+
+def _declare(*types: EventType) -> dict[str, EventType]:
+    return {each.name: each for each in types}
+
+
+EVENT_TYPES: dict[str, EventType] = _declare(
+    EventType(name="match.scheduled", frame_class="fact", payload=MatchScheduled),
+    EventType(name="match.started", frame_class="fact", payload=MatchStarted),
+    EventType(name="match.completed", frame_class="fact", payload=MatchCompleted),
+    EventType(name="match.forfeited", frame_class="fact", payload=MatchForfeited),
+    EventType(name="match.cancelled", frame_class="fact", payload=MatchCancelled),
+    EventType(
+        name="tournament.completed",
+        frame_class="fact",
+        payload=TournamentCompleted,
+        rooms=_tournament_rooms,
+    ),
+    EventType(
+        name="announcement.posted",
+        frame_class="fact",
+        payload=AnnouncementPosted,
+        rooms=_named_room,
+        by_servers=False,
+    ),
+    EventType(name="match.score_updated", frame_class="live", payload=ScoreUpdated),
+)
+
+_LIVE = re.compile(r"live\.[a-z0-9_]{1,40}\Z")
+
+
+def event_type(name: str) -> EventType | None:
+    """The declaration of a type; any `live.*` name is declared, unknown others give None."""
+    declared = EVENT_TYPES.get(name)
+    if declared is None and _LIVE.match(name):
+        return EventType(name=name, frame_class="live")
+    return declared
+
+
+def rooms_of(name: str, data: Payload) -> list[Delivery]:
+    """(room, data) pairs that show this event; none for a type that stays inside."""
+    declared = event_type(name)
+    return [] if declared is None else declared.rooms(data)
+
+
+def thinning_key(name: str, data: Payload) -> str:
+    """What a later event of the same key replaces in a latest-per-key room."""
+    return f"{name}\n{data.get('match_id', '')}"

@@ -1,0 +1,48 @@
+"""The shape of a FACT: its payload normalised, and the hash that tells a resend from a change."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from domain.errors import InvalidSchema
+from domain.events import EVENT_TYPES
+from domain.ids import check_id
+
+
+def content_hash(fact_type: str, match_id: str | None, data: dict[str, Any]) -> bytes:
+    """Hash of {type, match, data} with sorted keys; ts, seq and stream never count."""
+    packed = msgspec.msgpack.encode(
+        {"type": fact_type, "match": match_id, "data": data}, order="sorted"
+    )
+    return hashlib.blake2b(packed, digest_size=16).digest()
+
+
+def normalise(fact_type: str, match_id: str | None, data: dict[str, Any]) -> dict[str, Any]:
+    """The FACT's payload in its declared shape: unknown fields dropped, `match_id` filled in.
+
+    Raises InvalidSchema naming the field. Numbers of `stats` stay int or float as sent.
+    """
+    declared = EVENT_TYPES.get(fact_type)
+    if declared is None or declared.payload is None or not declared.by_servers:
+        raise InvalidSchema(f"{fact_type!r} is no FACT that a server sends", field="type")
+    if fact_type.startswith("match."):
+        if data.get("match_id", match_id) != match_id:
+            raise InvalidSchema("data.match_id differs from the frame's match", field="match_id")
+        data = {**data, "match_id": match_id}
+    try:
+        payload = msgspec.convert(data, declared.payload)
+    except msgspec.ValidationError as error:
+        raise schema_error(error) from None
+    check_id(getattr(payload, "match_id", None) or getattr(payload, "tournament_id"), "match")
+    plain: dict[str, Any] = msgspec.to_builtins(payload)
+    return plain
+
+
+def schema_error(error: msgspec.ValidationError) -> InvalidSchema:
+    """msgspec's "Expected `int` - at `$.a.b`" as our error, with the field named."""
+    text, _, where = str(error).partition(" - at `")
+    name = where.rstrip("`").rpartition("`")[2].removeprefix("$").removeprefix(".")
+    return InvalidSchema(text, field=name or None)

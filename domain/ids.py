@@ -1,0 +1,70 @@
+"""Identity: the form of ids and rooms, and the ids of events."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from domain.errors import InvalidSchema
+
+ID_LENGTH_MAX = 128
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*\Z")
+_STREAM = re.compile(r"[0-9a-f]{32}\Z")
+_ROOM_KIND = re.compile(r"[a-z]{1,16}\Z")
+
+# Namespace of all event ids: a UUIDv5 made once from the project's name.
+EVENT_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "events.gamehub")
+
+
+def is_id(text: object) -> bool:
+    """True for opaque text of 1 to 128 characters of contract.md's form (may hold slashes)."""
+    return isinstance(text, str) and len(text) <= ID_LENGTH_MAX and _ID.match(text) is not None
+
+
+def check_id(text: object, field: str) -> str:
+    """Returns `text` if it is an id; raises InvalidSchema naming `field` otherwise."""
+    if not is_id(text):
+        raise InvalidSchema(
+            f"{field} must be an id: 1 to {ID_LENGTH_MAX} characters, letters, digits, '.', '_', "
+            "'-', in parts joined by '/'",
+            field=field,
+        )
+    assert isinstance(text, str)
+    return text
+
+
+def is_stream(text: object) -> bool:
+    """True for a stream id: 128 random bits as 32 lower-case hex digits."""
+    return isinstance(text, str) and _STREAM.match(text) is not None
+
+
+def split_room(room: str) -> tuple[str, str]:
+    """`kind:id` -> (kind, id), split at the first colon; raises InvalidSchema."""
+    kind, colon, room_id = room.partition(":")
+    if not colon or _ROOM_KIND.match(kind) is None or not is_id(room_id):
+        raise InvalidSchema("room must have the form kind:id", field="room")
+    return kind, room_id
+
+
+def root_event_id(server: str, stream: str, frame_class: str, seq: int) -> uuid.UUID:
+    """Id of a server's FACT or LIVE frame: UUIDv5 of (server, stream, class, seq).
+
+    `frame_class` is "fact" or "live". Sending a frame again gives the same id (contract: The log).
+    """
+    return uuid.uuid5(EVENT_NAMESPACE, f"{server}\n{stream}\n{frame_class}\n{seq}")
+
+
+def derived_event_id(
+    root_id: uuid.UUID, event_type: str, subject: str, key: str = "", generation: int = 1
+) -> uuid.UUID:
+    """Id of a fact that follows from another: replaying its cause announces the same id."""
+    name = f"{root_id}\n{event_type}\n{subject}\n{key}\n{generation}"
+    return uuid.uuid5(EVENT_NAMESPACE, name)
+
+
+def uuid7(now_ms: int, random_bits: int) -> uuid.UUID:
+    """A UUIDv7 (RFC 9562, section 5.7) of a time in ms and 74 random bits, both handed in."""
+    rand_a = (random_bits >> 62) & 0xFFF
+    rand_b = random_bits & ((1 << 62) - 1)
+    value = (now_ms & ((1 << 48) - 1)) << 80 | 0x7 << 76 | rand_a << 64 | 0b10 << 62 | rand_b
+    return uuid.UUID(int=value)

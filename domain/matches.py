@@ -1,0 +1,383 @@
+"""The life of a match: its states, what a server's FACT does to it, and the normalised result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+from domain.errors import (
+    Forbidden,
+    ImpossibleValue,
+    InvalidSchema,
+    InvalidTransition,
+    MatchCompleted,
+    NotHolder,
+    UnknownMatch,
+)
+from domain.events import Competitor
+from domain.facts import content_hash
+from domain.ids import check_id
+from domain.times import parse_time, time_text
+
+PLAYED_AT_PAST_MS = 24 * 3600 * 1000
+PLAYED_AT_FUTURE_MS = 60 * 1000
+# The lease of a match ends so long after its holder fell silent (contract: Ingest).
+LEASE_S = 10.0
+
+
+class Status(StrEnum):
+    """States of a match (MTCH-02); a server's result confirms itself (MTCH-03)."""
+
+    SCHEDULED = "SCHEDULED"
+    LIVE = "LIVE"
+    COMPLETED = "COMPLETED"
+    FORFEIT = "FORFEIT"
+    CANCELLED = "CANCELLED"
+
+
+ENDED = frozenset({Status.COMPLETED, Status.FORFEIT, Status.CANCELLED})
+_RESULT_TYPES = {
+    "match.completed": Status.COMPLETED,
+    "match.forfeited": Status.FORFEIT,
+    "match.cancelled": Status.CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """What the hub remembers of a match; times are ms since the epoch, UTC."""
+
+    match_id: str
+    game: str
+    competitors: tuple[Competitor, ...]
+    status: Status = Status.SCHEDULED
+    tournament_id: str | None = None
+    title: str | None = None
+    round: str | None = None
+    best_of: int | None = None
+    delay_s: int = 0
+    starts_at_ms: int | None = None
+    started_at_ms: int | None = None
+    played_at_ms: int | None = None
+    scores: dict[str, int] | None = None
+    outcome: str | None = None
+    winner_id: str | None = None
+    result_hash: bytes | None = None
+    holder_server: str | None = None
+    holder_stream: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Who sends a FACT: the server's token and its stream."""
+
+    server: str
+    stream: str
+    scope: frozenset[str]
+    games: frozenset[str] | None = None
+
+    def check_game(self, game: str) -> None:
+        """Raises Forbidden unless the token may act for `game`."""
+        if self.games is not None and game not in self.games:
+            raise Forbidden(f"this token may not act for the game {game!r}", field="match")
+
+
+Lease = Literal["ours", "free", "other"]
+
+
+def lease_of(match: Match, sender: Sender, *, alive: bool, closed: bool) -> Lease:
+    """Who holds the match, as `sender` sees it (contract: Ingest).
+
+    alive: the holder's connection was heard within LEASE_S; closed: it is known to be closed, so
+    that a new stream of the same server takes over at once.
+    """
+    if match.holder_stream is None:
+        return "free"
+    if match.holder_server == sender.server:
+        if match.holder_stream == sender.stream:
+            return "ours"
+        return "free" if closed or not alive else "other"
+    return "other" if alive else "free"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What an acceptable FACT does: `fact` is None when it is acked and changes nothing."""
+
+    match: Match | None
+    fact: dict[str, Any] | None
+
+
+def decide(
+    match: Match | None,
+    fact_type: str,
+    data: dict[str, Any],
+    sender: Sender,
+    lease: Lease,
+    now_ms: int,
+) -> Decision:
+    """What a normalised match FACT does to `match` (None: nobody knows it yet).
+
+    Pure; raises a Refusal when it must be nacked. A returned `fact` is the complete payload for
+    the log. Rules: contract.md, Ingest; MTCH-02; ING-06.
+    """
+    if match is None:
+        return _create(fact_type, data, sender, now_ms)
+    sender.check_game(match.game)
+    if fact_type == "match.scheduled":
+        return _schedule_again(match, data)
+    if fact_type == "match.started":
+        return _start(match, data, sender, lease, now_ms)
+    return _finish(match, fact_type, data, sender, lease, now_ms)
+
+
+def scheduled(data: dict[str, Any]) -> Match:
+    """The match that a normalised match.scheduled payload describes; raises InvalidSchema."""
+    if data.get("delay_s"):
+        # Spectator delay needs every path to honour it; half of it would leak.
+        raise InvalidSchema("delay_s must be 0: spectator delay is not offered yet", field="delay_s")
+    return Match(
+        match_id=check_id(data["match_id"], "match_id"),
+        game=check_id(data["game"], "game"),
+        competitors=competitors_of(data),
+        tournament_id=data.get("tournament_id") and check_id(data["tournament_id"], "tournament_id"),
+        title=data.get("title"),
+        round=data.get("round"),
+        best_of=data.get("best_of"),
+        starts_at_ms=_time_or_none(data.get("starts_at"), "starts_at"),
+    )
+
+
+def competitors_of(data: dict[str, Any]) -> tuple[Competitor, ...]:
+    """The payload's competitors; raises InvalidSchema when they are missing or not distinct."""
+    if not data.get("competitors"):
+        raise InvalidSchema("competitors are needed: at least two", field="competitors")
+    sides = tuple(msgspec.convert(data["competitors"], list[Competitor]))
+    for side in sides:
+        check_id(side.id, "competitors.id")
+        for member in side.roster:
+            check_id(member.id, "competitors.roster.id")
+    if len({(side.type, side.id) for side in sides}) != len(sides):
+        raise ImpossibleValue("a competitor is named twice", field="competitors")
+    return sides
+
+
+def _create(fact_type: str, data: dict[str, Any], sender: Sender, now_ms: int) -> Decision:
+    if fact_type not in ("match.scheduled", "match.started"):
+        raise UnknownMatch("this match was never scheduled", field="match")
+    if "match:create" not in sender.scope:
+        raise UnknownMatch(
+            "this match was never scheduled, and the token has no scope match:create",
+            field="match",
+        )
+    if not data.get("game"):
+        raise InvalidSchema("game is needed to create a match", field="game")
+    sender.check_game(data["game"])
+    match = scheduled(data)
+    if fact_type == "match.started":
+        started_ms = _time_or_none(data.get("started_at"), "started_at") or now_ms
+        match = replace(
+            match,
+            status=Status.LIVE,
+            started_at_ms=started_ms,
+            holder_server=sender.server,
+            holder_stream=sender.stream,
+        )
+        return Decision(match=match, fact=_started_payload(match, started_ms))
+    return Decision(match=match, fact=scheduled_payload(match))
+
+
+def _schedule_again(match: Match, data: dict[str, Any]) -> Decision:
+    if data["game"] != match.game or competitors_of(data) != match.competitors:
+        raise InvalidTransition("the match exists with another game or competitors", field="match")
+    return Decision(match=None, fact=None)
+
+
+def _start(
+    match: Match, data: dict[str, Any], sender: Sender, lease: Lease, now_ms: int
+) -> Decision:
+    if match.status in ENDED:
+        return Decision(match=None, fact=None)
+    if lease == "other":
+        raise NotHolder("another stream holds this match", field="match")
+    held = replace(match, holder_server=sender.server, holder_stream=sender.stream)
+    if match.status is Status.LIVE:
+        return Decision(match=held if held != match else None, fact=None)
+    started_ms = _time_or_none(data.get("started_at"), "started_at") or now_ms
+    held = replace(held, status=Status.LIVE, started_at_ms=started_ms)
+    if data.get("competitors") and not match.competitors:
+        held = replace(held, competitors=competitors_of(data))
+    return Decision(match=held, fact=_started_payload(held, started_ms))
+
+
+def _finish(
+    match: Match,
+    fact_type: str,
+    data: dict[str, Any],
+    sender: Sender,
+    lease: Lease,
+    now_ms: int,
+) -> Decision:
+    payload = result_payload(match, fact_type, data)
+    digest = content_hash(fact_type, match.match_id, payload)
+    if match.status in ENDED:
+        if match.result_hash == digest:
+            return Decision(match=None, fact=None)
+        raise MatchCompleted(
+            f"the match is {match.status} with another content; a correction is an organiser's",
+            field="match",
+        )
+    if lease == "other":
+        raise NotHolder("another stream holds this match", field="match")
+    if (
+        fact_type == "match.completed"
+        and match.status is Status.SCHEDULED
+        and "import" not in sender.scope
+    ):
+        raise InvalidTransition("send match.started before match.completed", field="type")
+    played_ms = None
+    if "played_at" in payload:
+        played_ms = parse_time(payload["played_at"], "played_at")
+        if "import" not in sender.scope:
+            check_played_at(played_ms, now_ms)
+    ended = replace(
+        match,
+        status=_RESULT_TYPES[fact_type],
+        played_at_ms=played_ms or now_ms,
+        scores=payload.get("scores", match.scores),
+        outcome=payload.get("outcome"),
+        winner_id=payload.get("winner_id"),
+        result_hash=digest,
+    )
+    return Decision(match=ended, fact=payload)
+
+
+def scheduled_payload(match: Match) -> dict[str, Any]:
+    """match.scheduled for the log and the rooms."""
+    return _drop_none(
+        {
+            **_base_payload(match),
+            "starts_at": _time_text(match.starts_at_ms),
+            "delay_s": match.delay_s,
+        }
+    )
+
+
+def _started_payload(match: Match, started_ms: int) -> dict[str, Any]:
+    return _drop_none({**_base_payload(match), "started_at": _time_text(started_ms)})
+
+
+def _base_payload(match: Match) -> dict[str, Any]:
+    return {
+        "match_id": match.match_id,
+        "game": match.game,
+        "tournament_id": match.tournament_id,
+        "title": match.title,
+        "round": match.round,
+        "best_of": match.best_of,
+        "competitors": msgspec.to_builtins(match.competitors),
+    }
+
+
+def result_payload(match: Match, fact_type: str, data: dict[str, Any]) -> dict[str, Any]:
+    """A result made complete from what is known of the match (ING-03); raises ImpossibleValue.
+
+    Outcome rule: incomplete series have the outcome none and no winner, whatever was sent; a
+    named winner means win; equal best scores without a winner mean draw; else it is refused.
+    """
+    payload = {**data}
+    if data.get("game") not in (None, match.game):
+        raise ImpossibleValue("the match belongs to another game", field="game")
+    payload["game"] = match.game
+    payload["tournament_id"] = match.tournament_id or data.get("tournament_id")
+    if fact_type == "match.cancelled":
+        return _drop_none(payload)
+    sides = [side.id for side in match.competitors]
+    if data.get("competitors") and {c["id"] for c in data["competitors"]} != set(sides):
+        raise ImpossibleValue("the competitors differ from the scheduled ones", field="competitors")
+    payload["competitors"] = data.get("competitors") or msgspec.to_builtins(match.competitors)
+    payload["played_at"] = _time_text(parse_time(data["played_at"], "played_at"))
+    _check_sides(payload, sides)
+    if fact_type == "match.forfeited":
+        payload["outcome"] = "win"
+    else:
+        payload["outcome"] = _outcome(payload)
+        if payload["outcome"] != "win":
+            payload["winner_id"] = None
+    payload["loser_id"] = _loser(payload, sides)
+    return _drop_none(payload)
+
+
+def _check_sides(payload: dict[str, Any], sides: list[str]) -> None:
+    for field in ("winner_id", "loser_id"):
+        if payload.get(field) is not None and payload[field] not in sides:
+            raise ImpossibleValue(f"{field} is no competitor of this match", field=field)
+    if payload.get("winner_id") and payload.get("winner_id") == payload.get("loser_id"):
+        raise ImpossibleValue("winner and loser are the same", field="loser_id")
+    strangers = set(payload.get("scores", {})) - set(sides)
+    if strangers:
+        raise ImpossibleValue(f"scores name {sorted(strangers)[0]!r}, no competitor", field="scores")
+    for game in payload.get("games", []):
+        if game.get("winner_id") is not None and game["winner_id"] not in sides:
+            raise ImpossibleValue("a game's winner is no competitor", field="games.winner_id")
+    for line in _player_lines(payload):
+        check_id(line["player_id"], "players.player_id")
+        if line.get("team_id") is not None and line["team_id"] not in sides:
+            raise ImpossibleValue("a player's team is no competitor", field="players.team_id")
+
+
+def _player_lines(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    lines = list(payload.get("players", []))
+    for game in payload.get("games", []):
+        lines += game.get("players", [])
+    return lines
+
+
+def _outcome(payload: dict[str, Any]) -> str:
+    if payload.get("incomplete"):
+        return "none"
+    said = payload.get("outcome")
+    if payload.get("winner_id"):
+        if said not in (None, "win"):
+            raise ImpossibleValue(f"outcome {said!r} does not go with a winner", field="outcome")
+        return "win"
+    if said == "none":
+        return "none"
+    best = sorted(payload.get("scores", {}).values(), reverse=True)
+    if said == "draw" or (said is None and len(best) > 1 and best[0] == best[1]):
+        return "draw"
+    raise ImpossibleValue("winner_id is missing: the scores are not equal", field="winner_id")
+
+
+def _loser(payload: dict[str, Any], sides: list[str]) -> str | None:
+    if payload.get("winner_id") is None:
+        return None
+    if payload.get("loser_id") is None and len(sides) == 2:
+        return sides[1] if payload["winner_id"] == sides[0] else sides[0]
+    loser: str | None = payload.get("loser_id")
+    return loser
+
+
+def check_played_at(played_ms: int, now_ms: int) -> None:
+    """Raises ImpossibleValue unless within now - 24 h and now + 60 s (contract: Ingest)."""
+    if not now_ms - PLAYED_AT_PAST_MS <= played_ms <= now_ms + PLAYED_AT_FUTURE_MS:
+        raise ImpossibleValue(
+            "played_at must lie within the last 24 hours (older results need the scope import)",
+            field="played_at",
+        )
+
+
+def _time_text(ms: int | None) -> str | None:
+    return None if ms is None else time_text(ms)
+
+
+def _time_or_none(text: str | None, field: str) -> int | None:
+    return None if text is None else parse_time(text, field)
+
+
+def _drop_none(payload: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in payload.items() if value is not None}
+

@@ -1,0 +1,238 @@
+"""All settings: one frozen value, a pure parse of a mapping of environment variables."""
+
+from __future__ import annotations
+
+import dataclasses
+import os.path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from domain.errors import SettingsError
+
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+_LOG_FORMATS = ("json", "console")
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _optional(raw: str) -> str | None:
+    return raw or None
+
+
+def _flag(raw: str) -> bool:
+    lowered = raw.lower()
+    if lowered in ("1", "true", "yes", "on"):
+        return True
+    if lowered in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError("must be true or false")
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(raw: str) -> int:
+        try:
+            value = int(raw)
+        except ValueError:
+            raise ValueError(f"must be a whole number from {low} to {high}") from None
+        if not low <= value <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(raw: str) -> float:
+        try:
+            value = float(raw)
+        except ValueError:
+            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}") from None
+        if not low <= value <= high:
+            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if raw.lower() not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return raw.lower()
+
+    return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str | None]:
+    def parse(raw: str) -> str | None:
+        if not raw:
+            return None
+        if urlsplit(raw).scheme not in schemes:
+            raise ValueError(f"must be a URL that starts with {' or '.join(schemes)}://")
+        return raw
+
+    return parse
+
+
+def _setting(env: str, parse: Callable[[str], Any], default: Any, doc: str) -> Any:
+    """A field of Settings with its environment name, parser and one line of documentation."""
+    return field(default=default, metadata={"env": env, "parse": parse, "doc": doc})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set; `Settings.parse(os.environ)` at start, never read again."""
+
+    host: str = _setting("GAMEHUB_HOST", _text, "127.0.0.1", "Address that the hub listens on.")
+    port: int = _setting("GAMEHUB_PORT", _whole(0, 65535), 8000, "Port of the hub; 0 = any free.")
+    data_dir: str | None = _setting(
+        "GAMEHUB_DATA", _optional, None, "Data directory; empty = the user's data folder."
+    )
+    database_url: str | None = _setting(
+        "DATABASE_URL",
+        _url("postgresql", "postgres"),
+        None,
+        "An existing Postgres (15 or newer); empty = an embedded one.",
+    )
+    redis_url: str | None = _setting(
+        "REDIS_URL",
+        _url("redis", "rediss", "unix"),
+        None,
+        "An existing Redis or Valkey (7.0 or newer); empty = an embedded one.",
+    )
+    database_pool_max: int = _setting(
+        "DATABASE_POOL_MAX", _whole(2, 20), 10, "Postgres connections per process (DB-04: 20)."
+    )
+    jwt_issuer: str = _setting("JWT_ISSUER", _text, "gamehub", "Issuer that tokens must name.")
+    jwt_audience: str = _setting("JWT_AUDIENCE", _text, "gamehub", "Audience that tokens must name.")
+    jwt_leeway_s: int = _setting(
+        "JWT_LEEWAY_SECONDS", _whole(0, 300), 60, "Clock skew that is forgiven (WSA-04)."
+    )
+    jwks: str | None = _setting(
+        "JWKS", _optional, None, "JWKS file or URL with the public keys; empty = the local key."
+    )
+    jwt_signing_key_file: str | None = _setting(
+        "JWT_SIGNING_KEY_FILE",
+        _optional,
+        None,
+        "Private key (PEM) for tokens that gamehub itself gives out; empty = the local key.",
+    )
+    public_spectating: bool = _setting(
+        "PUBLIC_SPECTATING", _flag, False, "Pages may fetch a 10-minute SPECTATOR token."
+    )
+    ws_max_payload_bytes: int = _setting(
+        "WS_MAX_PAYLOAD_BYTES",
+        _whole(1024, 1_048_576),
+        16384,
+        "Largest message from a viewer; over it: close 4009 (RATE-05).",
+    )
+    ws_heartbeat_s: float = _setting(
+        "WS_HEARTBEAT_S", _seconds(1, 300), 20.0, "Ping every so often; no pong in half: closed."
+    )
+    ws_idle_timeout_s: float = _setting(
+        "WS_IDLE_TIMEOUT_S",
+        _seconds(1, 86400),
+        120.0,
+        "A socket in no room that sends nothing for so long is closed.",
+    )
+    ws_auth_timeout_s: float = _setting(
+        "WS_AUTH_TIMEOUT_S", _seconds(0.1, 60), 5.0, "Time to send a token; then close 4001."
+    )
+    ws_send_queue_bytes: int = _setting(
+        "WS_SEND_QUEUE_BYTES",
+        _whole(16384, 16_777_216),
+        262_144,
+        "Unsent bytes per socket; over it events are thinned, later close 4011.",
+    )
+    drain_timeout_s: float = _setting(
+        "DRAIN_TIMEOUT_S", _seconds(0, 600), 15.0, "Longest time from SIGTERM to exit."
+    )
+    drain_spread_ms: int = _setting(
+        "DRAIN_SPREAD_MS",
+        _whole(0, 600_000),
+        2000,
+        "Clients are told to return after a random delay up to this (close 4010).",
+    )
+    log_level: str = _setting("LOG_LEVEL", _one_of(*_LOG_LEVELS), "info", "Least level logged.")
+    log_format: str = _setting(
+        "LOG_FORMAT", _one_of(*_LOG_FORMATS), "json", "json for machines, console for people."
+    )
+
+    @classmethod
+    def parse(cls, environ: Mapping[str, str]) -> Settings:
+        """Settings from environment variables; unset or empty means the default.
+
+        Raises SettingsError naming the variable and what was expected (FLAG-02).
+        """
+        values: dict[str, Any] = {}
+        for spec in fields(cls):
+            raw = environ.get(spec.metadata["env"], "").strip()
+            if not raw:
+                continue
+            try:
+                values[spec.name] = spec.metadata["parse"](raw)
+            except ValueError as error:
+                env = spec.metadata["env"]
+                raise SettingsError(f"{env} {error}, not {raw[:80]!r}", field=env) from None
+        return cls(**values)
+
+    def with_(self, **changes: Any) -> Settings:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def environ(self) -> dict[str, str]:
+        """The same settings as environment variables, for child processes."""
+        out: dict[str, str] = {}
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            if value is not None:
+                text = str(value).lower() if isinstance(value, bool) else f"{value}"
+                out[spec.metadata["env"]] = text
+        return out
+
+    def describe(self) -> dict[str, object]:
+        """The settings by environment name, without secrets, for logs and `doctor`."""
+        shown: dict[str, object] = {}
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            if spec.name.endswith("_url") and isinstance(value, str):
+                value = _without_password(value)
+            shown[spec.metadata["env"]] = value
+        return shown
+
+
+def example() -> str:
+    """The text of `.env.example`: every setting with its documentation and default."""
+    lines = [
+        "# Every setting of gamehub. Copy to .env or export what you need; empty = the default.",
+        "",
+    ]
+    for spec in fields(Settings):
+        default = spec.default
+        text = str(default).lower() if isinstance(default, bool) else default
+        lines += [f"# {spec.metadata['doc']}", f"{spec.metadata['env']}={_shown(text)}", ""]
+    return "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+def default_data_dir(environ: Mapping[str, str], home: str) -> str:
+    """The user's data folder for gamehub (XDG base directory specification)."""
+    base = environ.get("XDG_DATA_HOME", "")
+    return os.path.join(base if os.path.isabs(base) else os.path.join(home, ".local/share"), "gamehub")

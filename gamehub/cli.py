@@ -1,0 +1,244 @@
+"""The command line: `gamehub up | demo | hub | worker | migrate | token | doctor | replay | ...`.
+
+Commands import what they run inside their functions: `gamehub --help` and `gamehub token` then
+need not wait for web server, database drivers and code that they never touch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from domain.errors import GamehubError, SettingsError
+from gamehub import cli_letters, cli_token
+from gamehub.cli_options import Data, Host, Port, console, settings_from, with_servers_and_keys
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
+app = typer.Typer(
+    name="gamehub",
+    help="A live-match hub: game servers stream matches in, everyone else watches.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+migrate_app = typer.Typer(help="Bring the database up to date, back, or show where it is.")
+app.add_typer(migrate_app, name="migrate")
+app.add_typer(cli_token.app, name="token")
+app.add_typer(cli_letters.deadletters_app, name="deadletters")
+app.add_typer(cli_letters.quarantine_app, name="quarantine")
+
+
+def main() -> None:
+    """The console script: an error is one line on stderr and an exit code, never a traceback."""
+    try:
+        app()
+    except SettingsError as error:
+        _complain(error.code, error.message)
+        sys.exit(EXIT_USAGE)
+    except GamehubError as error:
+        _complain(error.code, error.message)
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # `gamehub ... | head`
+        sys.stderr.close()
+        sys.exit(EXIT_FAILED)
+    except Exception as error:
+        if os.environ.get("LOG_LEVEL", "").lower() == "debug":
+            raise
+        _complain(*_explained(error))
+        sys.exit(EXIT_FAILED)
+
+
+def _complain(code: str, message: str) -> None:
+    Console(stderr=True, highlight=False).print(
+        f"[red]gamehub:[/] {escape(message)} [dim]({code})[/]", soft_wrap=True
+    )
+
+
+def _explained(error: Exception) -> tuple[str, str]:
+    """(code, message) of an error that no layer of ours has put into words."""
+    family = type(error).__module__.partition(".")[0]
+    if family in ("asyncpg", "redis") or isinstance(error, OSError):
+        said = str(error) or type(error).__name__
+        return "unavailable", f"{said}; `gamehub doctor` looks for causes"
+    return "internal_error", (
+        f"unexpected {type(error).__name__}: {error}; LOG_LEVEL=debug shows where it comes from"
+    )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gamehub {importlib.metadata.version('gamehub')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _gamehub(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Every option is also a setting: an environment variable, listed in .env.example."""
+
+
+@app.command()
+def up(host: Host = None, port: Port = None, data: Data = None) -> None:
+    """Start everything: Postgres, Valkey, hub and worker; Ctrl-C stops it all."""
+    from gamehub import supervisor
+
+    raise typer.Exit(supervisor.up(settings_from(host=host, port=port, data=data), fleet=False))
+
+
+@app.command()
+def demo(
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+    servers: Annotated[
+        int, typer.Option("--servers", min=0, max=1000, help="Game servers; 0 = a good number.")
+    ] = 0,
+) -> None:
+    """The same with simulated game servers, and pages that anyone may watch."""
+    from gamehub import supervisor
+
+    settings = settings_from(host=host, port=port, data=data).with_(public_spectating=True)
+    raise typer.Exit(supervisor.up(settings, fleet=True, servers=servers))
+
+
+@app.command()
+def hub(host: Host = None, port: Port = None, data: Data = None) -> None:
+    """One hub process, on DATABASE_URL and REDIS_URL or the running gamehub's servers."""
+    from gamehub import logs
+    from hub import app as hub_app
+
+    settings = with_servers_and_keys(settings_from(host=host, port=port, data=data))
+    logs.configure("hub", level=settings.log_level, log_format=settings.log_format)
+    raise typer.Exit(hub_app.run(settings))
+
+
+@app.command()
+def worker(data: Data = None) -> None:
+    """One worker process, on DATABASE_URL and REDIS_URL or the running gamehub's servers."""
+    from gamehub import logs
+    from workers import app as worker_app
+
+    settings = with_servers_and_keys(settings_from(data=data))
+    logs.configure("worker", level=settings.log_level, log_format=settings.log_format)
+    raise typer.Exit(worker_app.run(settings))
+
+
+@migrate_app.callback(invoke_without_command=True)
+def _migrate(context: typer.Context, data: Data = None) -> None:
+    context.obj = data
+    if context.invoked_subcommand is None:
+        migrate_up(context)
+
+
+@migrate_app.command("up")
+def migrate_up(context: typer.Context, data: Data = None) -> None:
+    """Apply what is missing."""
+    from storage import migrate
+
+    applied = asyncio.run(migrate.up(_database_url(context, data)))
+    for name in applied:
+        console.print(f"[green]applied[/] {name}")
+    if not applied:
+        console.print("The database is up to date.")
+
+
+@migrate_app.command("down")
+def migrate_down(
+    context: typer.Context,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="How many to take back.")] = 1,
+    data: Data = None,
+) -> None:
+    """Take back the last migration (and the data that it brought)."""
+    from storage import migrate
+
+    for name in asyncio.run(migrate.down(_database_url(context, data), steps)):
+        console.print(f"[yellow]took back[/] {name}")
+
+
+@migrate_app.command("status")
+def migrate_status(context: typer.Context, data: Data = None) -> None:
+    """List the migrations and whether they are applied; exit code 1 when some are not."""
+    from storage import migrate
+
+    pending = 0
+    for row in asyncio.run(migrate.status(_database_url(context, data))):
+        pending += not row.applied
+        console.print(f"{'[green]applied[/]' if row.applied else '[yellow]pending[/]'} {row.name}")
+    raise typer.Exit(EXIT_FAILED if pending else 0)
+
+
+def _database_url(context: typer.Context, data: str | None) -> str:
+    from gamehub import running
+
+    settings = settings_from(data=data or context.obj)
+    url = settings.database_url or running.with_servers(settings).database_url
+    assert url is not None
+    return url
+
+
+@app.command()
+def doctor(host: Host = None, port: Port = None, data: Data = None) -> None:
+    """Check settings, servers, clock and limits, and say how to mend what is wrong."""
+    from gamehub import doctor as checks
+
+    raise typer.Exit(checks.run(settings_from(host=host, port=port, data=data), console))
+
+
+@app.command()
+def replay(
+    files: Annotated[
+        list[Path], typer.Argument(help="JSONL files, plain or .gz.", exists=True, dir_okay=False)
+    ],
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.01, help="Times the recorded pace.")
+    ] = 1.0,
+    max_gap: Annotated[
+        float | None, typer.Option("--max-gap", min=0, help="Longest pause in seconds.")
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", help="The hub [the running one].")] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", help="A server's token [made with the local key].")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Stream recorded matches into a hub, as their game servers would have."""
+    from gamehub import replay as replaying
+    from gamehub import running
+
+    settings = settings_from(data=data)
+    if url is None:
+        found = running.find_running(running.data_path(settings))
+        url = found.url if found else running.hub_url(settings)
+    token = token or cli_token.server_token(settings, "replay")
+    asyncio.run(replaying.replay(files, url, token, speed=speed, max_gap_s=max_gap))
+
+
+@app.command(hidden=True)
+def fleet(
+    url: Annotated[str, typer.Option("--url")],
+    servers: Annotated[int, typer.Option("--servers", min=0)] = 0,
+) -> None:
+    """The demo's simulated game servers; their token is made here, so that ps never shows it."""
+    from gamehub import logs
+    from loadtest import fleet as simulated
+
+    settings = settings_from()
+    logs.configure("fleet", level=settings.log_level, log_format=settings.log_format)
+    token = cli_token.server_token(settings, "demo")
+    raise typer.Exit(simulated.run(url, token, servers or None))

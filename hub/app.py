@@ -1,0 +1,146 @@
+"""The hub's wiring on one page: what it is made of, how it starts, serves and drains."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+import time
+from contextlib import AsyncExitStack
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from domain.errors import SettingsError, StartError
+from domain.settings import Settings
+from hub.api import routes as api
+from hub.api.errors import middlewares
+from hub.auth import Authenticator
+from hub.context import CONTEXT, Context
+from hub.live import routes as live
+from hub.live.dock import Dock
+from hub.metrics import Metrics
+from hub.pages.routes import routes as pages
+from hub.sessions.hall import Hall
+from protocol.frames import MESSAGE_BYTES_MAX
+from storage import redis as redis_store
+from storage.database import connect_pool
+
+log = structlog.get_logger(__name__)
+
+LISTEN_BACKLOG = 1024
+CLEANUP_TIMEOUT_S = 2.0
+
+
+class Hub:
+    """One hub process, from an open port to a drained one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self._site: web.TCPSite | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Connects, starts the background work and opens the port; raises StartError."""
+        settings = self._settings
+        if settings.database_url is None or settings.redis_url is None:
+            raise SettingsError(
+                "the hub needs DATABASE_URL and REDIS_URL; `gamehub up` brings its own",
+                field="DATABASE_URL" if settings.database_url is None else "REDIS_URL",
+            )
+        node = f"hub-{secrets.token_hex(4)}"
+        pool = await connect_pool(
+            settings.database_url, max_size=settings.database_pool_max, application_name=node
+        )
+        self._stack.push_async_callback(pool.close)
+        redis = redis_store.connect(settings.redis_url)
+        self._stack.push_async_callback(redis.aclose)
+        # Its own client, because a subscriber waits without a time-out.
+        ear = redis_store.connect(settings.redis_url, socket_timeout_s=None)
+        self._stack.push_async_callback(ear.aclose)
+        auth = Authenticator(settings)
+        self._stack.push_async_callback(auth.close)
+        self.context = Context(
+            settings=settings,
+            node=node,
+            pool=pool,
+            redis=redis,
+            auth=auth,
+            metrics=Metrics(),
+            started_at_s=time.time(),
+        )
+        self.hall = Hall(self.context, ear)
+        self.dock = Dock(self.context)
+        self.hall.start()
+        self._stack.push_async_callback(self.hall.stop)
+        self.dock.start()
+        self._stack.push_async_callback(self.dock.stop)
+        await self._listen()
+        log.info("hub_listening", node=node, host=settings.host, port=self.port)
+
+    async def _listen(self) -> None:
+        # aiohttp would log the subprotocols that a client offers, and the token may be among them.
+        logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+        app = web.Application(middlewares=middlewares(), client_max_size=MESSAGE_BYTES_MAX)
+        app[CONTEXT] = self.context
+        app.add_routes(live.routes(self.hall, self.dock))
+        app.add_routes(api.routes())
+        app.add_routes(pages())
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLEANUP_TIMEOUT_S)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        settings = self._settings
+        self._site = web.TCPSite(runner, settings.host, settings.port, backlog=LISTEN_BACKLOG)
+        try:
+            await self._site.start()
+        except OSError as error:
+            raise StartError(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+                "choose another one with --port or GAMEHUB_PORT"
+            ) from None
+        self.port = runner.addresses[0][1]
+
+    async def drain(self) -> None:
+        """Stops accepting, finishes what was received, sends everyone away with 4010 (SCALE-06)."""
+        started_s = time.monotonic()
+        self.context.draining = True
+        self.context.metrics.draining.set(1)
+        log.info("hub_draining", viewers=len(self.hall.connections), servers=len(self.dock.sockets))
+        if self._site is not None:
+            await self._site.stop()
+        try:
+            async with asyncio.timeout(self._settings.drain_timeout_s):
+                await self.dock.drain()
+                await self.hall.drain()
+        except TimeoutError:
+            log.warning("drain_timeout", timeout_s=self._settings.drain_timeout_s)
+        log.info("hub_drained", duration_s=round(time.monotonic() - started_s, 3))
+
+    async def stop(self) -> None:
+        """Closes everything that `start` opened, in the reverse order."""
+        await self._stack.aclose()
+
+
+async def serve(settings: Settings) -> None:
+    """Runs one hub until SIGTERM or SIGINT, then drains it."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    hub = Hub(settings)
+    try:
+        await hub.start()
+        await stop.wait()
+        await hub.drain()
+    finally:
+        await hub.stop()
+
+
+def run(settings: Settings) -> int:
+    """Runs one hub in this process; 0 after a drained stop. Raises StartError, SettingsError."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
+    return 0

@@ -1,0 +1,1 @@
+"""Game servers' streams: ingest over sockets and HTTP."""

@@ -1,0 +1,87 @@
+"""POST /api/v1/ingest: the same frames and checks for servers that cannot hold a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from aiohttp import web
+
+from domain.errors import Draining, GamehubError, InvalidSchema, PayloadTooLarge, Unavailable
+from hub.auth import require_scope
+from hub.context import CONTEXT
+from hub.live.dock import Dock
+from protocol import frames as wire
+from protocol.codecs import JSON, MSGPACK, Codec
+
+# Postgres and Redis have so long to take a batch; after it the sender hears 503 and sends it
+# again: what was done meanwhile is found by its number.
+ANSWER_TIMEOUT_S = 15.0
+
+
+class Collector:
+    """The sink of one request: counts frames done and keeps the nacks."""
+
+    def __init__(self, expected: int) -> None:
+        self._missing = expected
+        self.nacks: list[dict[str, Any]] = []
+        self.needed: list[str] = []
+        self.done = asyncio.Event()
+        if not expected:
+            self.done.set()
+
+    def nacked(self, frame_class: wire.FrameClass, seq: int, error: GamehubError) -> None:
+        """Keeps a nack for the answer."""
+        self.nacks.append({"class": frame_class, "seq": seq, **error.as_dict()})
+
+    def finished(self) -> None:
+        """One more frame is done."""
+        self._missing -= 1
+        if self._missing == 0:
+            self.done.set()
+
+    def need_state(self, match_id: str) -> None:
+        """Asks for the whole document in the answer."""
+        self.needed.append(match_id)
+
+
+def _codec(request: web.Request) -> Codec:
+    kind = request.content_type
+    if kind in ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack"):
+        return MSGPACK
+    if kind in ("application/json", "application/octet-stream"):
+        return JSON if kind == "application/json" else MSGPACK
+    raise InvalidSchema(
+        "Content-Type must be application/json or application/msgpack", field="Content-Type"
+    )
+
+
+async def post_ingest(request: web.Request, dock: Dock) -> web.Response:
+    """Takes {stream, frames} and answers {live_seq, fact_seq, nacks} after the commit (ING-07)."""
+    context = request.app[CONTEXT]
+    if context.draining:
+        raise Draining("this hub is stopping", retry_after_ms=1000)
+    who = await require_scope(request, "ingest")
+    codec = _codec(request)
+    if (request.content_length or 0) > wire.MESSAGE_BYTES_MAX:
+        raise PayloadTooLarge(f"a batch has at most {wire.MESSAGE_BYTES_MAX} bytes")
+    batch = wire.parse_batch(await request.read(), codec)
+    intake = await dock.open(who, batch.stream, socket=None)
+    collector = Collector(len(batch.frames))
+    intake.receive(batch.frames, collector, round(time.time() * 1000))
+    try:
+        await asyncio.wait_for(collector.done.wait(), ANSWER_TIMEOUT_S)
+    except TimeoutError:
+        raise Unavailable(
+            "not everything is stored yet; send the batch again", retry_after_ms=1000
+        ) from None
+    answer: dict[str, Any] = {
+        "live_seq": intake.live_done,
+        "fact_seq": intake.fact_done,
+        "nacks": collector.nacks,
+    }
+    if collector.needed:
+        answer["need_state"] = collector.needed
+    media = "application/json" if codec is JSON else "application/msgpack"
+    return web.Response(body=codec.encode(answer), content_type=media)

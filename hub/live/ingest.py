@@ -1,0 +1,227 @@
+"""The socket of a game server: hello, frames in, acks and nacks out (contract: Ingest)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import WSMsgType, web
+
+from domain.errors import (
+    Draining,
+    Forbidden,
+    GamehubError,
+    InvalidSchema,
+    TokenExpired,
+    Unauthenticated,
+    Unavailable,
+)
+from domain.events import Principal
+from hub.auth import token_from
+from hub.live.dock import Dock, check_server
+from hub.live.intake import Intake
+from hub.sessions.connection import Socket, limit_kernel_buffer
+from hub.sessions.fanout import encode
+from protocol import frames as wire
+from protocol import outbound
+from protocol.codecs import MSGPACK
+
+if TYPE_CHECKING:
+    from hub.context import Context
+
+log = structlog.get_logger(__name__)
+
+HELLO_TIMEOUT_S = 5.0
+HEARTBEAT_S = 3.0
+STRIKES_MAX = 3
+CLOSE_TIMEOUT_S = 3.0
+SHED_RETRY_MS = 1000
+
+
+class ServerSocket:
+    """One connection of one stream; it is the sink of that stream's answers."""
+
+    def __init__(self, context: Context, dock: Dock, ws: Socket) -> None:
+        self._context = context
+        self._dock = dock
+        self._ws = ws
+        self._transport: asyncio.WriteTransport | None = None
+        self.intake: Intake | None = None
+        self._acked = (-1, -1)
+        self._ack_scheduled = False
+        self._reading = True
+        self._closing: asyncio.Task[None] | None = None
+        self._replaced = False
+        self._strikes = 0
+
+    # -- answers (Sink) ---------------------------------------------------------------------------
+
+    def nacked(self, frame_class: wire.FrameClass, seq: int, error: GamehubError) -> None:
+        """Tells the server at once; the ack that passes over it follows."""
+        self._send(wire.nack(frame_class, seq, error.as_dict()))
+
+    def finished(self) -> None:
+        """Nothing to do: acks are cumulative and follow the stream's progress."""
+
+    def need_state(self, match_id: str) -> None:
+        """Asks for the whole document."""
+        self._send(wire.need_state(match_id))
+
+    def progress(self) -> None:
+        """Sends one ack for all that was done in this turn of the loop."""
+        if not self._ack_scheduled:
+            self._ack_scheduled = True
+            asyncio.get_running_loop().call_soon(self._send_ack)
+
+    def _send_ack(self) -> None:
+        self._ack_scheduled = False
+        intake = self.intake
+        if intake is None or intake.sink is not self:
+            return
+        done = (intake.live_done, intake.fact_done)
+        if done != self._acked:
+            self._acked = done
+            self._send(wire.ack(*done))
+            self._context.metrics.acks.inc()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        transport = self._transport
+        if transport is not None and not self._ws.closed and not transport.is_closing():
+            transport.write(encode(message, MSGPACK))
+
+    # -- the connection ---------------------------------------------------------------------------
+
+    async def run(self, request: web.Request) -> None:
+        """Serves one server until the socket is closed from either side."""
+        transport = request.transport
+        assert isinstance(transport, asyncio.WriteTransport) or transport is None
+        self._transport = transport
+        if transport is not None:
+            limit_kernel_buffer(transport)
+        try:
+            await self._serve(request)
+        except GamehubError as error:
+            await self._refuse(error)
+        finally:
+            self._dock.sockets.discard(self)
+            await self._dock.closed(self)
+
+    async def _serve(self, request: web.Request) -> None:
+        token = token_from(request)
+        if token is None:
+            raise Unauthenticated("a server's token comes at the door")
+        who = await self._context.auth.verify(token)
+        check_server(who)
+        structlog.contextvars.bind_contextvars(server=who.subject)
+        hello = await self._hello()
+        if hello.server != who.subject:
+            raise Forbidden("hello.server differs from the token's sub", field="server")
+        self._dock.sockets.add(self)
+        intake = await self._dock.open(who, hello.stream, socket=self)
+        self.intake = intake
+        intake.sink = self
+        intake.on_progress = self.progress
+        self._acked = (intake.live_done, intake.fact_done)
+        self._send(wire.welcome(intake.live_done, intake.fact_done))
+        log.info("server_connected", stream=hello.stream, live_seq=intake.live_done)
+        await self._read(who, intake)
+
+    async def _hello(self) -> wire.Hello:
+        try:
+            message = await asyncio.wait_for(self._next(), HELLO_TIMEOUT_S)
+        except TimeoutError:
+            raise Unauthenticated("no hello came in time") from None
+        if message is None:
+            raise Unauthenticated("the socket closed before hello")
+        parsed = wire.parse_message(message)
+        if not isinstance(parsed, wire.Hello):
+            raise InvalidSchema("the first message must be hello", field="op")
+        return parsed
+
+    async def _read(self, who: Principal, intake: Intake) -> None:
+        while self._reading:
+            if intake.outstanding >= wire.LIVE_CREDIT + wire.FACT_CREDIT:
+                await intake.room_for_more()
+            data = await self._next()
+            if data is None:
+                return
+            if who.expires_at_s + self._context.settings.jwt_leeway_s < time.time():
+                raise TokenExpired("the server's token has ended")
+            try:
+                parsed = wire.parse_message(data)
+            except InvalidSchema as error:
+                self._strike(error)
+                continue
+            if isinstance(parsed, list):
+                intake.receive(parsed, self, round(time.time() * 1000))
+            elif isinstance(parsed, wire.Hello):
+                self._strike(InvalidSchema("hello was said already", field="op"))
+
+    def _strike(self, error: GamehubError) -> None:
+        self._strikes += 1
+        if self._strikes >= STRIKES_MAX:
+            raise error
+        self._send(wire.error(error.as_dict()))
+
+    async def _next(self) -> bytes | None:
+        """The next binary message; None when the socket is closed. Pings count as signs of life."""
+        while True:
+            message = await self._ws.receive()
+            if self.intake is not None:
+                self.intake.heard()
+            if message.type is WSMsgType.BINARY:
+                data: bytes = message.data
+                return data
+            if message.type is WSMsgType.PING:
+                await self._ws.pong(message.data)
+            elif message.type is WSMsgType.TEXT:
+                self._strike(InvalidSchema("game servers speak msgpack in binary messages"))
+            elif message.type is not WSMsgType.PONG:
+                return None
+
+    async def _refuse(self, error: GamehubError) -> None:
+        self._context.metrics.errors_out.labels(code=error.code).inc()
+        if not self._ws.closed:
+            self._send(wire.error(error.as_dict()))
+            await self.close(_close_code(error), error.message)
+
+    async def close(self, code: int, reason: str) -> None:
+        """Closes from this side; a peer that does not answer is dropped after 3 s."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._ws.close(code=code, message=reason.encode()[:120], drain=False)
+        except TimeoutError:
+            if self._transport is not None:
+                self._transport.abort()
+
+    def superseded(self) -> None:
+        """A newer connection of the same stream took over."""
+        if self._replaced:
+            return
+        self._replaced = True
+        self._closing = asyncio.create_task(
+            self.close(outbound.CLOSE_POLICY, "another connection of this stream took over")
+        )
+
+    def stop_reading(self) -> None:
+        """Drain: what was received is still finished, nothing more is taken."""
+        self._reading = False
+
+    async def drain(self, spread_ms: int) -> None:
+        """Tells the server to come back after a random delay (close 4010)."""
+        await self.close(outbound.CLOSE_DRAINING, str(random.randint(0, spread_ms)))
+
+
+def _close_code(error: GamehubError) -> int:
+    if isinstance(error, Unauthenticated):
+        return outbound.CLOSE_NO_TOKEN
+    if isinstance(error, TokenExpired):
+        return outbound.CLOSE_EXPIRED
+    if isinstance(error, InvalidSchema):
+        return outbound.CLOSE_POLICY
+    if isinstance(error, (Unavailable, Draining)):
+        return 1012
+    return outbound.CLOSE_INVALID

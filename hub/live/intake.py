@@ -1,0 +1,210 @@
+"""One server's stream on this hub: frames in, lanes per match, cumulative acks out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from domain.errors import GamehubError, SequenceGap
+from domain.events import event_type
+from domain.ids import is_id
+from domain.matches import Sender
+from hub.live.lane import Fact, Lane, Live, Sink, check_live
+from protocol.frames import FACT_CREDIT, LIVE_CREDIT, Frame, FrameClass
+from services.ingest import FactFrame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from domain.events import Principal
+    from hub.live.road import Road
+
+# Frames that one stream may have unfinished here; over it the hub stops reading its socket. Twice
+# the credit, so that a server which keeps to its credit never meets it.
+OUTSTANDING_MAX = 2 * (LIVE_CREDIT + FACT_CREDIT)
+# Lanes of matches that had no frame for so long are dropped; they come back when needed.
+LANE_IDLE_S = 300.0
+NO_MATCH = ""
+
+
+class Intake:
+    """State of one (server, stream). It outlives a connection as long as it has work."""
+
+    def __init__(self, road: Road, who: Principal, stream: str, *, live_seq: int, fact_seq: int):
+        self.road = road
+        self.server = who.subject
+        self.stream = stream
+        self.sender = Sender(
+            server=who.subject, stream=stream, scope=who.scope, games=who.games
+        )
+        self.lanes: dict[str, Lane] = {}
+        self.live_received = live_seq
+        self.live_done = live_seq
+        self.fact_received = fact_seq
+        self.fact_done = fact_seq
+        self.heard_at_s = time.monotonic()
+        self.blocked = False
+        self.connection_id = ""
+        self.on_progress: Callable[[], None] | None = None
+        self.sink: Sink | None = None
+        self._live_open: deque[list[int]] = deque()
+        self._live_slots: dict[int, list[int]] = {}
+        self._facts: deque[Fact] = deque()
+        self._outstanding = 0
+        self._free = asyncio.Event()
+        self._free.set()
+
+    @property
+    def outstanding(self) -> int:
+        """Frames received and not finished."""
+        return self._outstanding
+
+    def heard(self) -> None:
+        """Any sign of life of the connection (contract: pings count)."""
+        now_s = time.monotonic()
+        if now_s - self.heard_at_s >= self.road.lease_s:
+            # Silent for longer than the lease: somebody else may hold the matches by now.
+            for lane in self.lanes.values():
+                lane.held = None
+        self.heard_at_s = now_s
+
+    def silence_s(self) -> float:
+        """How long the connection has been silent; not while the hub itself does not read."""
+        return 0.0 if self.blocked else time.monotonic() - self.heard_at_s
+
+    async def room_for_more(self) -> None:
+        """Returns when fewer frames than OUTSTANDING_MAX are unfinished."""
+        self.blocked = True
+        await self._free.wait()
+        self.blocked = False
+
+    # -- frames in --------------------------------------------------------------------------------
+
+    def receive(self, frames: list[Frame], sink: Sink, now_ms: int) -> None:
+        """Takes frames in their order. Each is finished exactly once through its sink."""
+        for frame in frames:
+            declared = event_type(frame.type)
+            if declared is not None and declared.frame_class == "live":
+                self.road.metrics.frames_in.labels("live").inc()
+                self._receive_live(frame, sink, now_ms)
+            else:
+                self.road.metrics.frames_in.labels("fact").inc()
+                self._receive_fact(frame, sink, now_ms)
+        if self._outstanding >= OUTSTANDING_MAX:
+            self._free.clear()
+
+    def _receive_live(self, frame: Frame, sink: Sink, now_ms: int) -> None:
+        if frame.seq <= self.live_received:
+            sink.finished()
+            self._progress()
+            return
+        self.live_received = frame.seq
+        slot = [frame.seq, 0]
+        self._live_open.append(slot)
+        self._live_slots[frame.seq] = slot
+        self._outstanding += 1
+        try:
+            frame.data.update(check_live(frame))
+        except GamehubError as error:
+            self.live_finished(frame.seq, sink, error)
+            return
+        lane = self.lane(frame.match or NO_MATCH)
+        lane.queue.append(Live(frame, frame.ts or now_ms, sink))
+        self.road.pump(self, lane)
+
+    def _receive_fact(self, frame: Frame, sink: Sink, now_ms: int) -> None:
+        if frame.seq > self.fact_received + 1:
+            gap = SequenceGap(f"FACT {self.fact_received + 1} is missing", field="seq")
+            sink.nacked("fact", frame.seq, gap)
+            sink.finished()
+            return
+        self.fact_received = max(self.fact_received, frame.seq)
+        lane_id = frame.match if is_id(frame.match) and frame.match else NO_MATCH
+        fact = Fact(
+            FactFrame(
+                sender=self.sender,
+                seq=frame.seq,
+                type=frame.type,
+                match=frame.match,
+                ts_ms=frame.ts or now_ms,
+                data=frame.data,
+                received_ms=now_ms,
+            ),
+            sink,
+            lane_id,
+        )
+        self._outstanding += 1
+        self._facts.append(fact)
+        lane = self.lane(lane_id)
+        lane.queue.append(fact)
+        self.road.pump(self, lane)
+
+    def lane(self, match_id: str) -> Lane:
+        """The lane of a match."""
+        lane = self.lanes.get(match_id)
+        if lane is None:
+            lane = self.lanes[match_id] = Lane(self.server, self.stream, match_id)
+        lane.used_at_s = time.monotonic()
+        return lane
+
+    def drop_idle_lanes(self, now_s: float) -> None:
+        """Forgets matches that had no frame for long."""
+        for match_id, lane in list(self.lanes.items()):
+            if not lane.busy and not lane.queue and now_s - lane.used_at_s > LANE_IDLE_S:
+                del self.lanes[match_id]
+
+    # -- FACTs leave in the order of their numbers --------------------------------------------------
+
+    def may_commit(self, fact: Fact) -> bool:
+        """Whether every FACT before this one is on its way to the log."""
+        return bool(self._facts) and self._facts[0] is fact
+
+    def committing(self, fact: Fact) -> None:
+        """This FACT goes to the log now; the next one may follow."""
+        assert self._facts[0] is fact
+        self._facts.popleft()
+        if self._facts:
+            lane = self.lanes.get(self._facts[0].lane_id)
+            if lane is not None:
+                self.road.pump_soon(self, lane)
+
+    # -- frames done ------------------------------------------------------------------------------
+
+    def live_finished(self, seq: int, sink: Sink, error: GamehubError | None = None) -> None:
+        """A LIVE frame is in its room, or refused for good."""
+        if error is not None:
+            self._nack(sink, "live", seq, error)
+        slot = self._live_slots.pop(seq, None)
+        if slot is not None:
+            slot[1] = 1
+        while self._live_open and self._live_open[0][1]:
+            self.live_done = self._live_open.popleft()[0]
+        self._finish(sink)
+
+    def fact_finished(self, fact: Fact) -> None:
+        """A FACT's outcome is committed (or it is a gap, which is not final)."""
+        assert fact.outcome is not None
+        outcome = fact.outcome
+        self.fact_done = max(self.fact_done, outcome.fact_seq)
+        if outcome.error is not None:
+            self._nack(fact.sink, "fact", fact.seq, outcome.error)
+            if isinstance(outcome.error, SequenceGap):
+                self.fact_received = min(self.fact_received, outcome.fact_seq)
+        self._finish(fact.sink)
+
+    def _nack(self, sink: Sink, frame_class: FrameClass, seq: int, error: GamehubError) -> None:
+        self.road.metrics.nacks.labels(code=error.code).inc()
+        sink.nacked(frame_class, seq, error)
+
+    def _finish(self, sink: Sink) -> None:
+        self._outstanding -= 1
+        if self._outstanding < OUTSTANDING_MAX // 2:
+            self._free.set()
+        sink.finished()
+        self._progress()
+
+    def _progress(self) -> None:
+        if self.on_progress is not None:
+            self.on_progress()

@@ -1,0 +1,326 @@
+"""Both roads of one hub: LIVE frames to their rooms at once, FACTs to the log first, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from domain.errors import GamehubError, Unavailable
+from domain.matches import LEASE_S, Match
+from hub.live.intake import Intake
+from hub.live.lane import UNKNOWN, Fact, Item, Lane, Live
+from hub.sessions.room import roll_forward
+from services import ingest
+from storage import log as facts
+from storage import rooms as store
+
+if TYPE_CHECKING:
+    import asyncpg
+    from redis.asyncio import Redis
+
+    from hub.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+COMMIT_MAX = 256
+# Events per pipelined call to Redis; what does not fit goes with the next call.
+PUBLISH_MAX = 2000
+BACKOFF_FIRST_S = 0.05
+BACKOFF_MAX_S = 1.0
+Step = tuple[Intake, Lane, list[Item]]
+
+
+class Road:
+    """One publisher and one committer per process; each takes whatever waits, without lingering."""
+
+    def __init__(self, pool: asyncpg.Pool, redis: Redis, metrics: Metrics) -> None:
+        self._pool = pool
+        self._redis = redis
+        self.metrics = metrics
+        self.lease_s = LEASE_S
+        self._to_publish: deque[Step] = deque()
+        self._to_commit: deque[tuple[Intake, Lane, Fact]] = deque()
+        self._publish_now = asyncio.Event()
+        self._commit_now = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.live_seqs: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Starts the publisher and the committer."""
+        self._spawn(self._publisher())
+        self._spawn(self._committer())
+
+    async def stop(self) -> None:
+        """Stops both; what is unfinished was never acked, so its server sends it again."""
+        for task in list(self._tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("road_failed", exc_info=task.exception())
+
+    # -- steps of a lane --------------------------------------------------------------------------
+
+    def pump_soon(self, intake: Intake, lane: Lane) -> None:
+        """`pump` from the loop, so that lanes never call each other deeply."""
+        asyncio.get_running_loop().call_soon(self.pump, intake, lane)
+
+    def pump(self, intake: Intake, lane: Lane) -> None:
+        """Starts the next step of a lane, if it has one and none is under way."""
+        while lane.queue and not lane.busy:
+            head = lane.queue[0]
+            if isinstance(head, Fact):
+                if not intake.may_commit(head):
+                    return
+                lane.queue.popleft()
+                lane.busy = True
+                self._to_commit.append((intake, lane, head))
+                self._commit_now.set()
+                intake.committing(head)
+                return
+            now_s = time.monotonic()
+            if not lane.lease_known(now_s) or (lane.held and not lane.document_loaded):
+                lane.busy = True
+                self._spawn(self._prepare(intake, lane, head))
+                return
+            self._publish_run(intake, lane)
+
+    def _publish_run(self, intake: Intake, lane: Lane) -> None:
+        run: list[Item] = []
+        for live in lane.take_run():
+            try:
+                if not lane.held:
+                    assert lane.refusal is not None
+                    raise lane.refusal
+                lane.apply(live)
+            except GamehubError as error:
+                intake.live_finished(live.seq, live.sink, error)
+                continue
+            run.append(live)
+        if run:
+            lane.busy = True
+            self._to_publish.append((intake, lane, run))
+            self._publish_now.set()
+
+    def _release(self, intake: Intake, lane: Lane) -> None:
+        lane.busy = False
+        self.pump(intake, lane)
+
+    async def _prepare(self, intake: Intake, lane: Lane, head: Live) -> None:
+        """Asks Postgres for the lease and Redis for the document, before a lane's first LIVE."""
+        backoff_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                if not lane.lease_known(time.monotonic()):
+                    match, lease = await ingest.lease(
+                        self._pool, lane.server, lane.stream, lane.match_id
+                    )
+                    lane.set_lease(match, lease == "ours", time.monotonic())
+                if lane.held and not lane.document_loaded:
+                    await self._load_document(lane, head)
+                break
+            except Unavailable:
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+        self._release(intake, lane)
+
+    async def _load_document(self, lane: Lane, head: Live) -> None:
+        view = await store.read(self._redis, lane.room)
+        document = roll_forward(view)
+        if document is None and lane.born_here and view.base_known:
+            document = {}
+        if document is not None:
+            lane.set_document(document, view.epoch)
+        elif head.frame.type != "live.state":
+            head.sink.need_state(lane.match_id)
+        lane.document_loaded = True
+
+    # -- the publisher ----------------------------------------------------------------------------
+
+    async def _publisher(self) -> None:
+        while True:
+            await self._publish_now.wait()
+            self._publish_now.clear()
+            while self._to_publish:
+                await self._publish_some()
+
+    async def _publish_some(self) -> None:
+        steps: list[Step] = []
+        batch: list[store.Publish] = []
+        owners: list[tuple[int, Item | None]] = []
+        scores: dict[str, dict[str, int]] = {}
+        now_s = time.monotonic()
+        while self._to_publish and len(batch) < PUBLISH_MAX:
+            step = self._to_publish.popleft()
+            steps.append(step)
+            for item in step[2]:
+                made = self._events_of(step[1], item, now_s, scores)
+                owners.append((len(steps) - 1, item))
+                owners += [(len(steps) - 1, None)] * (len(made) - 1)
+                batch += made
+        seqs, self.live_seqs = self.live_seqs, {}
+        results = await self._publish_until_done(batch, scores, seqs)
+        self.metrics.publish_batches.inc()
+        redo: dict[int, list[Item]] = {}
+        for (index, owner), result in zip(owners, results, strict=True):
+            if owner is None:
+                continue
+            if result.status == "new_epoch":
+                redo.setdefault(index, []).append(owner)
+            else:
+                steps[index][1].note(result)
+        for index, items in redo.items():
+            await self._begin_epoch(steps[index][1], items)
+        for intake, lane, items in steps:
+            for item in items:
+                self.metrics.events_published.labels(room_kind="match").inc()
+                if isinstance(item, Live):
+                    intake.live_finished(item.seq, item.sink)
+            self.live_seqs[intake.stream] = intake.live_done
+            self._release(intake, lane)
+
+    @staticmethod
+    def _events_of(
+        lane: Lane, item: Item, now_s: float, scores: dict[str, dict[str, int]]
+    ) -> list[store.Publish]:
+        if isinstance(item, Fact):
+            assert item.outcome is not None and item.outcome.event is not None
+            return [lane.fact_publish(item.outcome.event)]
+        if item.frame.type == "match.score_updated":
+            scores[lane.match_id] = item.frame.data["scores"]
+        return lane.publishes(item, now_s)
+
+    async def _publish_until_done(
+        self,
+        batch: list[store.Publish],
+        scores: dict[str, dict[str, int]] | None = None,
+        seqs: dict[str, int] | None = None,
+    ) -> list[store.Published]:
+        """Redis may be away: order is kept by trying the same batch again (dedupe makes it once)."""
+        backoff_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                return await store.publish(self._redis, batch, scores=scores, live_seqs=seqs)
+            except Unavailable as error:
+                log.warning("publish_waits", error=error.message, events=len(batch))
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def _begin_epoch(self, lane: Lane, items: list[Item]) -> None:
+        """The room lost its keys: the document goes first, so that patches have their base."""
+        first = items[0]
+        base = first.before if isinstance(first, Live) else lane.document
+        now_s = time.monotonic()
+        batch: list[store.Publish] = []
+        lane.epoch = ""
+        if base is not UNKNOWN:
+            batch.append(lane.state_publish(base, round(time.time() * 1000), str(first.seq)))
+        for item in items:
+            batch.append(self._events_of(lane, item, now_s, {})[0])
+        results = await self._publish_until_done(batch)
+        for result in results:
+            lane.note(result)
+        lane.stored_epoch = lane.epoch
+        log.info("room_epoch", room=lane.room, epoch=lane.epoch)
+
+    async def republish(self, lanes: dict[str, Lane], latest: list[facts.Event]) -> None:
+        """A stream's latest FACTs, before anything that follows them (contract: Rooms)."""
+        batch = []
+        for event in latest:
+            match_id = event.payload.get("match_id")
+            if match_id is not None:
+                lane = lanes.get(match_id) or Lane("", "", match_id)
+                batch.append(lane.fact_publish(event))
+        if batch:
+            await self._publish_until_done(batch)
+
+    async def heal_documents(self, intakes: list[Intake]) -> None:
+        """Quiet matches whose room lost its keys get their document back without a next frame."""
+        idle = {
+            lane.room: lane
+            for intake in intakes
+            for lane in intake.lanes.values()
+            if lane.held and lane.epoch and not lane.busy and lane.document is not UNKNOWN
+        }
+        found = await store.positions(self._redis, list(idle))
+        for room, lane in idle.items():
+            if found.get(room, ("", 0))[0] == lane.epoch or lane.busy:
+                continue
+            lane.busy = True
+            try:
+                lane.epoch = ""
+                state = lane.state_publish(lane.document, round(time.time() * 1000), "heal")
+                for result in await self._publish_until_done([state]):
+                    lane.note(result)
+                lane.stored_epoch = lane.epoch
+            finally:
+                lane.busy = False
+        for intake in intakes:
+            for lane in list(intake.lanes.values()):
+                self.pump(intake, lane)
+
+    # -- the committer ----------------------------------------------------------------------------
+
+    async def _committer(self) -> None:
+        while True:
+            await self._commit_now.wait()
+            self._commit_now.clear()
+            while self._to_commit:
+                taken = [
+                    self._to_commit.popleft()
+                    for _ in range(min(len(self._to_commit), COMMIT_MAX))
+                ]
+                await self._commit(taken)
+
+    async def _commit(self, taken: list[tuple[Intake, Lane, Fact]]) -> None:
+        started_s = time.monotonic()
+        outcomes = await self._commit_until_done([fact.frame for _, _, fact in taken])
+        self.metrics.fact_commit_seconds.observe(time.monotonic() - started_s)
+        if any(outcome.status == "accepted" for outcome in outcomes):
+            await facts.wake(self._redis)
+        for (intake, lane, fact), outcome in zip(taken, outcomes, strict=True):
+            fact.outcome = outcome
+            self._learn(lane, fact, outcome.match)
+            intake.fact_finished(fact)
+            if outcome.event is not None and lane.match_id:
+                self._to_publish.append((intake, lane, [fact]))
+                self._publish_now.set()
+            else:
+                self._release(intake, lane)
+
+    @staticmethod
+    def _learn(lane: Lane, fact: Fact, match: Match | None) -> None:
+        """What the commit told about the match: its game, and whether this stream holds it."""
+        if match is None:
+            return
+        ours = (match.holder_server, match.holder_stream) == (lane.server, lane.stream)
+        if ours or lane.held is not None:
+            lane.set_lease(match, ours, time.monotonic())
+        assert fact.outcome is not None
+        if ours and fact.frame.type == "match.started" and fact.outcome.status == "accepted":
+            lane.born_here = True
+
+    async def _commit_until_done(
+        self, frames: list[ingest.FactFrame]
+    ) -> list[ingest.FactOutcome]:
+        backoff_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                return await ingest.commit_facts(self._pool, frames)
+            except Unavailable as error:
+                log.warning("commit_waits", error=error.message, facts=len(frames))
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)

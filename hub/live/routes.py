@@ -1,0 +1,97 @@
+"""Every URL of the sockets, and of ingest, on one page."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from domain.errors import Draining
+from hub.auth import token_from
+from hub.context import CONTEXT
+from hub.live.dock import Dock
+from hub.live.http import post_ingest
+from hub.live.ingest import HEARTBEAT_S, ServerSocket
+from hub.sessions.connection import Connection, Socket, door_room
+from hub.sessions.hall import Hall
+from protocol.codecs import CODECS, JSON, MSGPACK
+from protocol.frames import MESSAGE_BYTES_MAX
+
+if TYPE_CHECKING:
+    from hub.context import Context
+
+DRAIN_RETRY_MS = 1000
+
+
+def routes(hall: Hall, dock: Dock) -> list[web.RouteDef]:
+    """The routes that need the hall (viewers) or the dock (servers)."""
+    watch = partial(_watch, hall=hall)
+    return [
+        web.get("/ws", watch),
+        web.get("/ws/", watch),
+        web.get("/ws/{kind}/{id:.+}", watch),
+        web.get("/ingest", partial(_serve, dock=dock)),
+        web.post("/api/v1/ingest", partial(post_ingest, dock=dock)),
+    ]
+
+
+async def _watch(request: web.Request, hall: Hall) -> web.StreamResponse:
+    """A viewer's socket (contract: Sockets for viewers)."""
+    context = _open_door(request)
+    settings = context.settings
+    ws = Socket(
+        protocols=tuple(CODECS),
+        heartbeat=settings.ws_heartbeat_s,
+        compress=False,
+        max_msg_size=settings.ws_max_payload_bytes + 1,
+        timeout=2.0,
+    )
+    await ws.prepare(request)
+    transport = request.transport
+    if transport is None:
+        return ws
+    assert isinstance(transport, asyncio.WriteTransport)
+    codec = CODECS.get(ws.ws_protocol or "", JSON)
+    room = door_room(request.match_info.get("kind"), request.match_info.get("id"))
+    connection = Connection(context, hall, ws, transport, codec, room)
+    hall.connections.add(connection)
+    gauge = context.metrics.connections.labels("viewer")
+    gauge.inc()
+    try:
+        await connection.run(token_from(request))
+    finally:
+        gauge.dec()
+        hall.connections.discard(connection)
+        hall.laggards.discard(connection)
+    return ws
+
+
+async def _serve(request: web.Request, dock: Dock) -> web.StreamResponse:
+    """A game server's socket (contract: Ingest)."""
+    context = _open_door(request)
+    ws = Socket(
+        protocols=(MSGPACK.subprotocol,),
+        autoping=False,
+        heartbeat=HEARTBEAT_S,
+        compress=False,
+        max_msg_size=MESSAGE_BYTES_MAX + 1,
+        timeout=2.0,
+    )
+    await ws.prepare(request)
+    gauge = context.metrics.connections.labels("server")
+    gauge.inc()
+    try:
+        await ServerSocket(context, dock, ws).run(request)
+    finally:
+        gauge.dec()
+    return ws
+
+
+def _open_door(request: web.Request) -> Context:
+    """Refuses over HTTP, before the upgrade, what needs no explaining to a socket."""
+    context = request.app[CONTEXT]
+    if context.draining:
+        raise Draining("this hub is stopping; try another one", retry_after_ms=DRAIN_RETRY_MS)
+    return context

@@ -1,0 +1,1 @@
+"""Viewers' sockets: sessions, rooms and fan-out."""

@@ -1,0 +1,295 @@
+"""One viewer's socket: moves bytes between aiohttp and the session, and carries out its effects."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from domain.errors import GamehubError, Unavailable, UnknownRoom
+from hub.sessions import session as core
+from hub.sessions.fanout import EventFrame
+from hub.sessions.outbox import STUCK_S, Outbox
+from protocol import outbound
+from protocol.codecs import Codec
+from protocol.envelope import unpack_body
+
+if TYPE_CHECKING:
+    from hub.context import Context
+    from hub.sessions.hall import Hall
+
+log = structlog.get_logger(__name__)
+
+# Unsent bytes that the kernel holds per socket, so that a stalled reader does not hide megabytes
+# of stale state there (contract: Rooms). 25 is TCP_NOTSENT_LOWAT where the socket module lacks it.
+NOTSENT_BYTES = 65_536
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
+CLOSE_TIMEOUT_S = 3.0
+REASON_BYTES_MAX = 120
+
+
+class Socket(web.WebSocketResponse):
+    """aiohttp's server socket with the close code 4009 for frames that are too big (RATE-10)."""
+
+    async def close(
+        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
+    ) -> bool:
+        """Closes; aiohttp itself calls this with 1009 when a message exceeds its limit."""
+        if code == WSCloseCode.MESSAGE_TOO_BIG:
+            code, message = outbound.CLOSE_TOO_BIG, b"message too big"
+        return await super().close(code=code, message=message, drain=drain)
+
+
+def limit_kernel_buffer(transport: asyncio.BaseTransport) -> None:
+    """Bounds what the kernel queues unsent for one socket; other systems keep their default."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family == socket.AF_UNIX:
+        return
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, NOTSENT_BYTES)
+    except OSError:
+        log.debug("notsent_lowat_unsupported")
+
+
+class Connection:
+    """One open socket. Effects are carried out in order, so a client that floods waits for itself."""
+
+    __slots__ = ("_context", "_hall", "_timer", "close_sent", "opened_at_s", "outbox",
+                 "recovering", "session", "socket", "transport")  # fmt: skip
+
+    def __init__(
+        self,
+        context: Context,
+        hall: Hall,
+        ws: Socket,
+        transport: asyncio.WriteTransport,
+        codec: Codec,
+        door_room: str | None,
+    ) -> None:
+        settings = context.settings
+        now_s = time.monotonic()
+        self._context = context
+        self._hall = hall
+        self.socket = ws
+        self.transport = transport
+        self.opened_at_s = now_s
+        self.close_sent: int | None = None
+        self.recovering = False
+        self._timer: asyncio.TimerHandle | None = None
+        limits = core.Limits(
+            max_payload_bytes=settings.ws_max_payload_bytes,
+            heartbeat_s=settings.ws_heartbeat_s,
+            auth_timeout_s=settings.ws_auth_timeout_s,
+            idle_timeout_s=settings.ws_idle_timeout_s,
+            leeway_s=settings.jwt_leeway_s,
+        )
+        self.session = core.Session(secrets.token_hex(8), limits, codec, now_s, door_room)
+        self.outbox = Outbox(
+            transport, codec, settings.ws_send_queue_bytes, context.metrics, self._lagging
+        )
+
+    @property
+    def role(self) -> str:
+        """The role as presence counts it."""
+        return core.role_label(self.session.who)
+
+    # -- the socket's life ------------------------------------------------------------------------
+
+    async def run(self, token: str | None) -> None:
+        """Serves the socket until it is closed from either side."""
+        structlog.contextvars.bind_contextvars(session_id=self.session.session_id)
+        limit_kernel_buffer(self.transport)
+        try:
+            await self._carry_out(self.session.opened(token))
+            self._schedule()
+            while not self.socket.closed:
+                message = await self.socket.receive()
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    await self._received(message.type, message.data)
+                else:
+                    break
+        finally:
+            self.outbox.closed = True
+            if self._timer is not None:
+                self._timer.cancel()
+            for room in list(self.session.rooms):
+                self._hall.rooms.leave(self, room)
+            code = self.close_sent or self.socket.close_code or 1006
+            self._context.metrics.closes.labels(code=str(code)).inc()
+            log.info(
+                "socket_closed",
+                code=code,
+                user=self.session.who.subject if self.session.who else None,
+                duration_s=round(time.monotonic() - self.opened_at_s, 3),
+            )
+
+    async def _received(self, kind: WSMsgType, data: str | bytes) -> None:
+        now_s = time.monotonic()
+        if (kind is WSMsgType.BINARY) is not self.session.codec.binary:
+            await self._carry_out(self.session.wrong_frame(now_s))
+            return
+        raw = data.encode() if isinstance(data, str) else data
+        await self._carry_out(self.session.received(raw, now_s))
+
+    async def close(self, code: int, reason: str) -> None:
+        """Closes from this side; a peer that does not answer is dropped after 3 s."""
+        if self.close_sent is not None:
+            return
+        self.close_sent = code
+        text = reason.encode()[:REASON_BYTES_MAX]
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self.socket.close(code=code, message=text, drain=False)
+        except TimeoutError:
+            self.transport.abort()
+        self.outbox.closed = True
+
+    async def drain(self, spread_ms: int) -> None:
+        """Tells the client to come back after a random delay (close 4010)."""
+        await self.close(outbound.CLOSE_DRAINING, str(random.randint(0, spread_ms)))
+
+    # -- effects ----------------------------------------------------------------------------------
+
+    async def _carry_out(self, effects: list[core.Effect]) -> None:
+        queue = list(effects)
+        while queue and self.close_sent is None:
+            effect = queue.pop(0)
+            try:
+                queue = await self._one(effect) + queue
+            except GamehubError as error:
+                self._refuse(error, getattr(effect, "ref", None))
+                if isinstance(effect, core.JoinRoom) and effect.at_door:
+                    code = outbound.CLOSE_UNKNOWN_ROOM if _unknown(error) else 1011
+                    await self.close(code, error.message)
+
+    async def _one(self, effect: core.Effect) -> list[core.Effect]:
+        session = self.session
+        match effect:
+            case core.Send(message):
+                self._count(message)
+                self.outbox.send(message)
+            case core.Close(code, reason):
+                await self.close(code, reason)
+            case core.Verify(token, ref):
+                return await self._verify(token, ref)
+            case core.JoinRoom(room, since, ref):
+                await self._hall.check_exists(room)
+                await self._hall.rooms.join(self, room, since, ref)
+                session.joined(room)
+            case core.LeaveRoom(room, ref):
+                self._hall.rooms.leave(self, room)
+                session.left(room)
+                self.outbox.send(outbound.left(room, ref))
+            case core.ReadHistory(room, since, limit, ref):
+                await self._history(room, since, limit, ref)
+            case core.ReadPresence(room, ref):
+                counts = await self._hall.presence(room)
+                self.outbox.send(outbound.presence(room, counts, ref))
+            case core.PublishText(room, data, ref):
+                assert session.who is not None
+                await self._hall.announce(session.who, room, data)
+                self.outbox.send(outbound.pong(ref))
+        return []
+
+    async def _verify(self, token: str, ref: core.Ref) -> list[core.Effect]:
+        try:
+            who = await self._context.auth.verify(token)
+        except GamehubError as error:
+            return self.session.refused(error, ref)
+        effects = self.session.verified(who, ref)
+        self._schedule()
+        structlog.contextvars.bind_contextvars(user=who.subject)
+        return effects
+
+    async def _history(self, room: str, since: Any, limit: int, ref: core.Ref) -> None:
+        epoch, first, bodies = await self._hall.history(room, since, limit)
+        frames = [
+            EventFrame(room, first + index, unpack_body(body)) for index, body in enumerate(bodies)
+        ]
+        self.outbox.send(outbound.history(room, epoch, [each.message() for each in frames], ref))
+
+    def _refuse(self, error: GamehubError, ref: core.Ref) -> None:
+        message = outbound.error(error.as_dict(), ref)
+        self._count(message)
+        self.outbox.send(message)
+
+    def _count(self, message: dict[str, Any]) -> None:
+        if message["op"] == "error":
+            self._context.metrics.errors_out.labels(code=message["code"]).inc()
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        wait_s = self.session.next_tick_s(time.monotonic(), time.time()) - time.monotonic()
+        self._timer = loop.call_later(max(wait_s, 0.01), self._tick)
+
+    def _tick(self) -> None:
+        if self.close_sent is not None or self.socket.closed:
+            return
+        effects = self.session.tick(time.monotonic(), time.time())
+        if effects:
+            self._hall.spawn(self._carry_out(effects))
+        else:
+            self._schedule()
+
+    # -- slow readers -----------------------------------------------------------------------------
+
+    def _lagging(self) -> None:
+        if self.outbox.lagging_since_s is None:
+            self.outbox.lagging_since_s = time.monotonic()
+            self._hall.laggards.add(self)
+
+    async def recover(self, now_s: float) -> bool:
+        """One look at a lagging socket: True when it is well again, or gone."""
+        outbox = self.outbox
+        if outbox.closed or self.close_sent is not None or self.transport.is_closing():
+            return True
+        if not outbox.caught_up:
+            assert outbox.lagging_since_s is not None
+            if now_s - outbox.lagging_since_s > STUCK_S:
+                await self._cut_off()
+                return True
+            return False
+        try:
+            for name, lag in list(outbox.lag.items()):
+                await self._hall.rooms.refresh(self, name, lag.missed)
+        except Unavailable:
+            return False
+        if outbox.lag:
+            return False
+        outbox.lagging_since_s = None
+        return True
+
+    async def _cut_off(self) -> None:
+        """Not even the thinned stream fits: 4011, and the connection goes without waiting."""
+        self.close_sent = outbound.CLOSE_TOO_SLOW
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self.socket.close(
+                    code=outbound.CLOSE_TOO_SLOW, message=b"too slow", drain=False
+                )
+        except TimeoutError:
+            pass
+        self.transport.abort()
+        self.outbox.closed = True
+
+
+def _unknown(error: GamehubError) -> bool:
+    return isinstance(error, UnknownRoom) or error.code == "invalid_schema"
+
+
+def door_room(kind: str | None, room_id: str | None) -> str | None:
+    """The room of /ws/{kind}/{id}; a trailing slash (RT-01) does not count."""
+    if kind is None or room_id is None:
+        return None
+    return f"{kind}:{room_id.rstrip('/')}"
+

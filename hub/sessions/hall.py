@@ -1,0 +1,161 @@
+"""All viewers' sockets of one node, and what they share: rooms, laggards, presence, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from domain.errors import InvalidSchema, Unavailable, UnknownRoom
+from domain.events import Principal
+from domain.ids import split_room
+from hub.sessions.rooms import Rooms
+from protocol.inbound import Since
+from services import announcements
+from storage import log as facts
+from storage import matches, presence
+from storage import rooms as store
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from hub.context import Context
+    from hub.sessions.connection import Connection
+
+log = structlog.get_logger(__name__)
+
+LAG_LOOK_S = 0.05
+PRESENCE_REPORT_S = 2.0
+# Matches known to exist, so that a storm of joins asks Postgres once per match.
+KNOWN_MATCHES_MAX = 10_000
+
+
+class Hall:
+    """One per hub process."""
+
+    def __init__(self, context: Context, bus_redis: Redis) -> None:
+        self._context = context
+        self.rooms = Rooms(context.redis, bus_redis, context.metrics)
+        self.connections: set[Connection] = set()
+        self.laggards: set[Connection] = set()
+        self._known_matches: dict[str, None] = {}
+        self._reported: dict[str, dict[str, int]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self) -> None:
+        """Starts the background work."""
+        self.rooms.start()
+        self.spawn(self._watch_laggards())
+        self.spawn(self._report_presence())
+
+    async def stop(self) -> None:
+        """Stops the background work and takes this node out of the counts."""
+        for task in list(self._tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self.rooms.stop()
+        await presence.retire(self._context.redis, self._context.node)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Runs something in the background; its failure is logged."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("background_failed", exc_info=task.exception())
+
+    # -- what sessions ask for ----------------------------------------------------------------------
+
+    async def check_exists(self, room: str) -> None:
+        """Raises UnknownRoom for a match that nobody scheduled; other rooms exist by their kind."""
+        kind, match_id = split_room(room)
+        if kind != "match" or match_id in self._known_matches:
+            return
+        try:
+            async with self._context.pool.acquire(timeout=5) as connection:
+                found = await matches.get(connection, match_id)
+        except (OSError, TimeoutError) as error:
+            # The picture goes on without Postgres: a match that has a room was scheduled.
+            if await store.positions(self._context.redis, [room]):
+                return
+            raise Unavailable("the database does not answer", retry_after_ms=1000) from error
+        if found is None:
+            raise UnknownRoom(f"there is no match {match_id!r}", field="room")
+        if len(self._known_matches) >= KNOWN_MATCHES_MAX:
+            del self._known_matches[next(iter(self._known_matches))]
+        self._known_matches[match_id] = None
+
+    async def history(
+        self, room: str, since: Since | None, limit: int
+    ) -> tuple[str, int, list[bytes]]:
+        """Recent events of a room; raises UnknownRoom or Unavailable."""
+        await self.check_exists(room)
+        position = ("", 0) if since is None else (since.epoch, since.offset)
+        return await store.history(self._context.redis, room, *position, limit)
+
+    async def presence(self, room: str) -> dict[str, int]:
+        """Members by role on all nodes; other nodes' counts are up to 2 s old."""
+        counts = await presence.elsewhere(self._context.redis, self._context.node, room)
+        here = self.rooms.get(room)
+        for role, count in (here.counts() if here is not None else {}).items():
+            counts[role] = counts.get(role, 0) + count
+        return counts
+
+    async def announce(self, who: Principal, room: str, data: dict[str, Any]) -> None:
+        """Posts an announcement: a fact like any other, which the relay brings to the room."""
+        text = data.get("text")
+        if not isinstance(text, str) or not 1 <= len(text) <= 500:
+            raise InvalidSchema("data.text must be text of 1 to 500 characters", field="data.text")
+        await announcements.announce_text(
+            self._context.pool, who, room, text, now_ms=round(time.time() * 1000)
+        )
+        await facts.wake(self._context.redis)
+
+    # -- background ---------------------------------------------------------------------------------
+
+    async def _watch_laggards(self) -> None:
+        while True:
+            await asyncio.sleep(LAG_LOOK_S)
+            now_s = time.monotonic()
+            for connection in list(self.laggards):
+                if not connection.recovering:
+                    connection.recovering = True
+                    self.spawn(self._recover(connection, now_s))
+
+    async def _recover(self, connection: Connection, now_s: float) -> None:
+        try:
+            if await connection.recover(now_s):
+                self.laggards.discard(connection)
+        finally:
+            connection.recovering = False
+
+    async def _report_presence(self) -> None:
+        while True:
+            await asyncio.sleep(PRESENCE_REPORT_S)
+            counts = self.rooms.counts()
+            changed = {room: now for room, now in counts.items() if self._reported.get(room) != now}
+            changed |= {room: {} for room in self._reported if room not in counts}
+            try:
+                await presence.report(self._context.redis, self._context.node, changed)
+            except Unavailable:
+                self._reported = {}
+                continue
+            self._reported = counts
+
+    async def drain(self) -> None:
+        """Closes every socket with 4010 and a spread delay, what a tick gathered flushed first."""
+        spread_ms = self._context.settings.drain_spread_ms
+        for room in self.rooms.everywhere():
+            room.flush()
+        await asyncio.gather(
+            *(each.drain(spread_ms) for each in list(self.connections)), return_exceptions=True
+        )
+

@@ -1,0 +1,99 @@
+"""The bounded send queue of one socket: writes what fits, thins what does not, tells what it cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from domain.events import thinning_key
+from hub.sessions.fanout import EventFrame, encode
+from protocol.codecs import Codec
+
+if TYPE_CHECKING:
+    from hub.metrics import Metrics
+    from hub.sessions.room import Room
+
+# A lagging socket keeps the latest event of at most so many keys per room; the oldest key goes.
+LATEST_KEYS_MAX = 1000
+# Caught up when the unsent bytes fell below this share of the queue.
+CAUGHT_UP_SHARE = 4
+# A socket that lags for so long is cut off (4011): even the thinned stream does not fit.
+STUCK_S = 20.0
+
+
+class Lag:
+    """What a socket missed in one room; `latest` only in latest-per-key rooms."""
+
+    __slots__ = ("latest", "missed")
+
+    def __init__(self) -> None:
+        self.missed = 0
+        self.latest: dict[str, EventFrame] = {}
+
+
+class Outbox:
+    """Unsent bytes of one socket are bounded by `limit_bytes`; kernel buffers by the socket option."""
+
+    __slots__ = ("_metrics", "closed", "codec", "lag", "lagging_since_s", "limit_bytes",
+                 "on_lag", "transport")  # fmt: skip
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        codec: Codec,
+        limit_bytes: int,
+        metrics: Metrics,
+        on_lag: Callable[[], None],
+    ) -> None:
+        self.transport = transport
+        self.codec = codec
+        self.limit_bytes = limit_bytes
+        self.lag: dict[str, Lag] = {}
+        self.lagging_since_s: float | None = None
+        self.closed = False
+        self.on_lag = on_lag
+        self._metrics = metrics
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self.transport.get_write_buffer_size()
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether a lagging socket has room again."""
+        return self.unsent_bytes <= self.limit_bytes // CAUGHT_UP_SHARE
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Writes a message about the session itself; these are few and never thinned."""
+        self.write(encode(message, self.codec))
+
+    def write(self, data: bytes) -> None:
+        """Writes whole frames, unless the socket is gone."""
+        if self.closed or self.transport.is_closing():
+            return
+        self.transport.write(data)
+        self._metrics.bytes_out.inc(len(data))
+
+    def deliver(self, room: Room, frames: Sequence[EventFrame], data: bytes) -> None:
+        """Writes a room's tick in one call, or counts it as missed when it does not fit."""
+        if room.name in self.lag or self.unsent_bytes + len(data) > self.limit_bytes:
+            self._thin(room, frames)
+            return
+        self.write(data)
+
+    def _thin(self, room: Room, frames: Sequence[EventFrame]) -> None:
+        lag = self.lag.get(room.name)
+        if lag is None:
+            lag = self.lag[room.name] = Lag()
+            self._metrics.lagged.inc()
+        lag.missed += len(frames)
+        if room.kind.policy == "latest-per-key":
+            for each in frames:
+                key = thinning_key(each.type, each.body["data"])
+                lag.latest.pop(key, None)
+                lag.latest[key] = each
+            while len(lag.latest) > LATEST_KEYS_MAX:
+                del lag.latest[next(iter(lag.latest))]
+        self.on_lag()

@@ -1,0 +1,122 @@
+"""One room on one node: its position, its members, and what a tick gathered for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from domain.events import RoomKind, room_kind
+from hub.sessions.fanout import EventFrame
+from hub.sessions.outbox import Outbox
+from protocol.codecs import Codec
+from protocol.envelope import unpack_body
+from protocol.mergepatch import apply_patch
+from storage.rooms import RoomView
+
+
+class Member(Protocol):
+    """What a room needs of a connection."""
+
+    outbox: Outbox
+
+    @property
+    def role(self) -> str:
+        """The role as presence counts it."""
+
+
+class Room:
+    """One room on this node. `epoch` is None until the first read has told its position."""
+
+    __slots__ = ("backlog", "behind", "catching_up", "epoch", "joining", "kind", "members",
+                 "name", "offset", "pending")  # fmt: skip
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.kind: RoomKind = room_kind(name)
+        self.epoch: str | None = None
+        self.offset = 0
+        self.members: dict[str, dict[Member, Codec]] = {}
+        self.joining: dict[Member, list[EventFrame]] = {}
+        self.behind: dict[Member, int] = {}
+        self.pending: list[EventFrame] = []
+        self.backlog: list[tuple[str, int, bytes]] = []
+        self.catching_up: asyncio.Task[None] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody on this node needs the room."""
+        return not self.joining and not any(self.members.values())
+
+    def everyone(self) -> Iterable[Member]:
+        """All members, whatever their codec."""
+        for group in self.members.values():
+            yield from group
+
+    def counts(self) -> dict[str, int]:
+        """Members by role."""
+        counts: dict[str, int] = {}
+        for member in self.everyone():
+            counts[member.role] = counts.get(member.role, 0) + 1
+        return counts
+
+    def flush(self) -> None:
+        """Writes what the tick gathered: encoded once per codec, one write per member."""
+        frames, self.pending = self.pending, []
+        if not frames:
+            return
+        for group in self.members.values():
+            data: bytes | None = None
+            for member, codec in group.items():
+                if member in self.behind:
+                    self._flush_behind(member, frames)
+                    continue
+                if data is None:
+                    data = b"".join([each.bytes_for(codec) for each in frames])
+                member.outbox.deliver(self, frames, data)
+
+    def _flush_behind(self, member: Member, frames: list[EventFrame]) -> None:
+        """A member whose join told it of events that this node hears only now."""
+        known = self.behind[member]
+        news = [each for each in frames if each.offset > known]
+        if frames[-1].offset >= known:
+            del self.behind[member]
+        if news:
+            codec = member.outbox.codec
+            member.outbox.deliver(self, news, b"".join([each.bytes_for(codec) for each in news]))
+
+    def add(self, member: Member) -> None:
+        """Counts a member in."""
+        codec = member.outbox.codec
+        self.members.setdefault(codec.subprotocol, {})[member] = codec
+
+    def remove(self, member: Member) -> None:
+        """Forgets a member, joined or about to."""
+        self.joining.pop(member, None)
+        self.behind.pop(member, None)
+        for group in self.members.values():
+            group.pop(member, None)
+
+
+def roll_forward(view: RoomView) -> Any:
+    """The match document at the view's offset: the stored one and the patches after it.
+
+    None when events before the first kept one are gone and no document stands for them.
+    """
+    if not view.base_known:
+        return None
+    state: Any = unpack_body(view.document) if view.document_offset >= 0 else None
+    for packed in view.events:
+        body = unpack_body(packed)
+        if body["type"] == "live.state":
+            state = body["data"]
+        elif "patch" in body:
+            state = apply_patch(state, body["patch"])
+    return state
+
+
+def snapshot_part(view: RoomView) -> dict[str, Any]:
+    """`snapshot` of `joined`: the document that the events which follow it apply to."""
+    if view.document_offset >= 0:
+        return {"offset": view.document_offset, "state": unpack_body(view.document)}
+    return {"offset": view.first_offset - 1, "state": None}

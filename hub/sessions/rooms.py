@@ -1,0 +1,324 @@
+"""Rooms of one node: who is in them, where they stand, and what a tick gathered for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from domain.errors import Unavailable
+from hub.sessions.bus import Bus
+from hub.sessions.fanout import EventFrame
+from hub.sessions.room import Member, Room, roll_forward, snapshot_part
+from protocol import outbound
+from protocol.envelope import unpack_body
+from protocol.inbound import Since
+from storage import rooms as store
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from hub.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+# Every so often each room's position is compared with Redis, so that a silent gap heals.
+POSITION_CHECK_S = 5.0
+# Messages held back while a room catches up; over it the room starts again from a snapshot.
+BACKLOG_MAX = 10_000
+CATCH_UP_BACKOFF_MAX_S = 1.0
+# A join reads again when the room began a new epoch meanwhile; so often, then it is refused.
+JOIN_TRIES_MAX = 5
+
+
+class Rooms:
+    """All rooms with members on this node."""
+
+    def __init__(self, redis: Redis, bus_redis: Redis, metrics: Metrics) -> None:
+        self._redis = redis
+        self._rooms: dict[str, Room] = {}
+        self._dirty: dict[str, Room] = {}
+        self._bus = Bus(bus_redis, self._on_message, self.check_all)
+        self._metrics = metrics
+        self._checker: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self) -> None:
+        """Starts to listen, and to check positions."""
+        self._bus.start()
+        self._checker = asyncio.create_task(self._check_positions(), name="positions")
+
+    async def stop(self) -> None:
+        """Stops listening; members are closed by whoever owns them."""
+        for task in [self._checker, *self._tasks]:
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        await self._bus.stop()
+
+    def get(self, name: str) -> Room | None:
+        """The room, if it has members here."""
+        return self._rooms.get(name)
+
+    def everywhere(self) -> list[Room]:
+        """All rooms of this node."""
+        return list(self._rooms.values())
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Members by role of every room here."""
+        return {name: room.counts() for name, room in self._rooms.items()}
+
+    # -- joining and leaving ----------------------------------------------------------------------
+
+    async def join(
+        self, member: Member, name: str, since: Since | None, ref: int | str | None
+    ) -> None:
+        """Joins and answers `joined`; what happens meanwhile follows it, nothing twice.
+
+        Raises Unavailable when Redis does not answer.
+        """
+        room, view = await self._enter(member, name, since)
+        if view is None:
+            return
+        events = [
+            EventFrame(name, view.first_offset + index, unpack_body(packed)).message()
+            for index, packed in enumerate(view.events)
+        ]
+        snapshot = None
+        if not view.recovered and room.kind.document:
+            snapshot = snapshot_part(view)
+        message = outbound.joined(
+            name,
+            view.epoch,
+            view.offset,
+            recovered=view.recovered,
+            events=events,
+            snapshot=snapshot,
+            ref=ref,
+        )
+        self._settle(room, member, view, message)
+
+    async def refresh(self, member: Member, name: str, missed: int) -> None:
+        """After a lag: `lagged`, then a snapshot, then the stream goes on from it."""
+        room = self._rooms.get(name)
+        lag = member.outbox.lag.get(name)
+        if room is None or lag is None:
+            return
+        room.flush()
+        if room.kind.policy == "latest-per-key":
+            latest = sorted(lag.latest.values(), key=lambda each: each.offset)
+            del member.outbox.lag[name]
+            member.outbox.send(outbound.lagged(name, missed - len(latest)))
+            member.outbox.write(b"".join(each.bytes_for(member.outbox.codec) for each in latest))
+            member.outbox.send(outbound.snapshot(name, room.epoch or "", room.offset, None))
+            return
+        for group in room.members.values():
+            group.pop(member, None)
+        try:
+            room, view = await self._enter(member, name, None)
+        except Unavailable:
+            # Still lagging: counted in again, so that the next try knows what was missed.
+            self._rooms.setdefault(name, room).add(member)
+            raise
+        member.outbox.lag.pop(name, None)
+        if view is None:
+            return
+        member.outbox.send(outbound.lagged(name, missed))
+        state = roll_forward(view) if room.kind.document else None
+        message = outbound.snapshot(name, view.epoch, view.offset, state)
+        self._settle(room, member, view, message)
+
+    async def _enter(
+        self, member: Member, name: str, since: Since | None
+    ) -> tuple[Room, store.RoomView | None]:
+        """Reads the room while gathering for the member; None when it left meanwhile."""
+        room = self._rooms.get(name)
+        if room is None:
+            room = self._rooms[name] = Room(name)
+            self._metrics.rooms.set(len(self._rooms))
+        room.flush()
+        room.remove(member)
+        room.joining[member] = []
+        try:
+            await self._bus.subscribe(store.channel(name))
+            view = await self._read_in_epoch(room, since)
+        except BaseException:
+            room.joining.pop(member, None)
+            self._forget_if_empty(room)
+            raise
+        if member not in room.joining:
+            self._forget_if_empty(room)
+            return room, None
+        return room, view
+
+    async def _read_in_epoch(self, room: Room, since: Since | None) -> store.RoomView:
+        """The room as Redis has it, once this node stands in the same epoch."""
+        position = ("", 0) if since is None else (since.epoch, since.offset)
+        for _ in range(JOIN_TRIES_MAX):
+            view = await store.read(self._redis, room.name, *position)
+            if room.epoch is None:
+                room.epoch, room.offset = view.epoch, view.offset
+                self._drain_backlog(room)
+            if room.epoch == view.epoch:
+                return view
+            self._catch_up(room)
+            assert room.catching_up is not None
+            await asyncio.wait([room.catching_up])
+        raise Unavailable("the room keeps changing its epoch", retry_after_ms=1000)
+
+    def _settle(
+        self, room: Room, member: Member, view: store.RoomView, message: dict[str, Any]
+    ) -> None:
+        """Answers, hands over what was gathered since the read, and counts the member in."""
+        room.flush()
+        gathered = room.joining.pop(member)
+        member.outbox.send(message)
+        room.add(member)
+        news = [each for each in gathered if each.offset > view.offset]
+        if news:
+            codec = member.outbox.codec
+            data = b"".join([each.bytes_for(codec) for each in news])
+            member.outbox.deliver(room, news, data)
+        elif room.offset < view.offset:
+            room.behind[member] = view.offset
+
+    def leave(self, member: Member, name: str) -> None:
+        """Flushes the room's tick, then stops its events for this member."""
+        room = self._rooms.get(name)
+        if room is None:
+            return
+        room.flush()
+        room.remove(member)
+        member.outbox.lag.pop(name, None)
+        self._forget_if_empty(room)
+
+    def _forget_if_empty(self, room: Room) -> None:
+        if room.empty and self._rooms.get(room.name) is room:
+            del self._rooms[room.name]
+            self._dirty.pop(room.name, None)
+            if room.catching_up is not None:
+                room.catching_up.cancel()
+            self._metrics.rooms.set(len(self._rooms))
+            self._spawn(self._unsubscribe(room.name))
+
+    async def _unsubscribe(self, name: str) -> None:
+        if name not in self._rooms:
+            await self._bus.unsubscribe(store.channel(name))
+
+    # -- events coming in -------------------------------------------------------------------------
+
+    def _on_message(self, channel: str, payload: bytes) -> None:
+        room = self._rooms.get(store.room_of_channel(channel))
+        if room is None:
+            return
+        epoch, offset, packed = store.parse_message(payload)
+        if room.epoch is None or room.catching_up is not None:
+            if len(room.backlog) < BACKLOG_MAX:
+                room.backlog.append((epoch, offset, packed))
+            return
+        self._accept(room, epoch, offset, packed)
+
+    def _accept(self, room: Room, epoch: str, offset: int, packed: bytes) -> None:
+        """Takes the next event in order; what is old is dropped, what is out of line is healed."""
+        if epoch == room.epoch and offset <= room.offset:
+            return
+        if epoch != room.epoch or offset != room.offset + 1:
+            room.backlog.append((epoch, offset, packed))
+            self._catch_up(room)
+            return
+        self._append(room, EventFrame(room.name, offset, unpack_body(packed)))
+
+    def _append(self, room: Room, frame: EventFrame) -> None:
+        room.offset = frame.offset
+        room.pending.append(frame)
+        for gathered in room.joining.values():
+            gathered.append(frame)
+        if not self._dirty:
+            asyncio.get_running_loop().call_soon(self._flush_dirty)
+        self._dirty[room.name] = room
+
+    def _flush_dirty(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        for room in dirty.values():
+            count = len(room.pending)
+            room.flush()
+            self._metrics.deliveries.inc(count * sum(len(g) for g in room.members.values()))
+
+    def _drain_backlog(self, room: Room) -> None:
+        backlog, room.backlog = room.backlog, []
+        for index, (epoch, offset, packed) in enumerate(backlog):
+            if room.catching_up is not None:
+                room.backlog += backlog[index:]
+                return
+            self._accept(room, epoch, offset, packed)
+
+    # -- catching up ------------------------------------------------------------------------------
+
+    def check_all(self) -> None:
+        """Compares every room's position with Redis (after the bus was away)."""
+        for room in list(self._rooms.values()):
+            if room.epoch is not None:
+                self._catch_up(room)
+
+    async def _check_positions(self) -> None:
+        while True:
+            await asyncio.sleep(POSITION_CHECK_S)
+            names = [room.name for room in self._rooms.values() if room.epoch is not None]
+            try:
+                found = await store.positions(self._redis, names)
+            except Unavailable:
+                continue
+            for name in names:
+                room = self._rooms.get(name)
+                if room is None or room.epoch is None:
+                    continue
+                epoch, offset = found.get(name, ("", 0))
+                if epoch != room.epoch or offset > room.offset:
+                    self._catch_up(room)
+
+    def _catch_up(self, room: Room) -> None:
+        if room.catching_up is None:
+            room.catching_up = self._spawn(self._catch_up_task(room))
+
+    async def _catch_up_task(self, room: Room) -> None:
+        """Reads what this node missed; a new epoch or a lost history becomes a snapshot."""
+        backoff_s = 0.02
+        while True:
+            try:
+                view = await store.read(self._redis, room.name, room.epoch or "", room.offset)
+                break
+            except Unavailable:
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, CATCH_UP_BACKOFF_MAX_S)
+        room.catching_up = None
+        if view.recovered and view.epoch == room.epoch:
+            for index, packed in enumerate(view.events):
+                self._append(
+                    room, EventFrame(room.name, view.first_offset + index, unpack_body(packed))
+                )
+        else:
+            self._start_over(room, view)
+        self._drain_backlog(room)
+
+    def _start_over(self, room: Room, view: store.RoomView) -> None:
+        """A new epoch, or a hole that history no longer fills: everyone gets a snapshot."""
+        room.flush()
+        room.epoch, room.offset = view.epoch, view.offset
+        room.behind.clear()
+        for gathered in room.joining.values():
+            gathered.clear()
+        state = roll_forward(view) if room.kind.document else None
+        message = outbound.snapshot(room.name, view.epoch, view.offset, state)
+        log.info("room_snapshot", room=room.name, epoch=view.epoch, offset=view.offset)
+        for member in list(room.everyone()):
+            member.outbox.lag.pop(room.name, None)
+            member.outbox.send(message)
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,1 @@
+"""Load, measured, and the simulated game servers of the demo."""

@@ -1,0 +1,1 @@
+"""The wire contract: messages, codecs and the client SDK."""

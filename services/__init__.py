@@ -1,0 +1,1 @@
+"""Use cases: what happens because someone asked, one transaction each."""

@@ -1,0 +1,1 @@
+"""SQL and Redis in full: functions over a connection."""

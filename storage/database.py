@@ -1,0 +1,157 @@
+"""Postgres: one pool per process, its time limits, and which failures mean that it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import structlog
+from asyncpg.pool import PoolConnectionProxy
+
+from domain.errors import ImpossibleValue, Unavailable
+
+log = structlog.get_logger(__name__)
+
+# What SQL runs on: a connection of its own, or one lent by the pool.
+Connection = asyncpg.Connection | PoolConnectionProxy
+
+# A connection that cannot be made, a statement that takes too long, and a transaction that does
+# nothing while it holds locks all end; the caller sees Unavailable.
+CONNECT_TIMEOUT_S = 10.0
+STATEMENT_TIMEOUT_MS = 30_000
+IDLE_TRANSACTION_TIMEOUT_MS = 60_000
+# The client gives up a little after the server should have.
+COMMAND_TIMEOUT_S = 35.0
+
+# Postgres or the way to it is gone or overloaded: nothing is known to have happened.
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+# Two transactions met: the same one, run again, is expected to succeed.
+CONFLICTS = (
+    asyncpg.UniqueViolationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def connect_pool(
+    dsn: str, *, max_size: int, application_name: str, min_size: int = 0
+) -> asyncpg.Pool:
+    """A pool on the running loop; with min_size 0 it may be opened while Postgres is away.
+
+    max_size is DATABASE_POOL_MAX (DB-04). Raises Unavailable when min_size connections cannot be
+    made.
+    """
+    with answering():
+        pool = asyncpg.create_pool(
+            dsn,
+            min_size=min_size,
+            max_size=max_size,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings={
+                "application_name": application_name,
+                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_TIMEOUT_MS),
+                "timezone": "UTC",
+                # Short statements only: compiling them costs more than it saves.
+                "jit": "off",
+            },
+        )
+        opened: asyncpg.Pool = await pool
+    return opened
+
+
+async def wait_ready(dsn: str, *, timeout_s: float) -> None:
+    """Returns when Postgres answers a query; raises Unavailable with the last reason."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while True:
+        try:
+            with answering():
+                async with connection(dsn) as conn:
+                    await conn.execute("SELECT 1")
+            return
+        except Unavailable:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """One connection outside any pool, for migrations and the command line."""
+    conn = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings={"timezone": "UTC"})
+    try:
+        yield conn
+    finally:
+        await conn.close(timeout=CONNECT_TIMEOUT_S)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether `error` says that Postgres is gone, rather than that something is wrong.
+
+    asyncpg reports a connection that broke in between as a plain InterfaceError; wrong arguments
+    are its subclass DataError and count as wrong.
+    """
+    if isinstance(error, asyncpg.InterfaceError):
+        return not isinstance(error, asyncpg.DataError)
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return False
+    return isinstance(error, AWAY)
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """Turns failures of the connection into Unavailable; all others pass."""
+    try:
+        yield
+    except asyncpg.QueryCanceledError as error:
+        raise Unavailable(f"Postgres is too slow: {error}") from error
+    except Exception as error:
+        if not is_away(error):
+            raise
+        raise Unavailable(f"Postgres does not answer: {type(error).__name__}") from error
+
+
+def to_time(ms: int | None, field: str = "time") -> datetime | None:
+    """ms since the epoch -> what asyncpg sends as timestamptz; raises ImpossibleValue."""
+    if ms is None:
+        return None
+    try:
+        return _EPOCH + timedelta(milliseconds=ms)
+    except OverflowError:
+        raise ImpossibleValue(f"{field} lies outside the years 1 to 9999", field=field) from None
+
+
+def to_ms(moment: datetime | None) -> int | None:
+    """The reverse of to_time, rounded to the millisecond."""
+    return None if moment is None else time_ms(moment)
+
+
+def time_ms(moment: datetime) -> int:
+    """A timestamptz in ms since the epoch, rounded."""
+    return round((moment - _EPOCH) / timedelta(milliseconds=1))
+
+
+def to_json(value: Any) -> str:
+    """A value for a `$n::text::jsonb` parameter."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def from_json(text: str | None) -> Any:
+    """A jsonb column as asyncpg gives it (text)."""
+    return None if text is None else json.loads(text)

@@ -1,0 +1,76 @@
+"""Who watches what, counted per node in Redis under a lease, so that kill -9 leaks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgpack
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from domain.errors import Unavailable
+
+# A node that does not report for so long is gone, and its counts with it.
+LEASE_MS = 15_000
+_NODES = "gamehub:nodes"
+
+Counts = dict[str, int]
+
+
+def _key(node: str) -> str:
+    return f"gamehub:presence:{node}"
+
+
+async def report(redis: Redis, node: str, changed: Mapping[str, Counts]) -> None:
+    """Stores this node's counts of the rooms that changed (empty = nobody) and renews its lease.
+
+    Raises Unavailable when Redis does not answer.
+    """
+    try:
+        pipe = redis.pipeline(transaction=False)
+        for room, counts in changed.items():
+            if counts:
+                pipe.hset(_key(node), room, msgpack.packb(counts))
+            else:
+                pipe.hdel(_key(node), room)
+        pipe.sadd(_NODES, node)
+        pipe.pexpire(_key(node), LEASE_MS)
+        await pipe.execute()
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+
+
+async def elsewhere(redis: Redis, node: str, room: str) -> Counts:
+    """Members of a room by role, on all nodes but this one; raises Unavailable."""
+    try:
+        members = await redis.smembers(_NODES)
+        nodes = [each.decode() if isinstance(each, bytes) else each for each in members]
+        pipe = redis.pipeline(transaction=False)
+        others = [each for each in nodes if each != node]
+        for each in others:
+            pipe.hget(_key(each), room)
+            pipe.exists(_key(each))
+        answers = await pipe.execute()
+        total: Counts = {}
+        gone = []
+        for index, each in enumerate(others):
+            packed, alive = answers[2 * index], answers[2 * index + 1]
+            if not alive:
+                gone.append(each)
+            if packed is not None:
+                for role, count in msgpack.unpackb(packed).items():
+                    total[role] = total.get(role, 0) + count
+        if gone:
+            await redis.srem(_NODES, *gone)
+        return total
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+
+
+async def retire(redis: Redis, node: str) -> None:
+    """Takes a node that stops out of the counts at once; a failure only leaves it to the lease."""
+    try:
+        await redis.delete(_key(node))
+        await redis.srem(_NODES, node)
+    except (RedisError, OSError):
+        return

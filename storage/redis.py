@@ -1,0 +1,31 @@
+"""Redis or Valkey: how this house connects to it."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+# A command that is not answered in time fails as Unavailable. redis-py has 5 s by default, also
+# for blocking reads: whoever listens passes None.
+SOCKET_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
+CONNECTIONS_MAX = 64
+
+
+def connect(url: str, *, socket_timeout_s: float | None = SOCKET_TIMEOUT_S) -> Redis:
+    """A client for redis://, rediss:// or unix:// that connects when first used; bytes in, bytes out.
+
+    A command on a connection that turns out to be closed is sent once more on a fresh one; every
+    script of this house may be run twice.
+    """
+    client: Redis = Redis.from_url(
+        url,
+        decode_responses=False,
+        socket_timeout=socket_timeout_s,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_keepalive=True,
+        max_connections=CONNECTIONS_MAX,
+        retry=Retry(NoBackoff(), 1),
+    )
+    return client

@@ -1,0 +1,233 @@
+"""Rooms in Redis: epoch, offset, bounded history and document, changed by one script per event."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib import resources
+from typing import Any, Literal, cast
+
+import msgpack
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from domain.errors import Unavailable
+from domain.events import room_kind
+from domain.ids import split_room
+
+# Event ids remembered per room for dedupe; match rooms remember all as long as they live. The
+# relay's batches (500) are smaller, so that what it sends again is always still remembered.
+IDS_MAX = 1000
+SCORES_TTL_S = 24 * 3600
+LIVE_SEQ_TTL_S = 24 * 3600
+
+
+class _Script:
+    """A Lua file of storage/lua, called by its hash."""
+
+    def __init__(self, name: str) -> None:
+        self.text = (resources.files("storage") / "lua" / name).read_text("utf-8")
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+_PUBLISH = _Script("publish.lua")
+_READ = _Script("read.lua")
+_HISTORY = _Script("history.lua")
+
+Status = Literal["published", "duplicate", "new_epoch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """One event for one room.
+
+    Dedupe is by `event_id` (facts) or by (`stream`, `live_seq`) (LIVE frames of match rooms).
+    `document`: the match document after this event, packed, where it is due to be stored.
+    `expected_epoch`: publish only if the room still has it.
+    """
+
+    room: str
+    body: bytes
+    event_id: str = ""
+    stream: str = ""
+    live_seq: int = 0
+    document: bytes = b""
+    expected_epoch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of a Publish; with new_epoch nothing was done."""
+
+    status: Status
+    epoch: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomView:
+    """What a joiner needs: events start right after `document_offset` or the joiner's position.
+
+    document_offset is -1 where there is no document; base_known is false when events before the
+    first one are gone and no document stands for them.
+    """
+
+    epoch: str
+    offset: int
+    recovered: bool
+    document_offset: int
+    document: bytes
+    first_offset: int
+    events: list[bytes]
+
+    @property
+    def base_known(self) -> bool:
+        """Whether document plus events give the whole state."""
+        return self.document_offset >= 0 or self.first_offset == 1
+
+
+def channel(room: str) -> str:
+    """The pub/sub channel of a room."""
+    return f"room:{{{room}}}"
+
+
+def room_of_channel(name: str) -> str:
+    """The reverse of `channel`."""
+    return name[6:-1]
+
+
+def _keys(room: str) -> list[str]:
+    return [f"{{{room}}}:{part}" for part in ("meta", "events", "document", "ids")]
+
+
+def _new_epoch() -> str:
+    return os.urandom(8).hex()
+
+
+def parse_message(payload: bytes) -> tuple[str, int, bytes]:
+    """(epoch, offset, body) of a pub/sub payload."""
+    epoch, offset, body = payload.split(b":", 2)
+    return epoch.decode(), int(offset), body
+
+
+def _publish_args(event: Publish) -> list[Any]:
+    kind = room_kind(event.room)
+    ids_max = 0 if split_room(event.room)[0] == "match" else IDS_MAX
+    return [
+        *_keys(event.room),
+        _new_epoch(),
+        event.body,
+        event.event_id,
+        event.stream,
+        event.live_seq,
+        event.document,
+        event.expected_epoch,
+        kind.history_max,
+        kind.ttl_s * 1000,
+        ids_max,
+        channel(event.room),
+    ]
+
+
+async def publish(
+    redis: Redis,
+    batch: Sequence[Publish],
+    *,
+    scores: Mapping[str, Mapping[str, int]] | None = None,
+    live_seqs: Mapping[str, int] | None = None,
+) -> list[Published]:
+    """Publishes in the given order in one pipelined call; answers in the same order.
+
+    scores: live scores by match id, kept for GET /api/v1/matches. live_seqs: the last LIVE number
+    done per stream, kept for the next hello. Raises Unavailable when Redis does not answer; then
+    any part may have been done, and sending the batch again is safe.
+    """
+    results: list[Published | None] = [None] * len(batch)
+    waiting = list(range(len(batch)))
+    try:
+        while waiting:
+            pipe = redis.pipeline(transaction=False)
+            for index in waiting:
+                pipe.evalsha(_PUBLISH.sha, 4, *_publish_args(batch[index]))
+            for match_id, values in (scores or {}).items():
+                packed = msgpack.packb(dict(values))
+                pipe.set(f"{{match:{match_id}}}:scores", packed, ex=SCORES_TTL_S)
+            for stream, seq in (live_seqs or {}).items():
+                pipe.set(f"gamehub:live_seq:{stream}", seq, ex=LIVE_SEQ_TTL_S)
+            answers = await pipe.execute(raise_on_error=False)
+            unloaded = []
+            for index, answer in zip(waiting, answers, strict=False):
+                if isinstance(answer, NoScriptError):
+                    unloaded.append(index)
+                elif isinstance(answer, Exception):
+                    raise answer
+                else:
+                    results[index] = Published(answer[0].decode(), answer[1].decode(), answer[2])
+            if unloaded:
+                await redis.script_load(_PUBLISH.text)
+            waiting = unloaded
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+    return cast("list[Published]", results)
+
+
+async def _call(redis: Redis, script: _Script, keys: list[str], args: list[Any]) -> Any:
+    try:
+        try:
+            return await redis.evalsha(script.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await redis.eval(script.text, len(keys), *keys, *args)
+    except ResponseError:
+        raise
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+
+
+async def read(redis: Redis, room: str, since_epoch: str = "", since_offset: int = 0) -> RoomView:
+    """The room for a joiner at (since_epoch, since_offset), or for a new one; raises Unavailable.
+
+    A room that nobody has published to yet gets its epoch here.
+    """
+    kind = room_kind(room)
+    args = [_new_epoch(), since_epoch, since_offset, kind.ttl_s * 1000, int(kind.document)]
+    epoch, offset, recovered, at, document, first, events = await _call(
+        redis, _READ, _keys(room), args
+    )
+    return RoomView(epoch.decode(), offset, recovered == 1, at, document, first, events)
+
+
+async def history(
+    redis: Redis, room: str, since_epoch: str, since_offset: int, limit: int
+) -> tuple[str, int, list[bytes]]:
+    """(epoch, first offset, bodies) of recent events, oldest first; raises Unavailable."""
+    args = [since_epoch, since_offset, limit]
+    epoch, first, events = await _call(redis, _HISTORY, _keys(room)[:2], args)
+    return epoch.decode(), first, events
+
+
+async def positions(redis: Redis, rooms: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """(epoch, offset) of each room that has one, in one pipelined call; raises Unavailable."""
+    if not rooms:
+        return {}
+    try:
+        pipe = redis.pipeline(transaction=False)
+        for room in rooms:
+            pipe.hmget(_keys(room)[0], ["epoch", "offset"])
+        answers = await pipe.execute()
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+    found = {}
+    for room, (epoch, offset) in zip(rooms, answers, strict=True):
+        if epoch is not None:
+            found[room] = (epoch.decode(), int(offset))
+    return found
+
+
+async def live_seq(redis: Redis, stream: str) -> int:
+    """The last LIVE number of a stream that is known to be done; 0 when unknown."""
+    try:
+        return int(await redis.get(f"gamehub:live_seq:{stream}") or 0)
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error

@@ -1,0 +1,90 @@
+"""The services that tests use: Postgres, Redis and what is opened on them; data is made by tests.
+
+GAMEHUB_TEST_DATABASE_URL and GAMEHUB_TEST_REDIS_URL name existing servers (the Redis is emptied!);
+without them embedded ones are started. A missing service skips; with GAMEHUB_TEST_REQUIRE=1 it
+fails.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import asyncpg
+import pytest
+import redis
+
+from domain.errors import StartError
+from tests import services
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[services.PostgresService]:
+    """A Postgres with a migrated template database, for the whole session."""
+    with ExitStack() as stack:
+        url = _provided(stack, "GAMEHUB_TEST_DATABASE_URL", services.embedded_postgres)
+        yield stack.enter_context(services.migrated_template(url))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """The URL of a Redis or Valkey for the whole session."""
+    with ExitStack() as stack:
+        yield _provided(stack, "GAMEHUB_TEST_REDIS_URL", services.embedded_valkey)
+
+
+def _provided(
+    stack: ExitStack, variable: str, embedded: Callable[[], AbstractContextManager[str]]
+) -> str:
+    url = os.environ.get(variable)
+    if url:
+        return url
+    try:
+        return stack.enter_context(embedded())
+    except StartError as error:
+        services.missing(f"{variable} is not set and nothing can be embedded: {error}")
+
+
+@pytest.fixture
+def database_url(postgres_server: services.PostgresService) -> Iterator[str]:
+    """The URL of a migrated database of the test's own."""
+    name = f"gamehub_test_{uuid.uuid4().hex[:12]}"
+    service = postgres_server
+    services.in_thread(lambda: services.create_database(service.url, name, service.template))
+    yield services.with_database(service.url, name)
+    services.in_thread(lambda: services.drop_database(service.url, name))
+
+
+@pytest.fixture
+def empty_database_url(postgres_server: services.PostgresService) -> Iterator[str]:
+    """The URL of a database without any migration."""
+    name = f"gamehub_test_{uuid.uuid4().hex[:12]}"
+    services.in_thread(lambda: services.create_database(postgres_server.url, name))
+    yield services.with_database(postgres_server.url, name)
+    services.in_thread(lambda: services.drop_database(postgres_server.url, name))
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The URL of an empty Redis; tests run one after another, so one server serves them all."""
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+        client.script_flush()
+    return redis_server
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+    """A pool on the test's database, on the test's loop."""
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=8) as opened:
+        yield opened
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data directory for embedded servers, gone with all its parts afterwards."""
+    with services.scratch_directory() as path:
+        yield path / "data"

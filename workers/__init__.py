@@ -1,0 +1,1 @@
+"""Pipelines: what happens because something happened."""
