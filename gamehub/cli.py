@@ -11,7 +11,7 @@ import importlib.metadata
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from rich.markup import escape
 from domain.errors import GamehubError, SettingsError
 from gamehub import cli_letters, cli_token
 from gamehub.cli_options import Data, Host, Port, console, settings_from, with_servers_and_keys
+
+if TYPE_CHECKING:
+    from storage.migrate import MigrationStatus
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -120,10 +123,10 @@ def demo(
 @app.command()
 def hub(host: Host = None, port: Port = None, data: Data = None) -> None:
     """One hub process, on DATABASE_URL and REDIS_URL or the running gamehub's servers."""
+    settings = with_servers_and_keys(settings_from(host=host, port=port, data=data))
     from gamehub import logs
     from hub import app as hub_app
 
-    settings = with_servers_and_keys(settings_from(host=host, port=port, data=data))
     logs.configure("hub", level=settings.log_level, log_format=settings.log_format)
     raise typer.Exit(hub_app.run(settings))
 
@@ -131,10 +134,10 @@ def hub(host: Host = None, port: Port = None, data: Data = None) -> None:
 @app.command()
 def worker(data: Data = None) -> None:
     """One worker process, on DATABASE_URL and REDIS_URL or the running gamehub's servers."""
+    settings = with_servers_and_keys(settings_from(data=data))
     from gamehub import logs
     from workers import app as worker_app
 
-    settings = with_servers_and_keys(settings_from(data=data))
     logs.configure("worker", level=settings.log_level, log_format=settings.log_format)
     raise typer.Exit(worker_app.run(settings))
 
@@ -167,26 +170,33 @@ def migrate_down(
     """Take back the last migration (and the data that it brought)."""
     from storage import migrate
 
-    for name in asyncio.run(migrate.down(_database_url(context, data), steps)):
+    for name in asyncio.run(migrate.down(_database_url(context, data), steps=steps)):
         console.print(f"[yellow]took back[/] {name}")
 
 
 @migrate_app.command("status")
 def migrate_status(context: typer.Context, data: Data = None) -> None:
-    """List the migrations and whether they are applied; exit code 1 when some are not."""
-    from storage import migrate
+    """List the migrations and their states; exit code 1 unless all are applied."""
+    rows = asyncio.run(_migration_status(_database_url(context, data)))
+    for row in rows:
+        color = "green" if row.state == "applied" else "yellow"
+        console.print(f"[{color}]{row.state:<8}[/] {row.name}")
+    raise typer.Exit(0 if all(row.state == "applied" for row in rows) else EXIT_FAILED)
 
-    pending = 0
-    for row in asyncio.run(migrate.status(_database_url(context, data))):
-        pending += not row.applied
-        console.print(f"{'[green]applied[/]' if row.applied else '[yellow]pending[/]'} {row.name}")
-    raise typer.Exit(EXIT_FAILED if pending else 0)
+
+async def _migration_status(database_url: str) -> list[MigrationStatus]:
+    from storage import database, migrate
+
+    with database.answering():
+        async with database.connection(database_url) as conn:
+            return await migrate.status(conn)
 
 
 def _database_url(context: typer.Context, data: str | None) -> str:
-    from gamehub import running
+    from gamehub import logs, running
 
     settings = settings_from(data=data or context.obj)
+    logs.configure("gamehub", level="warning", log_format="console")
     url = settings.database_url or running.with_servers(settings).database_url
     assert url is not None
     return url

@@ -7,6 +7,7 @@ import importlib.metadata
 import resource
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from domain.errors import GamehubError
 from domain.settings import Settings
 from gamehub import keys, running
 from gamehub.supervisor_process import is_ready
+from storage import database, migrate
 
 POSTGRES_VERSION_MIN = 150_000  # server_version_num; our SQL is kept to what 15 has
 REDIS_VERSION_MIN = (7, 0)  # sharded pub/sub and functions of our scripts
@@ -128,14 +130,19 @@ def _postgres_version(number: int, version: str) -> Finding:
 
 
 async def _migrations(settings: Settings) -> Finding:
-    from storage import migrate
-
     assert settings.database_url is not None
-    rows = await migrate.status(settings.database_url)
-    pending = [row.name for row in rows if not row.applied]
-    if pending:
-        return Finding("Migrations", "fail", f"{len(pending)} not applied", "gamehub migrate up")
-    return Finding("Migrations", "ok", f"{len(rows)} applied")
+    async with database.connection(settings.database_url) as conn:
+        rows = await migrate.status(conn)
+    states = Counter(row.state for row in rows)
+    seen = ", ".join(f"{count} {state}" for state, count in states.items())
+    if states["changed"]:
+        mend = "put the changed files back and write new migrations"
+        return Finding("Migrations", "fail", seen, mend)
+    if states["pending"]:
+        return Finding("Migrations", "fail", seen, "gamehub migrate up")
+    if states["unknown"]:
+        return Finding("Migrations", "warn", seen, "a newer release was here: run that one")
+    return Finding("Migrations", "ok", seen)
 
 
 async def _connections(settings: Settings) -> Finding:

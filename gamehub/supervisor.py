@@ -13,7 +13,7 @@ from typing import Protocol
 
 from domain.errors import StartError
 from domain.settings import Settings
-from gamehub import embedded, keys, running
+from gamehub import embedded, keys, logs, running
 from gamehub.embedded_home import DataLock, Home, Secrets, find_home, load_secrets
 from gamehub.supervisor_process import PROCESS_STOP_S, Hurry, Process, is_ready, last_line
 from gamehub.supervisor_screen import Screen
@@ -58,6 +58,8 @@ def up(settings: Settings, *, fleet: bool, servers: int = 0) -> int:
     GamehubError when the start fails; nothing is left running then.
     """
     data = running.data_path(settings)
+    # Our own log lines would fall into the progress display; only what is wrong is shown.
+    logs.configure("gamehub", level="warning", log_format="console")
     lock = DataLock(data)
     try:
         settings = settings.with_(data_dir=str(data), port=_claim_port(settings))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os.path
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,13 +125,22 @@ class Screen:
 
 
 def _next_steps(settings: Settings, fleet: bool) -> list[tuple[str, str]]:
-    place = f" --data {settings.data_dir}" if settings.data_dir else ""
-    steps = []
-    if not fleet:
-        steps.append(("Simulated matches", "gamehub demo"))
+    """(what, command) to try in another terminal; with --data where that would not find us."""
+    us, place = _our_command(), ""
+    if running.data_path(settings) != running.data_path(settings.with_(data_dir=None)):
+        place = f" --data {settings.data_dir}"
+    steps = [] if fleet else [("Simulated matches", f"{us} demo")]
     return [
         *steps,
-        ("Replay recorded matches", f"gamehub replay FILE.jsonl.gz --speed 10{place}"),
-        ("A token of your own", f"gamehub token mint --role PLAYER --sub me{place}"),
-        ("Is all well?", f"gamehub doctor{place}"),
+        ("Replay recorded matches", f"{us} replay FILE.jsonl.gz --speed 10{place}"),
+        ("A token of your own", f"{us} token mint --role PLAYER --sub me{place}"),
+        ("Is all well?", f"{us} doctor{place}"),
     ]
+
+
+def _our_command() -> str:
+    """How to call gamehub here: by its name where the shell finds it, else by its path."""
+    if shutil.which("gamehub") is not None:
+        return "gamehub"
+    path = Path(sys.executable).with_name("gamehub")
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

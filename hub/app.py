@@ -16,7 +16,7 @@ from aiohttp import web
 from domain.errors import SettingsError, StartError
 from domain.settings import Settings
 from hub.api import routes as api
-from hub.api.errors import middlewares
+from hub.api import errors
 from hub.auth import Authenticator
 from hub.context import CONTEXT, Context
 from hub.live import routes as live
@@ -84,8 +84,9 @@ class Hub:
     async def _listen(self) -> None:
         # aiohttp would log the subprotocols that a client offers, and the token may be among them.
         logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
-        app = web.Application(middlewares=middlewares(), client_max_size=MESSAGE_BYTES_MAX)
+        app = web.Application(client_max_size=MESSAGE_BYTES_MAX)
         app[CONTEXT] = self.context
+        errors.install(app)
         app.add_routes(live.routes(self.hall, self.dock))
         app.add_routes(api.routes())
         app.add_routes(pages())

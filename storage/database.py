@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +14,7 @@ import asyncpg
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
-from domain.errors import ImpossibleValue, Unavailable
+from domain.errors import ImpossibleValue, InvalidSchema, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +45,10 @@ CONFLICTS = (
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
 )
+
+# The first and the last millisecond that a timestamptz of ours can hold.
+TIME_MIN_MS = -62_135_596_800_000
+TIME_MAX_MS = 253_402_300_799_999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -94,7 +99,9 @@ async def wait_ready(dsn: str, *, timeout_s: float) -> None:
 @contextlib.asynccontextmanager
 async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """One connection outside any pool, for migrations and the command line."""
-    conn = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, server_settings={"timezone": "UTC"})
+    conn = await asyncpg.connect(
+        dsn, timeout=CONNECT_TIMEOUT_S, server_settings={"timezone": "UTC"}
+    )
     try:
         yield conn
     finally:
@@ -104,11 +111,11 @@ async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 def is_away(error: BaseException) -> bool:
     """Whether `error` says that Postgres is gone, rather than that something is wrong.
 
-    asyncpg reports a connection that broke in between as a plain InterfaceError; wrong arguments
-    are its subclass DataError and count as wrong.
+    asyncpg reports a connection that broke in between as a plain InterfaceError; an argument that
+    it cannot encode is one that is a ValueError too, and counts as wrong.
     """
     if isinstance(error, asyncpg.InterfaceError):
-        return not isinstance(error, asyncpg.DataError)
+        return not isinstance(error, ValueError)
     if isinstance(error, asyncpg.QueryCanceledError):
         return False
     return isinstance(error, AWAY)
@@ -155,3 +162,27 @@ def to_json(value: Any) -> str:
 def from_json(text: str | None) -> Any:
     """A jsonb column as asyncpg gives it (text)."""
     return None if text is None else json.loads(text)
+
+
+def pack_position(*parts: str | int) -> str:
+    """A keyset position as an opaque page cursor (URL-safe text)."""
+    packed = base64.urlsafe_b64encode(to_json(parts).encode())
+    return packed.decode().rstrip("=")
+
+
+def unpack_position(cursor: str, *kinds: type) -> list[Any]:
+    """The reverse of pack_position; raises InvalidSchema unless the parts are of these kinds."""
+    try:
+        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
+        parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        if type(parts) is not list or [type(part) for part in parts] != list(kinds):
+            raise ValueError
+        for part in parts:
+            # Text that Postgres cannot take, times that no row can have.
+            if isinstance(part, str) and ("\x00" in part or not part.isascii()):
+                raise ValueError
+            if isinstance(part, int) and not TIME_MIN_MS <= part <= TIME_MAX_MS:
+                raise ValueError
+    except (ValueError, RecursionError):
+        raise InvalidSchema("cursor is not one that this listing gave", field="cursor") from None
+    return list(parts)

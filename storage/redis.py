@@ -14,7 +14,7 @@ CONNECTIONS_MAX = 64
 
 
 def connect(url: str, *, socket_timeout_s: float | None = SOCKET_TIMEOUT_S) -> Redis:
-    """A client for redis://, rediss:// or unix:// that connects when first used; bytes in, bytes out.
+    """A client for redis://, rediss:// or unix:// that connects when first used; bytes, not text.
 
     A command on a connection that turns out to be closed is sent once more on a fresh one; every
     script of this house may be run twice.

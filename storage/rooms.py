@@ -231,3 +231,21 @@ async def live_seq(redis: Redis, stream: str) -> int:
         return int(await redis.get(f"gamehub:live_seq:{stream}") or 0)
     except (RedisError, OSError) as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+
+
+async def scores(redis: Redis, match_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """The live scores of those matches that have any, in one pipelined call; raises Unavailable."""
+    if not match_ids:
+        return {}
+    try:
+        pipe = redis.pipeline(transaction=False)
+        for match_id in match_ids:
+            pipe.get(f"{{match:{match_id}}}:scores")
+        answers = await pipe.execute()
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+    return {
+        match_id: msgpack.unpackb(packed)
+        for match_id, packed in zip(match_ids, answers, strict=True)
+        if packed is not None
+    }

@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from domain.errors import StartError
+from storage import database
 from tests import services
 
 
@@ -79,8 +80,9 @@ def redis_url(redis_server: str) -> str:
 @pytest.fixture
 async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
     """A pool on the test's database, on the test's loop."""
-    async with asyncpg.create_pool(database_url, min_size=1, max_size=8) as opened:
-        yield opened
+    opened = await database.connect_pool(database_url, max_size=8, application_name="tests")
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ import pytest
 
 from gamehub.embedded import database_exists, start_postgres, start_valkey
 from gamehub.embedded_home import POINTER_FILE, Home, find_home, load_secrets, make_data_directory
+from storage import migrate
 
 T = TypeVar("T")
 
@@ -150,15 +150,7 @@ def migrated_template(url: str) -> Iterator[PostgresService]:
     name = f"gamehub_template_{uuid.uuid4().hex[:12]}"
     in_thread(lambda: create_database(url, name))
     try:
-        in_thread(lambda: _migrate(with_database(url, name)))
+        in_thread(lambda: migrate.up(with_database(url, name)))
         yield PostgresService(url, name)
     finally:
         in_thread(lambda: drop_database(url, name))
-
-
-async def _migrate(url: str) -> None:
-    if importlib.util.find_spec("storage.migrate") is None:
-        return
-    from storage import migrate
-
-    await migrate.up(url)

@@ -36,7 +36,6 @@ GROUND = {
     "services": set[str](),
     "workers": {"broker", "pipeline"},
     "hub/api": {"errors", "bodies"},
-    "hub/live": set[str](),
     "hub/pages": set[str](),
 }
 WIRING = {"workers/app.py", "hub/api/routes.py", "hub/live/routes.py"}

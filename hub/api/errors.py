@@ -19,6 +19,7 @@ from domain.errors import GamehubError, Unavailable
 from hub.api.bodies import answer
 from hub.auth import PRINCIPAL
 from hub.context import CONTEXT
+from storage import database
 
 log = structlog.get_logger(__name__)
 
@@ -30,9 +31,13 @@ _PREPARED: web.RequestKey[bool] = web.RequestKey("prepared", bool)
 # An id that the caller made is taken over if it is plain and short; else we make one.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 # W3C Trace Context, section 3.2.2: version, trace id, parent id, flags.
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-|\Z)")
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-|\Z)"
+)
 
 UNAVAILABLE_RETRY_MS = 1000
+# A handler waits so long for one of the pool's connections; then the answer is 503.
+ACQUIRE_TIMEOUT_S = 5.0
 _INTERNAL = "something went wrong here; the log has the details under this X-Request-ID"
 
 # Codes for what aiohttp itself refuses before a handler of ours has a say.
@@ -42,19 +47,6 @@ _HTTP_CODES = {
     413: "payload_too_large",
     417: "expectation_failed",
 }
-
-# Postgres or Redis is away, starting, stopping or out of room: the same request may succeed later.
-_AWAY: tuple[type[Exception], ...] = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.TransactionRollbackError,
-    RedisConnectionError,
-    RedisTimeoutError,
-    ReadOnlyError,
-    ConnectionError,
-    TimeoutError,
-)
 
 
 @web.middleware
@@ -113,6 +105,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
             raise
         return _http_error(error)
     except GamehubError as error:
+        if error.http_status == 500:
+            log.error("request_error", code=error.code, error=error.message)
         if _PREPARED in request:
             raise
         return error_answer(error)
@@ -128,10 +122,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
 
 def is_away(error: Exception) -> bool:
     """Whether the error means that Postgres or Redis cannot be used now."""
-    if isinstance(error, asyncpg.InterfaceError):
-        # One class for misuse and for a pool or connection that is closing; only the text tells.
-        return "clos" in str(error)
-    return isinstance(error, _AWAY)
+    redis_away = RedisConnectionError, RedisTimeoutError, ReadOnlyError
+    return isinstance(error, (*redis_away, asyncpg.QueryCanceledError)) or database.is_away(error)
 
 
 def _told(error: Exception) -> GamehubError:
@@ -149,7 +141,6 @@ def error_answer(error: GamehubError) -> web.Response:
     headers: dict[str, str] = {}
     status = error.http_status
     if status == 500:  # ours to mend; the text may name files and is for the log alone
-        log.error("request_error", code=error.code, error=error.message)
         error = GamehubError(_INTERNAL)
     if status == 401:
         invalid = "" if error.code == "unauthenticated" else ', error="invalid_token"'

@@ -39,17 +39,14 @@ class Bucket:
         self._left -= 1
 
 
-BUCKET: web.AppKey[Bucket] = web.AppKey("spectate_bucket", Bucket)
-
-
-async def spectate(request: web.Request) -> web.Response:
+async def spectate(request: web.Request, bucket: Bucket) -> web.Response:
     """A 10-minute SPECTATOR token with a fresh subject, where PUBLIC_SPECTATING allows it.
 
     Else 403 forbidden_action (contract: Tokens).
     """
     context = request.app[CONTEXT]
     if context.settings.public_spectating:
-        request.app[BUCKET].take(time.monotonic())
+        bucket.take(time.monotonic())
     token, expires_at_s, subject = context.auth.sign_spectator(time.time())
     return answer(
         {

@@ -47,6 +47,7 @@ class Dock:
         self._intakes: dict[tuple[str, str], Intake] = {}
         self.sockets: set[ServerSocket] = set()
         self._beats: asyncio.Task[Any] | None = None
+        self._renewed_at_s = time.monotonic()
 
     def start(self) -> None:
         """Starts the road and the heartbeat of leases."""
@@ -108,6 +109,14 @@ class Dock:
                 log.warning("leases_not_renewed", error=error.message)
             self._forget()
 
+    def _check_leases_after_outage(self, renewed_at_s: float) -> None:
+        """Postgres was away for longer than a lease: somebody else may hold our matches by now."""
+        now_s = time.monotonic()
+        if now_s - renewed_at_s > self.road.lease_s:
+            for intake in self._intakes.values():
+                for lane in intake.lanes.values():
+                    lane.held = None
+
     async def _renew(self) -> None:
         beats = [
             (each.intake.server, each.intake.stream, each.intake.connection_id,
@@ -116,8 +125,11 @@ class Dock:
             if each.intake is not None and each.intake.sink is each
         ]  # fmt: skip
         if not beats:
+            self._renewed_at_s = time.monotonic()
             return
         superseded = await ingest.keep_alive(self._context.pool, beats)
+        renewed_at_s, self._renewed_at_s = self._renewed_at_s, time.monotonic()
+        self._check_leases_after_outage(renewed_at_s)
         for socket in list(self.sockets):
             if socket.intake is not None and socket.intake.connection_id in superseded:
                 socket.superseded()

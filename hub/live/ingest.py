@@ -121,6 +121,8 @@ class ServerSocket:
             raise Forbidden("hello.server differs from the token's sub", field="server")
         self._dock.sockets.add(self)
         intake = await self._dock.open(who, hello.stream, socket=self)
+        if isinstance(intake.sink, ServerSocket):
+            intake.sink.superseded()
         self.intake = intake
         intake.sink = self
         intake.on_progress = self.progress

@@ -37,12 +37,16 @@ REASON_BYTES_MAX = 120
 class Socket(web.WebSocketResponse):
     """aiohttp's server socket with the close code 4009 for frames that are too big (RATE-10)."""
 
+    sent_code: int | None = None
+
     async def close(
         self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
     ) -> bool:
         """Closes; aiohttp itself calls this with 1009 when a message exceeds its limit."""
         if code == WSCloseCode.MESSAGE_TOO_BIG:
             code, message = outbound.CLOSE_TOO_BIG, b"message too big"
+        if not self.closed:
+            self.sent_code = code
         return await super().close(code=code, message=message, drain=drain)
 
 
@@ -120,7 +124,7 @@ class Connection:
                 self._timer.cancel()
             for room in list(self.session.rooms):
                 self._hall.rooms.leave(self, room)
-            code = self.close_sent or self.socket.close_code or 1006
+            code = int(self.socket.sent_code or self.socket.close_code or 1006)
             self._context.metrics.closes.labels(code=str(code)).inc()
             log.info(
                 "socket_closed",

@@ -64,7 +64,7 @@ def test_the_level_is_kept(stream: io.StringIO) -> None:
 def test_no_token_gets_through(stream: io.StringIO, log_format: str) -> None:
     logs.configure("hub", level="debug", log_format=log_format, stream=stream)
     log = structlog.get_logger("hub.test")
-    log.info("token " + TOKEN)
+    log.info("a token in a sentence: %s", TOKEN)
     log.info(
         "nested",
         url=f"/ws?x=1&token={TOKEN}&y=2",

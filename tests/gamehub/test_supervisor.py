@@ -23,6 +23,13 @@ from gamehub.embedded_process import free_port
 from gamehub.supervisor_process import Hurry, Process, is_ready, last_line
 
 ROOT = Path(__file__).parents[2]
+GAMEHUB = (sys.executable, "-m", "gamehub")
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("deaf", flush=True)
+time.sleep(600)
+"""
 START_S = 60.0  # the promise: ready within a minute (issue "The spine")
 
 
@@ -65,8 +72,7 @@ class Up:
         environ = {k: v for k, v in os.environ.items() if k not in names}
         with self.output.open("wb") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gamehub", verb, "--data", str(data)]
-                + ["--port", str(self.port)],
+                [*GAMEHUB, verb, "--data", str(data), "--port", str(self.port)],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -127,8 +133,7 @@ def test_a_process_is_asked_to_stop(tmp_path: Path) -> None:
 
 
 def test_a_process_that_does_not_listen_is_killed(tmp_path: Path) -> None:
-    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
-    started = process(code, tmp_path, stop_s=0.3)
+    started = process(DEAF, tmp_path, stop_s=0.3)
     log = tmp_path / "logs" / "process.log"
     assert eventually(lambda: log.exists() and "deaf" in log.read_text(), 10)
     started.stop()
@@ -137,8 +142,7 @@ def test_a_process_that_does_not_listen_is_killed(tmp_path: Path) -> None:
 
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     hurry = Hurry()
-    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
-    started = process(code, tmp_path, hurry=hurry, stop_s=600)
+    started = process(DEAF, tmp_path, hurry=hurry, stop_s=600)
     log = tmp_path / "logs" / "process.log"
     assert eventually(lambda: log.exists() and "deaf" in log.read_text(), 10)
     with hurry.listening():

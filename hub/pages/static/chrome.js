@@ -23,7 +23,7 @@ export function byId(id) {
  */
 export function notice(text, kind, ms = NOTICE_MS) {
   const box = byId('notices');
-  const node = el('p', { class: `notice ${kind}` }, el('i'), text);
+  const node = el('p', { class: `notice ${kind}`, text });
   box.replaceChildren(node);
   if (ms > 0) setTimeout(() => node.remove(), ms);
 }

@@ -36,8 +36,9 @@ export class Board {
     this.b = sideBox('b');
     this.many = el('ol', { class: 'many' });
     this.tug = el('div', { class: 'tug' }, el('b'), el('i', { 'aria-hidden': 'true' }), el('b'));
+    this.lead = el('p', { class: 'lead' });
     this.bar = el('p', { class: 'result' }, el('b'), el('span'));
-    this.foot = el('div', { class: 'foot' }, this.tug, this.bar);
+    this.foot = el('div', { class: 'foot' }, this.tug, this.lead, this.bar);
     const middle = el('div', { class: 'middle' }, this.flag, this.mode, this.clock, this.place);
     box.append(el('div', { class: 'main' }, this.a, middle, this.b, this.many), this.foot);
     /** @type {View|null} */
@@ -82,6 +83,12 @@ export class Board {
     const kills = view.sides.length === 2 && a.kills + b.kills > 0;
     this.tug.hidden = result !== null || !kills;
     this.bar.hidden = result === null;
+    this.lead.hidden = result !== null || kills;
+    const gap = view.sides.length === 2 ? (a.score ?? 0) - (b.score ?? 0) : 0;
+    const ahead = gap > 0 ? a : b;
+    setText(this.lead, view.phase === 'before' || view.sides.length !== 2 ? '' : gap === 0 ? 'Level'
+      : `${ahead.name} lead${ahead.single ? 's' : ''} by ${Math.abs(gap)}`);
+    setVar(this.lead, '--team', gap === 0 ? '#b3bdc8' : ahead.hue);
     if (kills) {
       const share = (a.kills / (a.kills + b.kills)) * 100;
       setVar(this.tug, '--share', `${share.toFixed(1)}%`);
@@ -131,8 +138,10 @@ export class Board {
     }
     const read = view.clock === null ? NaN
       : view.clock.elapsedMs + (view.clock.startedAtMs === null ? 0 : now - view.clock.startedAtMs);
-    setText(this.clock, read <= CLOCK_MAX_MS ? clock(Math.max(0, read)) : '-:--');
-    if (view.phase === 'final') setText(this.place, view.playedAt ? Object.values(when(view.playedAt, now)).reverse().join(' ') : '\u00a0');
+    setText(this.clock, read <= CLOCK_MAX_MS ? clock(Math.max(0, read)) : view.phase === 'final' ? 'Final' : '-:--');
+    if (view.phase !== 'final') return;
+    const { time, day } = when(view.playedAt, now);
+    setText(this.place, view.playedAt ? `${day}, ${time}` : '\u00a0');
   }
 }
 
@@ -178,7 +187,7 @@ export function showGames(box, view) {
       const winner = game.winner === a.id ? a : game.winner === b.id ? b : null;
       setVar(slot, '--team', winner?.hue ?? 'transparent');
       setText(parts.n, game.stage === 'now' ? `Game ${game.number} · now` : `Game ${game.number}`);
-      setText(parts.mode, game.mode || (game.stage === 'next' ? 'To come' : '\u00a0'));
+      setText(parts.mode, game.mode || ({ next: 'To come', unplayed: 'Not played' }[game.stage] ?? '\u00a0'));
       setText(parts.map, game.map || '\u00a0');
       const known = Object.keys(game.scores).length > 0;
       setText(parts.a, known ? game.scores[a.id] ?? 0 : '');
@@ -187,6 +196,12 @@ export function showGames(box, view) {
       parts.b.classList.toggle('lower', winner === a);
     },
   });
+  // Where the row is wider than the screen, the game that is on comes into view, once per game.
+  const now = view.games.find((game) => game.stage === 'now')?.number ?? null;
+  if (now === box.shownGame) return;
+  box.shownGame = now;
+  const slot = now === null ? null : box.rows.get(String(now));
+  if (slot) box.scrollTo({ left: slot.offsetLeft - (box.clientWidth - slot.offsetWidth) / 2 });
 }
 
 /** @param {any} box @param {Side|undefined} side @param {View} view */
@@ -198,7 +213,7 @@ export function showRoster(box, side, view) {
     const name = el('h2', { class: 'head' });
     const body = el('div', { role: 'rowgroup' });
     const head = el('div', { class: 'columns', role: 'row' }, el('span', { role: 'columnheader' }, name),
-      ...[['K', 'Kills'], ['D', 'Deaths'], ['+/\u2212', 'Difference']].map(([short, long]) =>
+      ...[['K', 'Kills'], ['D', 'Deaths'], ['+/\u2212', 'Difference'], ['K/D', 'Kills per death']].map(([short, long]) =>
         el('abbr', { title: long, role: 'columnheader', text: short })));
     box.append(el('div', { class: 'table', role: 'table' }, head, body));
     box.parts = { name, body, table: box.firstChild };
@@ -211,7 +226,7 @@ export function showRoster(box, side, view) {
     key: (player) => player.id,
     make: () => {
       const parts = { name: el('span', { class: 'player', role: 'cell' }), kills: el('b', { role: 'cell' }),
-        deaths: el('span', { role: 'cell' }), plus: el('span', { class: 'plus', role: 'cell' }) };
+        deaths: el('span', { role: 'cell' }), plus: el('span', { class: 'plus', role: 'cell' }), ratio: el('span', { class: 'ratio', role: 'cell' }) };
       return Object.assign(el('div', { class: 'man', role: 'row' }, ...Object.values(parts)), { parts });
     },
     show: (row, player) => {
@@ -221,6 +236,7 @@ export function showRoster(box, side, view) {
       if (setText(parts.kills, player.kills) && had !== '') flash(row, 'row');
       setText(parts.deaths, player.deaths);
       setText(parts.plus, signed(player.kills - player.deaths));
+      setText(parts.ratio, (player.kills / Math.max(1, player.deaths)).toFixed(2));
       parts.plus.classList.toggle('up', player.kills > player.deaths);
       setVar(row, '--part', `${((player.kills / best) * 100).toFixed(1)}%`);
     },

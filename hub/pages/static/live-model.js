@@ -10,6 +10,7 @@
  * @property {string} hue
  * @property {number|null} series  Games won, where games are counted.
  * @property {number|null} score   The large number.
+ * @property {boolean} single      A person, not a team: "wins", not "win".
  * @property {number} kills
  * @property {boolean} won
  * @property {boolean} lost
@@ -26,7 +27,7 @@
  * @property {string} map
  * @property {Record<string, number>} scores
  * @property {string|null} winner
- * @property {'done'|'now'|'next'} stage
+ * @property {'done'|'now'|'next'|'unplayed'} stage
  */
 
 import { isOver } from './facts.js';
@@ -115,6 +116,7 @@ function sidesOf(match, doc, current) {
       hue: hues[i],
       series: counted,
       score: current ? number(map(current.scores)[id]) ?? 0 : counted ?? fact,
+      single: facts[i]?.type === 'user',
       kills: kills.get(id) ?? 0,
       won: over && match?.winner_id === id,
       lost: over && !!match?.winner_id && match.winner_id !== id,
@@ -141,14 +143,14 @@ function gamesOf(match, doc, current, over) {
   }
   if (current && number(current.number) !== null) {
     const known = games.get(current.number);
-    if (known === undefined || known.stage === 'now') {
+    if (!known?.winner) {
       const now = { ...known, ...current, scores: current.scores ?? known?.scores };
       games.set(current.number, game(current.number, now, null, over ? 'done' : 'now'));
     }
   }
   const planned = Math.min(number(match?.best_of) ?? number(doc.best_of) ?? 0, SLOTS_MAX);
   for (let n = 1; games.size > 0 && n <= planned; n += 1) {
-    if (!games.has(n)) games.set(n, game(n, {}, null, 'next'));
+    if (!games.has(n)) games.set(n, game(n, {}, null, over ? 'unplayed' : 'next'));
   }
   return [...games.values()].sort((a, b) => a.number - b.number);
 }
@@ -188,16 +190,16 @@ function playersOf(match, doc, sides) {
  * @param {Match|undefined} match @param {Record<string, any>} doc @param {boolean} over
  */
 function clockOf(match, doc, over) {
+  const began = Date.parse(match?.started_at ?? '');
+  const ended = Date.parse(match?.played_at ?? '');
+  // Afterwards the whole match counts, not its last game.
+  if (over) return ended >= began ? { startedAtMs: null, elapsedMs: ended - began } : null;
   const clock = map(doc.clock);
   const elapsedMs = number(clock.elapsed_ms) ?? 0;
   const startedAtMs = number(clock.started_at_ms);
-  if (clock.running === true && startedAtMs !== null && !over) return { startedAtMs, elapsedMs };
+  if (clock.running === true && startedAtMs !== null) return { startedAtMs, elapsedMs };
   if ('elapsed_ms' in clock) return { startedAtMs: null, elapsedMs };
-  const began = Date.parse(match?.started_at ?? '');
-  const ended = Date.parse(match?.played_at ?? '');
-  if (!Number.isFinite(began)) return null;
-  if (!over) return { startedAtMs: began, elapsedMs: 0 };
-  return Number.isFinite(ended) && ended >= began ? { startedAtMs: null, elapsedMs: ended - began } : null;
+  return Number.isFinite(began) && match?.status === 'LIVE' ? { startedAtMs: began, elapsedMs: 0 } : null;
 }
 
 /** @param {Match} match @param {Side[]} sides */
@@ -209,6 +211,6 @@ function resultOf(match, sides) {
   if (winner === undefined) {
     return { title: match.outcome === 'draw' ? 'Draw' : 'Match over', scores, hue: null };
   }
-  const how = match.status === 'FORFEIT' ? 'win by forfeit' : 'win';
+  const how = `win${winner.single ? 's' : ''}${match.status === 'FORFEIT' ? ' by forfeit' : ''}`;
   return { title: `${winner.name} ${how}`, scores: match.status === 'FORFEIT' ? '' : scores, hue: winner.hue };
 }

@@ -36,7 +36,8 @@ export class Story {
 
   /**
    * @param {any} event
-   * @param {{player: (id: string) => Who, side: (id: string) => string, order: string[], rich: boolean}} names
+   * @param {{player: (id: string) => Who, side: (id: string) => string,
+   *        single: (id: string) => boolean, order: string[], rich: boolean}} names
    *        `rich`: the document has games; then the events tell the score, not `match.score_updated`.
    * @returns {Line[]} In the order in which they happened.
    */
@@ -80,12 +81,12 @@ export class Story {
       }
       case 'match.started': return [line({ kind: 'start', text: 'The match begins' })];
       case 'match.completed': {
-        const text = data.winner_id ? `${names.side(data.winner_id)} win the match`
+        const text = data.winner_id ? `${does(names, data.winner_id, 'win')} the match`
           : data.outcome === 'draw' ? 'The match is a draw' : 'The match is over';
         return [line({ kind: 'result', side: data.winner_id ?? undefined, score: score(data.scores), text, loud: true })];
       }
       case 'match.forfeited': {
-        const text = data.winner_id ? `${names.side(data.winner_id)} win by forfeit` : 'The match is forfeited';
+        const text = data.winner_id ? `${does(names, data.winner_id, 'win')} by forfeit` : 'The match is forfeited';
         return [line({ kind: 'result', side: data.winner_id, text, loud: true })];
       }
       case 'match.cancelled': return [line({ kind: 'result', text: 'The match is cancelled', loud: true })];
@@ -93,7 +94,7 @@ export class Story {
         if (names.rich) return [];
         const gained = this.#gained(data.scores);
         if (!gained) return [];
-        return [line({ kind: 'score', side: gained, score: score(data.scores), text: `${names.side(gained)} score` })];
+        return [line({ kind: 'score', side: gained, score: score(data.scores), text: does(names, gained, 'score') })];
       }
       default: return this.#other(type, data, line);
     }
@@ -142,9 +143,14 @@ export class Story {
     const before = this.leader;
     this.leader = first[0];
     if (before === null || before === this.leader || event.type === 'live.game_end') return null;
-    return { kind: 'lead', side: this.leader, text: `${names.side(this.leader)} take the lead`,
+    return { kind: 'lead', side: this.leader, text: `${does(names, this.leader, 'take')} the lead`,
       score: scoreText(this.scores, names.order), loud: true };
   }
+}
+
+/** Teams win, a person wins. @param {any} names @param {string} id @param {string} verb */
+function does(names, id, verb) {
+  return `${names.side(id)} ${verb}${names.single(id) ? 's' : ''}`;
 }
 
 /** @param {any} scores @param {string[]} order */

@@ -12,6 +12,7 @@ import { read, restore } from './session.js';
 /** How much of what happened before is fetched for the feed. */
 const HISTORY_LIMIT = 200;
 const RETRY_READ_MS = 4000;
+const LOST_AGAIN_MS = 30_000;
 const REREAD_SPREAD_MS = 1500;
 /** A server's clock that is further off than this is not a clock to go by. */
 const SKEW_MAX_MS = 3_600_000;
@@ -26,6 +27,9 @@ let state = null;
 let view = viewOf(undefined, null);
 let skewMs = Infinity;
 let aloudAt = 0;
+let refused = false;
+/** The feed has been filled, or can't be. */
+let begun = false;
 /** Events since the reading over HTTP began. @type {any[]|null} */
 let meanwhile = null;
 
@@ -43,7 +47,8 @@ const room = hub.join(`match:${id}`, {
   onJoined: (joined) => {
     tellReturn(joined);
     room.askPresence();
-    if (!joined.resumed) void fillFeed();
+    state = room.state;
+    if (!begun && (match !== undefined || state !== null)) void fillFeed();
   },
   onState: (next) => {
     state = next;
@@ -53,18 +58,21 @@ const room = hub.join(`match:${id}`, {
     meanwhile?.push(event);
     match = isMatchEvent(event.type) && event.data?.match_id === id ? advance(match, event) : match;
     if (!replayed) measureSkew(event);
-    tell([event], !replayed);
+    // Before the feed is filled, what happens goes into the filling.
+    if (begun) tell([event], !replayed);
     draw();
   },
   onRefreshed: (why) => {
     if (why === 'snapshot') notice('The picture was refreshed.', 'info');
     story.forget();
-    if (feedEpoch !== null) void fillFeed();
+    if (begun) void fillFeed();
     later(match === undefined ? 0 : Math.random() * REREAD_SPREAD_MS);
   },
   onError: (error) => {
-    if (error.code === 'unknown_room' || error.code === 'unknown_match') lose(error.message);
-    else if (!((error.retry_after_ms ?? -1) >= 0)) notice(error.message, 'bad');
+    if (error.code === 'unknown_room' || error.code === 'unknown_match') {
+      refused = true;
+      lose();
+    } else if (!((error.retry_after_ms ?? -1) >= 0)) notice(error.message, 'bad');
   },
 });
 followPresence(room);
@@ -85,13 +93,13 @@ async function readMatch() {
     let fresh = await read(`/api/v1/matches/${encodeURIComponent(id)}`);
     for (const event of meanwhile) fresh = advance(fresh, event) ?? fresh;
     match = { ...fresh, detail: fresh.detail ?? match?.detail, games: match?.games, players: match?.players };
-    byId('lost').hidden = true;
-    byId('stage').hidden = false;
+    if (refused) location.reload(); // the room refused us while there was no match
+    if (!begun && room.epoch !== null) void fillFeed(); // names are known now
     draw();
   } catch (error) {
-    const { final, status, message } = /** @type {any} */ (error);
+    const { final, status } = /** @type {any} */ (error);
     if (final) return; // the form for a token is there
-    if (status === 404) return lose(message);
+    if (status === 404) return lose();
     later(RETRY_READ_MS * (0.5 + Math.random()));
   } finally {
     meanwhile = null;
@@ -107,35 +115,42 @@ function nameOf(path) {
   }
 }
 
-/** The match is not known here. @param {string} why */
-function lose(why) {
+/** The match is not known here, or not yet: it is looked for again now and then. */
+function lose() {
+  later(LOST_AGAIN_MS * (0.5 + Math.random()));
+  if (match !== undefined || state !== null) return;
   byId('lost').hidden = false;
   byId('stage').hidden = true;
-  setText(byId('lost-why'), `${id}: ${why}`);
+  setText(byId('lost-why'), `This hub knows no match with the id ${id}.`);
   document.title = 'No such match · gamehub';
 }
 
 /** Fills the feed with what happened before we came. */
 async function fillFeed() {
+  view = viewOf(match, state);
   try {
     const { epoch, events } = await room.history({ limit: HISTORY_LIMIT });
     // A new epoch knows nothing of what we have seen: the feed goes on as it is.
     const other = feedEpoch !== null && feedEpoch !== epoch;
     feedEpoch = epoch;
+    begun = true;
     if (other || events.length === 0) return;
     // The answer holds all that was shown so far: it takes its place.
     story = new Story();
     feed.begin(events.flatMap((event) => story.lines(event, names())));
     draw();
-  } catch { /* a feed that begins now is a feed */ }
+  } catch {
+    begun = true; // a feed that begins now is a feed
+  }
 }
 
 function names() {
   const players = state?.players ?? {};
-  const bySide = new Map(view.sides.map((side) => [side.id, side.name]));
+  const bySide = new Map(view.sides.map((side) => [side.id, side]));
   return {
     player: (/** @type {string} */ who) => ({ side: players[who]?.team ?? '', name: players[who]?.name ?? who }),
-    side: (/** @type {string} */ who) => bySide.get(who) ?? who,
+    side: (/** @type {string} */ who) => bySide.get(who)?.name ?? who,
+    single: (/** @type {string} */ who) => bySide.get(who)?.single ?? false,
     order: view.sides.map((side) => side.id),
     rich: !!state?.current || Object.keys(state?.games ?? {}).length > 0,
   };
@@ -167,6 +182,8 @@ function measureSkew(event) {
 function render() {
   view = viewOf(match, state);
   if (match === undefined && state === null) return;
+  byId('lost').hidden = true;
+  byId('stage').hidden = false;
   byId('stage').classList.add('ready');
   setText(byId('context'), view.context);
   board.show(view);

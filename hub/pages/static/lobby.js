@@ -110,6 +110,7 @@ byId('done-more').addEventListener('click', () => readMore('finished'));
 
 function render() {
   const { live, next, done } = store.lists(game, Date.now(), LINGER_MS);
+  const on = live.filter((match) => match.status === 'LIVE').length;
   const key = (/** @type {any} */ match) => match.match_id;
   keyed(byId('live'), live, { key, make: makeCard, show: showCard });
   keyed(byId('next'), next, { key, make: makeLine, show: showLine });
@@ -118,12 +119,12 @@ function render() {
     [['live', live, 'live'], ['next', next, 'scheduled'], ['done', done, 'finished']])) {
     const more = !!cursors.get(status);
     setAttr(byId(name), 'data-loading', loaded || list.length > 0 ? null : '');
-    setText(byId(`${name}-count`), loaded ? `${list.length}${more ? '+' : ''}` : '');
+    const n = name === 'live' ? on : list.length;
+    setText(byId(`${name}-count`), loaded ? `${n}${more ? '+' : ''}` : '');
     byId(`${name}-empty`).hidden = !loaded || list.length > 0;
     const button = byId(`${name}-more`);
     if (button) button.hidden = !more;
   }
-  const on = live.filter((match) => match.status === 'LIVE').length;
   byId('live-title').classList.toggle('on', on > 0);
   setText(byId('tally'), loaded ? `${count(on, 'live match', 'live matches')} · ${next.length} to come` : '');
   document.title = on > 0 ? `${on} live · gamehub` : 'gamehub · live matches';

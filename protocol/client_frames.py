@@ -1,0 +1,70 @@
+"""A game server's values checked and packed into frames, before anything is sent."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from domain.errors import InvalidSchema, PayloadTooLarge
+from domain.events import event_type
+from domain.ids import check_id
+from protocol import frames as wire
+from protocol.codecs import MSGPACK, check_plain
+from protocol.outbox_road import Entry, pack_frame_body
+
+
+def fact_entry(fact_type: str, match: str | None, data: Mapping[str, Any], ts_ms: int) -> Entry:
+    """A FACT; raises InvalidSchema or PayloadTooLarge for what no hub would take."""
+    _check_type(fact_type, match, "fact")
+    body = pack_frame_body(fact_type, match, ts_ms, _packed(data, "data", wire.FACT_BYTES_MAX))
+    return Entry("fact", fact_type, match, body)
+
+
+def live_entry(
+    live_type: str,
+    match: str,
+    data: Mapping[str, Any],
+    patch: Mapping[str, Any] | None,
+    ts_ms: int,
+) -> Entry:
+    """A LIVE frame; raises InvalidSchema or PayloadTooLarge for what no hub would take."""
+    _check_type(live_type, match, "live")
+    whole = live_type == "live.state"
+    if whole and patch is not None:
+        raise InvalidSchema("live.state carries the whole document, no patch", field="patch")
+    limit = wire.DOCUMENT_BYTES_MAX if whole else wire.LIVE_BYTES_MAX
+    body = pack_frame_body(live_type, match, ts_ms, _packed(data, "data", limit))
+    packed_patch = None if patch is None else _packed(patch, "patch", wire.PATCH_BYTES_MAX)
+    return Entry("live", live_type, match, body, packed_patch)
+
+
+def _check_type(name: str, match: str | None, frame_class: wire.FrameClass) -> None:
+    declared = event_type(name)
+    if declared is None or declared.frame_class != frame_class:
+        raise InvalidSchema(f"{name!r} is no {frame_class.upper()} type", field="type")
+    if match is not None or name.startswith(("match.", "live.")):
+        check_id(match, "match")
+
+
+def _packed(value: Mapping[str, Any], name: str, limit: int) -> bytes:
+    plain = dict(value)
+    check_plain(plain, name)
+    packed = MSGPACK.encode(plain)
+    if len(packed) > limit:
+        text = f"{name} has {len(packed)} bytes as msgpack, at most {limit} are taken"
+        raise PayloadTooLarge(text, field=name)
+    return packed
+
+
+def token_subject(token: str) -> str:
+    """The `sub` of a token, read without verifying it; raises InvalidSchema."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["sub"])
+    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
+        text = "this is not a gamehub token (a JWT with a sub)"
+        raise InvalidSchema(text, field="token") from None

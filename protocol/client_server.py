@@ -1,0 +1,379 @@
+"""GameServer: streams a game server's matches into a hub, through losses and restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+
+from domain.errors import GamehubError, InvalidSchema
+from domain.ids import check_id, is_stream
+from protocol import frames as wire
+from protocol.client_frames import fact_entry, live_entry, token_subject
+from protocol.client_link import LOST, Link, TokenSource
+from protocol.client_match import Match, Side
+from protocol.client_receipt import Receipt
+from protocol.codecs import MSGPACK
+from protocol.errors import ConnectionRefused, FrameRefused, HubUnreachable, Undelivered
+from protocol.outbox import Outbox
+from protocol.outbox_road import Entry
+
+log = logging.getLogger("gamehub.server")
+
+# LIVE frames kept until acked; over it the oldest is dropped and counted in `dropped`.
+LIVE_BUFFER = 10_000
+# FACTs kept until acked; over it `fact` waits.
+FACT_BUFFER = 1_000
+# Refusals kept for whoever looks; the oldest go.
+REFUSALS_MAX = 1_000
+# A sign of life after so much quiet: leases end 10 s after the last one (contract: Ingest).
+PING_AFTER_S = 3.0
+WELCOME_TIMEOUT_S = 10.0
+# A FACT that was sent again after a loss, and that the hub had, counts as acked after so long
+# without a nack; a later FACT's ack settles it earlier.
+CONFIRM_S = 2.0
+
+_PING = MSGPACK.encode({"op": "ping"})
+
+
+class GameServer:
+    """A game server's connection to a hub; use it as an async context manager.
+
+    url: `http://host:8000` (or ws://). token: text, or a function that gives a fresh one.
+    server_id: the token's `sub` unless given. stream: 32 hex digits, new by default; give one only
+    to go on with a stream whose frames you kept.
+
+    Entering waits for the hub's welcome, at most `connect_timeout_s` (0: don't wait). Leaving waits
+    until the hub has everything, at most `flush_timeout_s`, and raises Undelivered otherwise.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: TokenSource,
+        *,
+        server_id: str | None = None,
+        stream: str | None = None,
+        live_buffer: int = LIVE_BUFFER,
+        fact_buffer: int = FACT_BUFFER,
+        connect_timeout_s: float = 30.0,
+        flush_timeout_s: float = 10.0,
+        dice: random.Random | None = None,
+    ) -> None:
+        if live_buffer < 1 or fact_buffer < 1:
+            raise InvalidSchema("live_buffer and fact_buffer must be at least 1", field="buffer")
+        if stream is not None and not is_stream(stream):
+            raise InvalidSchema("stream must be 32 lower-case hex digits", field="stream")
+        if server_id is None:
+            if not isinstance(token, str):
+                text = "name the server_id when the token is a function"
+                raise InvalidSchema(text, field="server_id")
+            server_id = token_subject(token)
+        self.server_id = server_id
+        self.stream = stream or secrets.token_hex(16)
+        self.refusals: deque[FrameRefused] = deque(maxlen=REFUSALS_MAX)
+        self._outbox = Outbox(live_max=live_buffer, fact_max=fact_buffer)
+        self._link = Link(url, "/ingest", token, dice=dice)
+        self._connect_timeout_s = connect_timeout_s
+        self._flush_timeout_s = flush_timeout_s
+        self._wake = asyncio.Event()
+        self._waiters: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._failure: GamehubError | None = None
+        self._closed = False
+        self._connected = False
+        self._welcomed = False
+
+    # -- life -------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> GameServer:
+        self._task = asyncio.create_task(self._run(), name="game-server")
+        self._task.add_done_callback(self._ended)
+        if self._connect_timeout_s > 0:
+            try:
+                async with asyncio.timeout(self._connect_timeout_s):
+                    await self._until(lambda: self._welcomed)
+            except TimeoutError:
+                await self.close()
+                raise HubUnreachable(
+                    f"no hub at {self._link.url} within {self._connect_timeout_s:g} s "
+                    f"({self._link.last_problem})"
+                ) from None
+            except GamehubError:
+                await self.close()
+                raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                await self.flush(self._flush_timeout_s)
+            elif isinstance(error, Exception) and self._failure is None:
+                with contextlib.suppress(GamehubError):
+                    await self.flush(self._flush_timeout_s)
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Ends the connection at once; what the hub does not have is Undelivered."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, GamehubError):
+                await self._task
+        left = self._outbox.facts()
+        for entry in left:
+            _settle(entry, Undelivered("closed before the hub had it", frames=len(left)))
+        self._progress()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """The runner is over: callers that wait learn why."""
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        if not isinstance(error, GamehubError):
+            log.error("the client of %s failed", self._link.url, exc_info=error)
+            error = ConnectionRefused("internal_error", f"the client failed: {error!r}")
+        self._failure = error
+        for entry in self._outbox.facts():
+            _settle(entry, error)
+        self._progress()
+
+    # -- what callers see -------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether a hub is there right now."""
+        return self._connected
+
+    @property
+    def dropped(self) -> int:
+        """LIVE frames that were dropped because the buffer was full."""
+        return self._outbox.dropped
+
+    @property
+    def pending(self) -> tuple[int, int]:
+        """(LIVE frames, FACTs) that the hub has not acknowledged."""
+        return self._outbox.live_count, self._outbox.fact_count
+
+    def match(
+        self,
+        match_id: str,
+        *,
+        game: str | None = None,
+        competitors: list[Side] | tuple[Side, ...] = (),
+        **details: Any,
+    ) -> Match:
+        """A match of this server (see protocol.client_match.Match); nothing is sent yet."""
+        return Match(
+            self, check_id(match_id, "match"), game=game, competitors=competitors, **details
+        )
+
+    async def fact(
+        self, fact_type: str, match: str | None, data: Mapping[str, Any], ts: int | None = None
+    ) -> Receipt:
+        """Hands over a FACT and returns its receipt; waits only while the buffer is full.
+
+        ts: ms since the epoch, now by default. Raises InvalidSchema or PayloadTooLarge for what no
+        hub would take, ConnectionRefused when the hub has closed for good.
+        """
+        entry = fact_entry(fact_type, match, data, _now_ms() if ts is None else ts)
+        self._check_open()
+        await self._until(lambda: self._outbox.fact_room)
+        receipt = Receipt(entry)
+        entry.tag = receipt
+        self._outbox.put(entry)
+        self._wake.set()
+        return receipt
+
+    def live(
+        self,
+        live_type: str,
+        match: str,
+        data: Mapping[str, Any],
+        patch: Mapping[str, Any] | None = None,
+        ts: int | None = None,
+    ) -> None:
+        """Hands over a LIVE frame; never waits (a game loop may call it), see `ready`.
+
+        patch: RFC 7396, applied to the match's document; when frames with patches are dropped, the
+        whole document is sent before the match's next frame. Raises like `fact`.
+        """
+        entry = live_entry(live_type, match, data, patch, _now_ms() if ts is None else ts)
+        self._check_open()
+        self._outbox.put(entry)
+        self._wake.set()
+
+    async def ready(self) -> None:
+        """Waits until a LIVE frame has room, for senders that would rather wait than drop."""
+        if self._outbox.live_count >= self._outbox.live_max:
+            await self._until(lambda: self._outbox.live_count < self._outbox.live_max)
+
+    async def flush(self, timeout_s: float | None = None) -> None:
+        """Waits until the hub has everything; raises Undelivered when the time is over."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._until(lambda: self._outbox.empty)
+        except TimeoutError:
+            live, fact = self.pending
+            text = f"the hub has not acknowledged {fact} FACTs and {live} LIVE frames"
+            raise Undelivered(text, frames=live + fact) from None
+
+    def _check_open(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._closed:
+            raise Undelivered("this GameServer is closed", frames=0)
+        if self._task is None:
+            raise RuntimeError("use it inside `async with GameServer(...) as server`")
+
+    # -- the connection ---------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                ws = await self._link.connect()
+                try:
+                    await self._serve(ws)
+                finally:
+                    self._connected = False
+                    self._outbox.disconnected()
+                    await ws.close()
+            except LOST as error:
+                plan = self._link.failed(error)
+                problem = self._link.last_problem
+                log.info("%s: %s; again in %.1f s", self._link.url, problem, plan.delay_s)
+                await asyncio.sleep(plan.delay_s)
+
+    async def _serve(self, ws: ClientConnection) -> None:
+        hello = {"op": "hello", "server": self.server_id, "stream": self.stream}
+        await ws.send(MSGPACK.encode(hello))
+        if not await self._welcome(ws):
+            log.warning("the hub lost FACTs of stream %s; going on as a new stream", self.stream)
+            self.stream = secrets.token_hex(16)
+            self._outbox.renew()
+            return
+        self._link.welcomed()
+        self._connected = self._welcomed = True
+        self._progress()
+        writer = asyncio.create_task(self._write(ws), name="game-server-writer")
+        confirm = asyncio.get_running_loop().call_later(CONFIRM_S, self._confirm)
+        try:
+            while True:
+                self._receive(_decode(await ws.recv()))
+        finally:
+            confirm.cancel()
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, *LOST):
+                await writer
+
+    async def _welcome(self, ws: ClientConnection) -> bool:
+        async with asyncio.timeout(WELCOME_TIMEOUT_S):
+            while True:
+                message = _decode(await ws.recv())
+                if message.get("op") == "error":
+                    self._link.heard_error(message)
+                elif message.get("op") == "welcome":
+                    break
+        credit = message.get("credit") or {}
+        return self._outbox.connected(
+            int(message.get("live_seq", 0)),
+            int(message.get("fact_seq", 0)),
+            int(credit.get("live", wire.LIVE_CREDIT)),
+            int(credit.get("fact", wire.FACT_CREDIT)),
+        )
+
+    async def _write(self, ws: ClientConnection) -> None:
+        while True:
+            message = self._outbox.take(_now_ms())
+            if message is not None:
+                await ws.send(message)
+                continue
+            try:
+                async with asyncio.timeout(PING_AFTER_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                await ws.send(_PING)
+            self._wake.clear()
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        op = message.get("op")
+        if op == "ack":
+            for entry in self._outbox.settled(int(message["live_seq"]), int(message["fact_seq"])):
+                _settle(entry)
+        elif op == "nack":
+            self._refused(message)
+        elif op == "need_state":
+            self._outbox.need_state(str(message.get("match")))
+        elif op == "credit":
+            self._outbox.set_credit(message.get("live"), message.get("fact"))
+        elif op == "error":
+            self._link.heard_error(message)
+            log.warning("the hub said: %s", message.get("message"))
+        self._wake.set()
+        self._progress()
+
+    def _refused(self, message: dict[str, Any]) -> None:
+        code, seq = str(message.get("code", "refused")), int(message["seq"])
+        entry = self._outbox.refused(message["class"], seq, code)
+        if entry is None:
+            return
+        refusal = FrameRefused(
+            code,
+            str(message.get("message", "")),
+            field=message.get("field"),
+            frame_type=entry.type,
+            match=entry.match,
+            seq=seq,
+        )
+        self.refusals.append(refusal)
+        _settle(entry, refusal)
+
+    def _confirm(self) -> None:
+        for entry in self._outbox.confirmed():
+            _settle(entry)
+        self._progress()
+
+    # -- waiting ----------------------------------------------------------------------------------
+
+    def _progress(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _until(self, true: Callable[[], bool]) -> None:
+        while not true():
+            self._check_open()
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+
+def _settle(entry: Entry, error: GamehubError | None = None) -> None:
+    if isinstance(entry.tag, Receipt):
+        entry.tag.settle(error)
+
+
+def _decode(data: str | bytes) -> dict[str, Any]:
+    """A message of the hub; unknown ones are ignored, so that hubs may learn new words."""
+    message = MSGPACK.decode(data) if isinstance(data, bytes) else None
+    return message if isinstance(message, dict) else {}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,53 @@
+"""Announcements: what an organiser or admin says to everyone in a room."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from domain.errors import Unavailable
+from domain.events import EVENT_TYPES, AnnouncementPosted, Principal, check_may_publish
+from domain.facts import schema_error
+from storage import log as facts
+from storage.database import CONFLICTS, answering
+from storage.log import Event
+
+_TYPE = "announcement.posted"
+
+
+async def announce_text(
+    pool: asyncpg.Pool, who: Principal, room: str, text: str, event_id: UUID, now_ms: int
+) -> Event:
+    """Puts an announcement into the log; the relay carries it to the room.
+
+    event_id is a fresh UUIDv7: what a person does is a root fact. With the same id again nothing
+    is announced twice. Raises Forbidden, UnknownRoom, InvalidSchema, Unavailable. The caller wakes
+    the workers (storage.log.wake) afterwards.
+    """
+    check_may_publish(who, room, _TYPE)
+    raw = {"id": str(event_id), "room": room, "text": text, "by": who.subject}
+    try:
+        payload = msgspec.convert(raw, AnnouncementPosted)
+    except msgspec.ValidationError as error:
+        raise schema_error(error) from None
+    event = Event(
+        event_id=event_id,
+        type=_TYPE,
+        v=EVENT_TYPES[_TYPE].v,
+        subject=f"user:{who.subject}",
+        cause_id=None,
+        root_id=event_id,
+        occurred_at_ms=now_ms,
+        payload=msgspec.to_builtins(payload),
+    )
+    try:
+        with answering():
+            async with facts.transaction(pool) as tx:
+                facts.announce(tx, event)
+    except asyncpg.UniqueViolationError:
+        return event
+    except CONFLICTS as error:
+        raise Unavailable("the announcement was not stored", retry_after_ms=500) from error
+    return event

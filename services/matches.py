@@ -1,0 +1,93 @@
+"""Matches that people schedule, or servers whose token lets them create matches."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import fields
+from typing import Any
+
+import asyncpg
+
+from domain.errors import Forbidden, InvalidTransition, Unavailable
+from domain.events import EVENT_TYPES, Principal, Role
+from domain.facts import normalise
+from domain.ids import check_id, uuid7
+from domain.matches import Match, scheduled, scheduled_payload
+from storage import log as facts
+from storage import matches
+from storage.database import CONFLICTS, answering
+from storage.log import Event
+
+# Two requests may create the same match at once: the second then finds the first one's.
+TRIES_MAX = 3
+# What a schedule says; the rest of a Match is what happened since.
+_CONTENT = (
+    "game", "competitors", "tournament_id", "title", "round", "best_of", "delay_s", "starts_at_ms",
+)  # fmt: skip
+assert set(_CONTENT) <= {each.name for each in fields(Match)}
+
+
+async def schedule(
+    pool: asyncpg.Pool,
+    who: Principal,
+    body: dict[str, Any],
+    now_ms: int,
+    match_id_if_absent: str,
+) -> Match:
+    """Schedules {id?, game, competitors, starts_at?, delay_s?, ...} as ORGANIZER or match:create.
+
+    The same id with the same content answers the match as it is now and changes nothing; with
+    another content raises InvalidTransition. Raises Forbidden, InvalidSchema naming the field,
+    Unavailable. The caller wakes the workers (storage.log.wake) afterwards.
+    """
+    match_id = body.get("id")
+    match_id = match_id_if_absent if match_id is None else check_id(match_id, "id")
+    data = {key: value for key, value in body.items() if key not in ("id", "match_id")}
+    match = scheduled(normalise("match.scheduled", match_id, data))
+    _check_allowed(who, match.game)
+    for _ in range(TRIES_MAX):
+        try:
+            with answering():
+                return await _schedule(pool, match, now_ms)
+        except CONFLICTS:
+            continue
+    raise Unavailable("too many transactions create this match", retry_after_ms=500)
+
+
+def _check_allowed(who: Principal, game: str) -> None:
+    if who.kind == "user" and who.role >= Role.ORGANIZER:
+        return
+    if who.kind == "server" and "match:create" in who.scope:
+        if not who.may_play(game):
+            raise Forbidden(f"this token may not act for the game {game!r}", field="game")
+        return
+    raise Forbidden("scheduling needs the role ORGANIZER, or a server token with match:create")
+
+
+async def _schedule(pool: asyncpg.Pool, match: Match, now_ms: int) -> Match:
+    async with facts.transaction(pool) as tx:
+        existing = (await matches.lock(tx.connection, [match.match_id])).get(match.match_id)
+        if existing is not None:
+            for name in _CONTENT:
+                if getattr(existing, name) != getattr(match, name):
+                    shown = name.removesuffix("_ms")
+                    raise InvalidTransition(
+                        f"the match exists already with another {shown}", field=shown
+                    )
+            return existing
+        await matches.insert(tx.connection, [match])
+        event_id = uuid7(now_ms, secrets.randbits(74))
+        facts.announce(
+            tx,
+            Event(
+                event_id=event_id,
+                type="match.scheduled",
+                v=EVENT_TYPES["match.scheduled"].v,
+                subject=f"match:{match.match_id}",
+                cause_id=None,
+                root_id=event_id,
+                occurred_at_ms=now_ms,
+                payload=scheduled_payload(match),
+            ),
+        )
+    return match

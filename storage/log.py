@@ -1,0 +1,246 @@
+"""The log: facts in dense numbers and commit order, and the cursors that drain them.
+
+    async with log.transaction(pool) as tx:
+        ...                                   # change rows through tx.connection
+        log.announce(tx, event)               # gathered; appended as the last statement
+    await log.wake(redis)                     # after the commit; a lost one costs 500 ms at most
+
+Whoever reads `seq > cursor` misses nothing: the row log.head is locked from the numbering to the
+commit, so number n is visible before n + 1 is given out (contract: The log).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgpack
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from storage.database import Connection, time_ms, to_time
+
+log = structlog.get_logger(__name__)
+
+WAKE_CHANNEL = "gamehub:wake"
+# The most facts that one transaction may announce; more is a mistake of the caller.
+ANNOUNCED_MAX = 10_000
+# A drain waits so long for a cursor that another process holds; then it leaves it to that one.
+CURSOR_WAIT_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact to be announced. `occurred_at_ms` is ms since the epoch; subject is `kind:ID`.
+
+    cause_id is None for a root fact; root_id then equals event_id.
+    """
+
+    event_id: UUID
+    type: str
+    v: int
+    subject: str | None
+    cause_id: UUID | None
+    root_id: UUID
+    occurred_at_ms: int
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedEvent(Event):
+    """A fact in the log with its number; `recorded_at_ms` is the database's time."""
+
+    seq: int
+    recorded_at_ms: int
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One transaction and what it announces."""
+
+    connection: Connection
+    events: list[Event] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineLag:
+    """How far a pipeline is behind: in facts, and in seconds since its next fact was recorded."""
+
+    pipeline: str
+    seq: int
+    head: int
+    lag_facts: int
+    lag_s: float
+
+
+@asynccontextmanager
+async def transaction(pool: asyncpg.Pool) -> AsyncIterator[Transaction]:
+    """A transaction whose announcements are appended right before its commit.
+
+    Nothing may be locked after the body: log.head is every transaction's last lock.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        tx = Transaction(connection)
+        yield tx
+        await _append(tx)
+
+
+def announce(tx: Transaction, event: Event) -> None:
+    """Gathers a fact; it is in the log if and only if the transaction commits (EVT-05)."""
+    assert len(tx.events) < ANNOUNCED_MAX
+    tx.events.append(event)
+
+
+_APPEND = """
+-- Numbers and stores all facts of one transaction; log.head stays locked until the commit.
+WITH head AS (
+    UPDATE log.head SET seq = seq + $1 WHERE shard = 0 RETURNING seq - $1 AS base
+)
+INSERT INTO log.facts
+    (seq, event_id, type, v, subject, cause_id, root_id, occurred_at, payload)
+SELECT head.base + f.n, f.event_id, f.type, f.v, f.subject, f.cause_id, f.root_id,
+       f.occurred_at, f.payload
+FROM head, unnest($2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::uuid[], $7::uuid[],
+                  $8::timestamptz[], $9::bytea[])
+    WITH ORDINALITY AS f(event_id, type, v, subject, cause_id, root_id, occurred_at, payload, n)
+"""
+
+
+async def _append(tx: Transaction) -> None:
+    if not tx.events:
+        return
+    await tx.connection.execute(
+        _APPEND,
+        len(tx.events),
+        [event.event_id for event in tx.events],
+        [event.type for event in tx.events],
+        [event.v for event in tx.events],
+        [event.subject for event in tx.events],
+        [event.cause_id for event in tx.events],
+        [event.root_id for event in tx.events],
+        [to_time(event.occurred_at_ms, "occurred_at") for event in tx.events],
+        [msgpack.packb(event.payload, use_bin_type=True) for event in tx.events],
+    )
+
+
+_READ = """
+-- The next facts after a number, in the log's order.
+SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
+FROM log.facts WHERE seq > $1 ORDER BY seq LIMIT $2
+"""
+
+_BY_IDS = """
+-- Facts by their identity, in the log's order.
+SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
+FROM log.facts WHERE event_id = ANY($1::uuid[]) ORDER BY seq
+"""
+
+
+async def read(conn: Connection, after_seq: int, limit: int) -> list[LoggedEvent]:
+    """Up to `limit` facts with seq > after_seq; dense and in commit order."""
+    return [_logged(row) for row in await conn.fetch(_READ, after_seq, limit)]
+
+
+async def by_ids(conn: Connection, event_ids: Sequence[UUID]) -> list[LoggedEvent]:
+    """The facts of these ids that are in the log, in its order."""
+    if not event_ids:
+        return []
+    return [_logged(row) for row in await conn.fetch(_BY_IDS, list(event_ids))]
+
+
+async def head(conn: Connection) -> int:
+    """The number of the last fact; 0 for an empty log."""
+    seq: int = await conn.fetchval("SELECT seq FROM log.head WHERE shard = 0")
+    return seq
+
+
+def _logged(row: asyncpg.Record) -> LoggedEvent:
+    return LoggedEvent(
+        seq=row["seq"],
+        event_id=row["event_id"],
+        type=row["type"],
+        v=row["v"],
+        subject=row["subject"],
+        cause_id=row["cause_id"],
+        root_id=row["root_id"],
+        occurred_at_ms=time_ms(row["occurred_at"]),
+        recorded_at_ms=time_ms(row["recorded_at"]),
+        payload=msgpack.unpackb(row["payload"], raw=False, strict_map_key=False),
+    )
+
+
+# -- cursors -------------------------------------------------------------------------------------
+
+
+async def lock_cursor(conn: Connection, pipeline: str, *, wait: bool = False) -> int | None:
+    """The pipeline's position, locked until the transaction ends; made at 0 when it is new.
+
+    None when another process holds it (with `wait`: still holds it after CURSOR_WAIT_MS).
+    """
+    seq: int | None = await conn.fetchval(
+        "SELECT seq FROM log.cursors WHERE pipeline = $1 FOR UPDATE SKIP LOCKED", pipeline
+    )
+    if seq is None:
+        seq = await conn.fetchval(
+            "INSERT INTO log.cursors (pipeline) VALUES ($1) ON CONFLICT DO NOTHING RETURNING seq",
+            pipeline,
+        )
+    if seq is not None or not wait:
+        return seq
+    await conn.execute("SELECT set_config('lock_timeout', $1, true)", str(CURSOR_WAIT_MS))
+    try:
+        async with conn.transaction():
+            seq = await conn.fetchval(
+                "SELECT seq FROM log.cursors WHERE pipeline = $1 FOR UPDATE", pipeline
+            )
+    except asyncpg.LockNotAvailableError:
+        return None
+    await conn.execute("SELECT set_config('lock_timeout', '0', true)")
+    return seq
+
+
+async def move_cursor(conn: Connection, pipeline: str, seq: int) -> None:
+    """The pipeline has done everything up to `seq`; the caller holds the cursor's lock."""
+    await conn.execute(
+        "UPDATE log.cursors SET seq = $2, moved_at = clock_timestamp() WHERE pipeline = $1",
+        pipeline,
+        seq,
+    )
+
+
+_LAG = """
+-- Every pipeline's distance to the head, and the age of the fact that it has to do next.
+SELECT c.pipeline, c.seq, h.seq AS head,
+       coalesce(extract(epoch FROM clock_timestamp() - f.recorded_at), 0)::float8 AS lag_s
+FROM log.cursors c
+JOIN log.head h ON h.shard = 0
+LEFT JOIN log.facts f ON f.seq = c.seq + 1
+ORDER BY c.pipeline
+"""
+
+
+async def lag(conn: Connection) -> list[PipelineLag]:
+    """Every pipeline that ever ran, with its lag (health, metrics, the sweep)."""
+    return [
+        PipelineLag(
+            pipeline=row["pipeline"],
+            seq=row["seq"],
+            head=row["head"],
+            lag_facts=row["head"] - row["seq"],
+            lag_s=max(row["lag_s"], 0.0),
+        )
+        for row in await conn.fetch(_LAG)
+    ]
+
+
+async def wake(redis: Redis) -> None:
+    """Tells the workers after a commit that the log has grown; a failure is only logged."""
+    try:
+        await redis.publish(WAKE_CHANNEL, b"")
+    except (RedisError, OSError) as error:
+        log.warning("wake_failed", error=type(error).__name__)

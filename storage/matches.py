@@ -1,0 +1,215 @@
+"""Matches as they are now: one row each, locked by whoever changes it, listed for the lobby."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import asyncpg
+import msgspec
+
+from domain.errors import InvalidSchema
+from domain.events import Competitor
+from domain.matches import Match, Status
+from storage.database import (
+    TIME_MAX_MS,
+    TIME_MIN_MS,
+    Connection,
+    from_json,
+    pack_position,
+    time_ms,
+    to_json,
+    to_ms,
+    to_time,
+    unpack_position,
+)
+
+Section = Literal["live", "scheduled", "finished"]
+# The order of the listing without a filter: what is on, what comes, what was.
+SECTIONS: tuple[Section, ...] = ("live", "scheduled", "finished")
+PAGE_DEFAULT = 50
+PAGE_MAX = 100
+
+_GET = """
+-- One match.
+SELECT * FROM matches.matches WHERE match_id = $1
+"""
+
+_LOCK = """
+-- Matches to be changed, locked in the order of their ids so that nobody waits in a circle.
+SELECT * FROM matches.matches WHERE match_id = ANY($1::text[]) ORDER BY match_id FOR UPDATE
+"""
+
+_INSERT = """
+-- New matches, in the order of their ids; fails when another transaction has made one of them.
+INSERT INTO matches.matches
+    (match_id, game, competitors, status, tournament_id, title, round, best_of, delay_s,
+     starts_at, started_at, played_at, scores, outcome, winner_id, result_hash,
+     holder_server, holder_stream)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::text[]::jsonb[], $4::text[], $5::text[], $6::text[], $7::text[],
+    $8::smallint[], $9::smallint[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[],
+    $13::text[]::jsonb[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[])
+"""
+
+_UPDATE = """
+-- Matches that the transaction holds locked; game and id never change.
+UPDATE matches.matches AS m
+SET competitors = n.competitors, status = n.status, tournament_id = n.tournament_id,
+    title = n.title, round = n.round, best_of = n.best_of, delay_s = n.delay_s,
+    starts_at = n.starts_at, started_at = n.started_at, played_at = n.played_at,
+    scores = n.scores, outcome = n.outcome, winner_id = n.winner_id,
+    result_hash = n.result_hash, holder_server = n.holder_server,
+    holder_stream = n.holder_stream, updated_at = clock_timestamp()
+FROM unnest(
+    $1::text[], $2::text[], $3::text[]::jsonb[], $4::text[], $5::text[], $6::text[], $7::text[],
+    $8::smallint[], $9::smallint[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[],
+    $13::text[]::jsonb[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[])
+    AS n(match_id, game, competitors, status, tournament_id, title, round, best_of, delay_s,
+         starts_at, started_at, played_at, scores, outcome, winner_id, result_hash,
+         holder_server, holder_stream)
+WHERE m.match_id = n.match_id
+"""
+
+
+async def get(conn: Connection, match_id: str) -> Match | None:
+    """The match, or None when nobody scheduled it."""
+    row = await conn.fetchrow(_GET, match_id)
+    return None if row is None else _match(row)
+
+
+async def lock(conn: Connection, match_ids: Iterable[str]) -> dict[str, Match]:
+    """The known ones of these matches by id, locked until the transaction ends."""
+    rows = await conn.fetch(_LOCK, sorted(set(match_ids)))
+    return {row["match_id"]: _match(row) for row in rows}
+
+
+async def insert(conn: Connection, matches: Sequence[Match]) -> None:
+    """Stores new matches; raises UniqueViolationError when one exists already."""
+    if matches:
+        await conn.execute(_INSERT, *_columns(sorted(matches, key=lambda each: each.match_id)))
+
+
+async def update(conn: Connection, matches: Sequence[Match]) -> None:
+    """Stores matches that were read with `lock` in the same transaction."""
+    if matches:
+        await conn.execute(_UPDATE, *_columns(matches))
+
+
+def _columns(matches: Sequence[Match]) -> list[list[Any]]:
+    rows = [
+        (
+            each.match_id,
+            each.game,
+            to_json(msgspec.to_builtins(each.competitors)),
+            each.status.value,
+            each.tournament_id,
+            each.title,
+            each.round,
+            each.best_of,
+            each.delay_s,
+            to_time(each.starts_at_ms, "starts_at"),
+            to_time(each.started_at_ms, "started_at"),
+            to_time(each.played_at_ms, "played_at"),
+            None if each.scores is None else to_json(each.scores),
+            each.outcome,
+            each.winner_id,
+            each.result_hash,
+            each.holder_server,
+            each.holder_stream,
+        )
+        for each in matches
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _match(row: asyncpg.Record) -> Match:
+    return Match(
+        match_id=row["match_id"],
+        game=row["game"],
+        competitors=tuple(msgspec.json.decode(row["competitors"], type=list[Competitor])),
+        status=Status(row["status"]),
+        tournament_id=row["tournament_id"],
+        title=row["title"],
+        round=row["round"],
+        best_of=row["best_of"],
+        delay_s=row["delay_s"],
+        starts_at_ms=to_ms(row["starts_at"]),
+        started_at_ms=to_ms(row["started_at"]),
+        played_at_ms=to_ms(row["played_at"]),
+        scores=from_json(row["scores"]),
+        outcome=row["outcome"],
+        winner_id=row["winner_id"],
+        result_hash=row["result_hash"],
+        holder_server=row["holder_server"],
+        holder_stream=row["holder_stream"],
+    )
+
+
+# -- the listing ---------------------------------------------------------------------------------
+
+_NEXT_SCHEDULED = """
+-- A section from its earliest match on, after a position.
+SELECT * FROM matches.matches
+WHERE section = $1 AND ($2::text IS NULL OR game = $2)
+  AND (listed_at, match_id) > ($3, $4)
+ORDER BY listed_at, match_id LIMIT $5
+"""
+
+_NEXT_NEWEST = """
+-- A section from its latest match on, after a position.
+SELECT * FROM matches.matches
+WHERE section = $1 AND ($2::text IS NULL OR game = $2)
+  AND (listed_at, match_id) < ($3, $4)
+ORDER BY listed_at DESC, match_id DESC LIMIT $5
+"""
+
+
+async def list_page(
+    conn: Connection,
+    game: str | None = None,
+    status: Section | None = None,
+    limit: int = PAGE_DEFAULT,
+    cursor: str | None = None,
+) -> tuple[list[Match], str | None]:
+    """(matches, cursor of the next page or None).
+
+    Scheduled ones by starts_at ascending (without one: last), live ones by started_at and finished
+    ones by played_at descending; without `status` live, then scheduled, then finished. Raises
+    InvalidSchema for a cursor that is none of ours.
+    """
+    assert 1 <= limit <= PAGE_MAX
+    sections = [status] if status else list(SECTIONS)
+    position: tuple[int, str] | None = None
+    if cursor is not None:
+        section, ms, match_id = unpack_position(cursor, str, int, str)
+        if section not in sections:
+            raise InvalidSchema("cursor belongs to another listing", field="cursor")
+        position = ms, match_id
+        sections = sections[sections.index(section) :]
+    found: list[tuple[Section, asyncpg.Record]] = []
+    for section in sections:
+        rows = await _section(conn, section, game, position, limit + 1 - len(found))
+        found += [(section, row) for row in rows]
+        position = None
+        if len(found) > limit:
+            break
+    page = found[:limit]
+    more = _cursor(*page[-1]) if len(found) > limit else None
+    return [_match(row) for _, row in page], more
+
+
+async def _section(
+    conn: Connection, section: Section, game: str | None, position: tuple[int, str] | None, n: int
+) -> list[asyncpg.Record]:
+    if section == "scheduled":
+        ms, match_id = position or (TIME_MIN_MS, "")
+        rows = await conn.fetch(_NEXT_SCHEDULED, section, game, to_time(ms), match_id, n)
+    else:
+        ms, match_id = position or (TIME_MAX_MS, "")
+        rows = await conn.fetch(_NEXT_NEWEST, section, game, to_time(ms), match_id, n)
+    return list(rows)
+
+
+def _cursor(section: Section, row: asyncpg.Record) -> str:
+    return pack_position(section, time_ms(row["listed_at"]), row["match_id"])

@@ -1,0 +1,190 @@
+"""Garbage at every door: the hub answers or closes with a documented code, and others notice nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import struct
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
+
+from tests.hubs import RunningHub, running_hub, server_token, user_token
+from tests.sockets import RawServer, RawViewer, server, viewer
+
+EXAMPLES = 60
+CLOSES = {1000, 1001, 1002, 1006, 1007, 1009, 4001, 4003, 4004, 4008, 4009}
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=20,
+)
+ops = st.sampled_from(["auth", "join", "leave", "history", "presence", "publish", "ping", "hello"])
+fields = st.sampled_from(
+    ["room", "since", "ref", "limit", "data", "type", "token", "seq", "match", "patch", "ts"]
+)
+messages = st.builds(
+    lambda op, more: {"op": op, **more}, ops, st.dictionaries(fields, json_values, max_size=5)
+)
+frames = st.dictionaries(fields, json_values, max_size=7)
+deep = st.integers(1, 20_000).map(lambda depth: b"\x91" * depth)
+huge = st.sampled_from(
+    [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xdb\x7f\xff\xff\xff"]
+)
+
+
+@pytest.fixture
+async def hub(database_url: str, redis_url: str) -> AsyncIterator[RunningHub]:
+    async with running_hub(database_url, redis_url) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def bystanders(hub: RunningHub) -> AsyncIterator[tuple[RawServer, RawViewer]]:
+    """A server and a viewer that go on as if nothing happened."""
+    async with (
+        server(hub.url, server_token(hub.settings, "calm"), name="calm") as sender,
+        viewer(hub.url, user_token(hub.settings, sub="calm")) as watcher,
+    ):
+        yield sender, watcher
+
+
+async def still_well(sender: RawServer, watcher: RawViewer, match: str) -> None:
+    """The bystanders' next event arrives."""
+    assert await sender.live("live.kill", match, {"n": 1}, killer="a") == []
+    event = await watcher.hear_op("event")
+    assert event["type"] == "live.kill"
+
+
+async def throw(ws: Any, payloads: list[Any]) -> None:
+    """Sends everything, reads what comes, and insists on a documented close code."""
+    with contextlib.suppress(ConnectionClosed):
+        for payload in payloads:
+            await ws.send(payload)
+    await ws.close()
+    assert ws.close_code in CLOSES, (ws.close_code, ws.close_reason)
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=200),
+            st.text(max_size=200),
+            messages.map(lambda each: json.dumps(each, default=str)),
+            deep,
+            st.integers(1, 30_000).map(lambda depth: "[" * depth),
+        ),
+        max_size=6,
+    )
+)
+async def test_garbage_at_the_viewers_door(hub: RunningHub, payloads: list[Any]) -> None:
+    async with bystanders(hub) as (sender, watcher):
+        match = "m-" + os.urandom(6).hex()
+        await sender.start(match)
+        await watcher.ask(op="join", room=f"match:{match}")
+        async with viewer(hub.url, user_token(hub.settings)) as raw:
+            await throw(raw.ws, payloads)
+        await still_well(sender, watcher, match)
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=200),
+            st.text(max_size=50),
+            deep,
+            huge,
+            st.one_of(frames, messages, st.lists(frames, max_size=4)).map(
+                lambda each: json.dumps(each, default=str)
+            ),
+            st.one_of(frames, messages, st.lists(frames, max_size=4)).map(
+                lambda each: msgpack.packb(_narrow(each))
+            ),
+        ),
+        max_size=6,
+    )
+)
+async def test_garbage_at_the_servers_door(hub: RunningHub, payloads: list[Any]) -> None:
+    async with bystanders(hub) as (sender, watcher):
+        match = "m-" + os.urandom(6).hex()
+        await sender.start(match)
+        await watcher.ask(op="join", room=f"match:{match}")
+        async with server(hub.url, server_token(hub.settings)) as raw:
+            await throw(raw.ws, payloads)
+        await still_well(sender, watcher, match)
+
+
+def _narrow(value: Any) -> Any:
+    """Integers beyond 64 bits cannot be packed."""
+    if isinstance(value, dict):
+        return {key: _narrow(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_narrow(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(min(value, 2**64 - 1), -(2**63))
+    return value
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ingest"])
+async def test_half_frames_and_broken_headers(hub: RunningHub, path: str) -> None:
+    token = server_token(hub.settings) if path == "/ingest" else user_token(hub.settings)
+    upgrade = (
+        f"GET {path}?token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    ).encode()
+    masked = b"\x00\x00\x00\x00"
+    cases = [
+        b"\x82\xfe\x04\x00" + masked + b"half of it",  # announces 1024 bytes, sends ten
+        b"\x82\x05hello",  # not masked
+        b"\xf2\x80" + masked,  # reserved bits set
+        b"\x83\x80" + masked,  # reserved opcode
+        b"\x89\xfe\x04\x00" + masked,  # a ping of 1024 bytes
+        b"\x80\x85" + masked + b"hello",  # a continuation of nothing
+        b"\x81\x82" + masked + b"\xff\xfe",  # text that is not UTF-8
+        b"\x82\xff" + struct.pack("!Q", 2**63 - 1) + masked,
+        b"\x88\x81" + masked + b"\x01",  # a close with half a code
+        os.urandom(500),
+    ]
+    async with bystanders(hub) as (sender, watcher):
+        await sender.start("m1")
+        await watcher.ask(op="join", room="match:m1")
+        for case in cases:
+            reader, writer = await asyncio.open_connection("127.0.0.1", hub.hub.port)
+            writer.write(upgrade)
+            assert b"101" in await reader.readline()
+            writer.write(case)
+            await writer.drain()
+            writer.close()
+            await still_well(sender, watcher, "m1")
+
+
+async def test_garbage_instead_of_http(hub: RunningHub) -> None:
+    async with bystanders(hub) as (sender, watcher):
+        await sender.start("m1")
+        await watcher.ask(op="join", room="match:m1")
+        for garbage in (b"\x16\x03\x01" * 50, b"GET " + b"a" * 100_000, b"\r\n" * 1000, b"\x00"):
+            _, writer = await asyncio.open_connection("127.0.0.1", hub.hub.port)
+            writer.write(garbage)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+            writer.close()
+            await still_well(sender, watcher, "m1")

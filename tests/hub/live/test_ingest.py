@@ -1,0 +1,421 @@
+"""Game servers against a real hub: acks, nacks with their exact codes, order, leases, documents."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import msgpack
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
+from tests.sockets import COMPETITORS, RawServer, server, viewer
+
+NOW = "2026-01-01T00:00:00Z"
+RESULT = {"played_at": NOW, "scores": {"red": 2, "blue": 1}, "winner_id": "red"}
+
+
+@pytest.fixture
+async def hub(database_url: str, redis_url: str) -> AsyncIterator[RunningHub]:
+    async with running_hub(database_url, redis_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def sender(hub: RunningHub) -> AsyncIterator[RawServer]:
+    async with server(hub.url, server_token(hub.settings)) as raw:
+        yield raw
+
+
+def codes(nacks: list[dict[str, Any]]) -> list[str]:
+    return [each["code"] for each in nacks]
+
+
+# -- the door --------------------------------------------------------------------------------------
+
+
+async def test_no_token_is_4001(hub: RunningHub) -> None:
+    async with server(hub.url, "", hello=False) as raw:
+        assert (await raw.hear())["code"] == "unauthenticated"
+        assert (await raw.close_code())[0] == 4001
+
+
+async def test_bad_token_is_4003(hub: RunningHub) -> None:
+    async with server(hub.url, "nonsense", hello=False) as raw:
+        assert (await raw.hear())["code"] == "token_invalid"
+        assert (await raw.close_code())[0] == 4003
+
+
+async def test_user_token_is_4003(hub: RunningHub) -> None:
+    async with server(hub.url, user_token(hub.settings), hello=False) as raw:
+        assert (await raw.hear())["code"] == "forbidden_action"
+        assert (await raw.close_code())[0] == 4003
+
+
+async def test_token_without_the_scope_is_4003(hub: RunningHub) -> None:
+    token = server_token(hub.settings, scope=("match:create",))
+    async with server(hub.url, token, hello=False) as raw:
+        assert (await raw.hear())["code"] == "forbidden_action"
+        assert (await raw.close_code())[0] == 4003
+
+
+async def test_hello_of_another_server_is_4003(hub: RunningHub) -> None:
+    async with server(hub.url, server_token(hub.settings), hello=False) as raw:
+        await raw.send({"op": "hello", "server": "server-2", "stream": secrets.token_hex(16)})
+        answer = await raw.hear()
+        assert (answer["code"], answer["field"]) == ("forbidden_action", "server")
+        assert (await raw.close_code())[0] == 4003
+
+
+async def test_frames_before_hello_are_4008(hub: RunningHub) -> None:
+    async with server(hub.url, server_token(hub.settings), hello=False) as raw:
+        await raw.send({"seq": 1, "type": "live.kill", "match": "m1"})
+        assert (await raw.hear())["code"] == "invalid_schema"
+        assert (await raw.close_code())[0] == 4008
+
+
+async def test_third_malformed_message_is_4008(sender: RawServer) -> None:
+    for _ in range(3):
+        await sender.ws.send(b"\xc1")
+        assert (await sender.hear())["code"] == "invalid_schema"
+    assert (await sender.close_code())[0] == 4008
+
+
+async def test_message_too_big_is_4009(sender: RawServer) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        await sender.ws.send(b"\x00" * 1_100_000)
+    assert (await sender.close_code())[0] == 4009
+
+
+# -- FACTs -----------------------------------------------------------------------------------------
+
+
+async def test_a_match_from_schedule_to_result(sender: RawServer) -> None:
+    assert await sender.fact("match.scheduled", "m1", game="arena", competitors=COMPETITORS) == []
+    assert await sender.fact("match.started", "m1") == []
+    assert await sender.fact("match.completed", "m1", **RESULT) == []
+
+
+async def refused(sender: RawServer, type_: str, match: str | None, **data: Any) -> str:
+    [nack] = await sender.fact(type_, match, **data)
+    assert nack["class"] == "fact"
+    assert nack["message"]
+    code: str = nack["code"]
+    return code
+
+
+async def test_unknown_match(sender: RawServer) -> None:
+    assert await refused(sender, "match.completed", "m1", **RESULT) == "unknown_match"
+
+
+async def test_unknown_match_without_the_scope_to_create(hub: RunningHub) -> None:
+    token = server_token(hub.settings, scope=("ingest",))
+    async with server(hub.url, token) as raw:
+        data = {"game": "arena", "competitors": COMPETITORS}
+        assert await refused(raw, "match.started", "m1", **data) == "unknown_match"
+
+
+async def test_game_that_the_token_does_not_name(hub: RunningHub) -> None:
+    async with server(hub.url, server_token(hub.settings, games=("chess",))) as raw:
+        data = {"game": "arena", "competitors": COMPETITORS}
+        assert await refused(raw, "match.started", "m1", **data) == "forbidden_action"
+
+
+@pytest.mark.parametrize(
+    ("type_", "data", "code"),
+    [
+        ("match.paused", {}, "invalid_schema"),
+        ("announcement.posted", {"id": "a", "room": "announce:all"}, "invalid_schema"),
+        ("match.completed", {}, "invalid_schema"),
+        ("match.completed", {**RESULT, "scores": {"red": "two"}}, "invalid_schema"),
+        ("match.completed", {**RESULT, "played_at": "yesterday"}, "invalid_schema"),
+        ("match.completed", {**RESULT, "winner_id": "green"}, "impossible_value"),
+        ("match.completed", {**RESULT, "scores": {"green": 1}}, "impossible_value"),
+        ("match.completed", {**RESULT, "winner_id": None}, "impossible_value"),
+        ("match.scheduled", {"game": "chess", "competitors": COMPETITORS}, "invalid_transition"),
+    ],
+)
+async def test_facts_that_are_refused(
+    sender: RawServer, type_: str, data: dict[str, Any], code: str
+) -> None:
+    await sender.start("m1")
+    assert await refused(sender, type_, "m1", **data) == code
+    # A nack is final and the stream goes on.
+    assert await sender.fact("match.completed", "m1", **RESULT) == []
+
+
+async def test_old_results_need_the_scope_import(hub: RunningHub) -> None:
+    token = server_token(hub.settings, scope=("ingest", "match:create"))
+    async with server(hub.url, token) as raw:
+        await raw.start("m1")
+        result = {**RESULT, "played_at": "2019-01-01T00:00:00Z"}
+        assert await refused(raw, "match.completed", "m1", **result) == "impossible_value"
+
+
+async def test_result_without_start_needs_the_scope_import(hub: RunningHub) -> None:
+    token = server_token(hub.settings, scope=("ingest", "match:create"))
+    async with server(hub.url, token) as raw:
+        await raw.fact("match.scheduled", "m1", game="arena", competitors=COMPETITORS)
+        assert await refused(raw, "match.completed", "m1", **RESULT) == "invalid_transition"
+
+
+async def test_second_result_with_the_same_content_is_acked_whoever_sends_it(
+    hub: RunningHub, sender: RawServer
+) -> None:
+    await sender.start("m1")
+    assert await sender.fact("match.completed", "m1", **RESULT) == []
+    assert await sender.fact("match.completed", "m1", **RESULT) == []
+    async with server(hub.url, server_token(hub.settings, "server-2"), name="server-2") as other:
+        assert await other.fact("match.completed", "m1", **RESULT) == []
+
+
+async def test_second_result_with_another_content(sender: RawServer) -> None:
+    await sender.start("m1")
+    await sender.fact("match.completed", "m1", **RESULT)
+    other = {**RESULT, "winner_id": "blue"}
+    assert await refused(sender, "match.completed", "m1", **other) == "match_completed"
+
+
+async def test_resent_fact_is_acked_and_another_content_is_sequence_reused(
+    sender: RawServer,
+) -> None:
+    await sender.start("m1")
+    fact = {"seq": 1, "type": "match.started", "match": "m1", "ts": 999}
+    data = {"game": "arena", "competitors": COMPETITORS}
+    await sender.send(
+        [{**fact, "data": data}, {"seq": 2, "type": "match.cancelled", "match": "m1"}]
+    )
+    assert await sender.acked(fact=2) == []
+    await sender.send({**fact, "data": {**data, "title": "Another"}})
+    assert (await sender.hear_op("nack"))["code"] == "sequence_reused"
+
+
+async def test_gap_in_facts_is_not_final(sender: RawServer) -> None:
+    data = {"game": "arena", "competitors": COMPETITORS}
+    second = {"seq": 2, "type": "match.cancelled", "match": "m1", "ts": 1, "data": {}}
+    await sender.send(second)
+    nack = await sender.hear_op("nack")
+    assert (nack["code"], nack["seq"]) == ("sequence_gap", 2)
+    await sender.send({"seq": 1, "type": "match.started", "match": "m1", "ts": 1, "data": data})
+    await sender.send(second)
+    assert await sender.acked(fact=2) == []
+
+
+async def test_a_nack_is_final_and_the_resend_gets_the_same(sender: RawServer) -> None:
+    frame = {"seq": 1, "type": "match.completed", "match": "m1", "ts": 1, "data": RESULT}
+    await sender.send(frame)
+    assert codes(await sender.acked(fact=1)) == ["unknown_match"]
+    await sender.send(frame)
+    assert (await sender.hear_op("nack"))["code"] == "unknown_match"
+
+
+async def test_tournament_completed_needs_no_match(sender: RawServer) -> None:
+    placements = [{"place": 1, "id": "red"}, {"place": 2, "id": "blue"}]
+    nacks = await sender.fact(
+        "tournament.completed", None, tournament_id="cup", game="arena", placements=placements
+    )
+    assert nacks == []
+
+
+# -- LIVE ------------------------------------------------------------------------------------------
+
+
+async def test_live_of_an_unknown_match(sender: RawServer) -> None:
+    assert codes(await sender.live("live.kill", "m1")) == ["unknown_match"]
+
+
+async def test_live_without_the_lease(hub: RunningHub, sender: RawServer) -> None:
+    await sender.start("m1")
+    async with server(hub.url, server_token(hub.settings, "server-2"), name="server-2") as other:
+        assert codes(await other.live("live.kill", "m1")) == ["not_holder"]
+        assert await refused(other, "match.started", "m1") == "not_holder"
+        assert await refused(other, "match.completed", "m1", **RESULT) == "not_holder"
+
+
+@pytest.mark.parametrize(
+    ("data", "patch", "code", "field"),
+    [
+        ({"a": b"bytes"}, None, "invalid_schema", "data"),
+        ({"a": {1: 2}}, None, "invalid_schema", "data"),
+        ({"a": float("nan")}, None, "invalid_schema", "data"),
+        ({"a": "x" * 20_000}, None, "payload_too_large", "data"),
+        ({}, {"a": "x" * 20_000}, "payload_too_large", "patch"),
+    ],
+)
+async def test_live_that_is_refused(
+    sender: RawServer, data: dict[str, Any], patch: Any, code: str, field: str
+) -> None:
+    await sender.start("m1")
+    [nack] = await sender.live("live.kill", "m1", patch, **data)
+    assert (nack["class"], nack["code"], nack["field"]) == ("live", code, field)
+    assert await sender.live("live.kill", "m1", {"fine": 1}) == []
+
+
+async def test_deeply_nested_data_is_refused(sender: RawServer) -> None:
+    await sender.start("m1")
+    deep: dict[str, Any] = {}
+    for _ in range(20):
+        deep = {"a": deep}
+    assert codes(await sender.live("live.kill", "m1", None, **deep)) == ["invalid_schema"]
+
+
+async def test_score_needs_its_shape(sender: RawServer) -> None:
+    await sender.start("m1")
+    [nack] = await sender.live("match.score_updated", "m1", None, scores={"red": "one"})
+    assert nack["code"] == "invalid_schema"
+    assert await sender.live("match.score_updated", "m1", None, scores={"red": 1}) == []
+
+
+async def test_document_over_64_kib_is_refused_and_stays_as_it_was(
+    hub: RunningHub, sender: RawServer
+) -> None:
+    await sender.start("m1")
+    nacks = []
+    for number in range(6):
+        nacks += await sender.live("live.fill", "m1", {f"k{number}": "x" * 15_000})
+    assert codes(nacks) == ["payload_too_large", "payload_too_large"]
+    async with viewer(hub.url, user_token(hub.settings)) as raw:
+        joined = await raw.ask(op="join", room="match:m1")
+        assert sorted(state_of(joined)) == ["k0", "k1", "k2", "k3"]
+
+
+def state_of(joined: dict[str, Any]) -> Any:
+    """The state that a client has after `joined` (RFC 7396 for flat patches)."""
+    state = joined["snapshot"]["state"] or {}
+    for event in joined["events"]:
+        if event["type"] == "live.state":
+            state = event["data"]
+        for key, value in event.get("patch", {}).items():
+            state = {**state, key: value}
+    return state
+
+
+async def test_order_within_a_match_is_what_the_server_sent(
+    hub: RunningHub, sender: RawServer
+) -> None:
+    await sender.fact("match.scheduled", "m1", game="arena", competitors=COMPETITORS)
+    async with viewer(hub.url, user_token(hub.settings)) as raw:
+        await raw.ask(op="join", room="match:m1")
+        frames: list[dict[str, Any]] = [
+            {"seq": 2, "type": "match.started", "match": "m1", "ts": 1, "data": {}}
+        ]
+        frames += [
+            {"seq": n, "type": "live.kill", "match": "m1", "ts": 1, "data": {"n": n}}
+            for n in range(1, 101)
+        ]
+        frames += [{"seq": 3, "type": "match.completed", "match": "m1", "ts": 1, "data": RESULT}]
+        frames += [
+            {"seq": n, "type": "live.applause", "match": "m1", "ts": 1, "data": {"n": n}}
+            for n in range(101, 111)
+        ]
+        await sender.send(frames)
+        assert await sender.acked(live=110, fact=3) == []
+        seen = [await raw.hear_op("event") for _ in range(112)]
+    types = [each["type"] for each in seen if each["type"] != "match.scheduled"]
+    expected = ["match.started", *["live.kill"] * 100, "match.completed", *["live.applause"] * 10]
+    assert types[: len(expected)] == expected[: len(types)]
+    offsets = [each["offset"] for each in seen]
+    assert offsets == list(range(offsets[0], offsets[0] + len(offsets)))
+    numbers = [each["data"]["n"] for each in seen if "n" in each["data"]]
+    assert numbers == sorted(numbers)
+
+
+async def test_resent_live_frames_are_shown_once(hub: RunningHub) -> None:
+    stream = secrets.token_hex(16)
+    token = server_token(hub.settings)
+    frames = [
+        {"seq": n, "type": "live.kill", "match": "m1", "ts": 1, "data": {"n": n}} for n in (1, 2, 3)
+    ]
+    async with server(hub.url, token, stream=stream) as first:
+        await first.start("m1")
+        await first.send(frames)
+        await first.acked(live=3)
+    async with server(hub.url, token, stream=stream, hello=False) as again:
+        welcome = await again.hello()
+        assert (welcome["live_seq"], welcome["fact_seq"]) == (3, 1)
+        assert welcome["credit"]["live"] > 0
+        await again.send([*frames, {**frames[0], "seq": 4, "data": {"n": 4}}])
+        await again.acked(live=4)
+    async with viewer(hub.url, user_token(hub.settings)) as raw:
+        answer = await raw.ask(op="history", room="match:m1", limit=100)
+        numbers = [each["data"]["n"] for each in answer["events"] if "n" in each["data"]]
+        assert numbers == [1, 2, 3, 4]
+
+
+async def test_new_stream_of_the_same_server_takes_over_once_the_old_is_closed(
+    hub: RunningHub,
+) -> None:
+    token = server_token(hub.settings)
+    async with server(hub.url, token) as first:
+        await first.start("m1")
+        async with server(hub.url, token) as early:
+            assert await refused(early, "match.started", "m1") == "not_holder"
+    async with server(hub.url, token) as second:
+
+        async def taken_over() -> bool:
+            return await second.fact("match.started", "m1") == []
+
+        await eventually(taken_over, what="the closed stream's lease ends")
+        assert await second.live("live.kill", "m1") == []
+
+
+async def test_newer_connection_of_the_same_stream_replaces_the_older(hub: RunningHub) -> None:
+    token, stream = server_token(hub.settings), secrets.token_hex(16)
+    async with server(hub.url, token, stream=stream) as first:
+        await first.start("m1")
+        async with server(hub.url, token, stream=stream) as second:
+            assert (await first.close_code())[0] == 4008
+            assert await second.live("live.kill", "m1") == []
+
+
+# -- HTTP ------------------------------------------------------------------------------------------
+
+
+async def post(
+    hub: RunningHub, frames: list[Any], *, stream: str, packed: bool = False
+) -> tuple[int, Any]:
+    headers = {"Authorization": f"Bearer {server_token(hub.settings)}"}
+    body = {"stream": stream, "frames": frames}
+    options: dict[str, Any] = {"json": body}
+    if packed:
+        headers["Content-Type"] = "application/msgpack"
+        options = {"data": msgpack.packb(body)}
+    async with aiohttp.ClientSession(headers=headers) as client:
+        async with client.post(f"{hub.url}/api/v1/ingest", **options) as answer:
+            if packed:
+                return answer.status, msgpack.unpackb(await answer.read())
+            return answer.status, await answer.json()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_http_batch_is_answered_after_the_commit(hub: RunningHub, packed: bool) -> None:
+    stream = secrets.token_hex(16)
+    data = {"game": "arena", "competitors": COMPETITORS}
+    frames = [
+        {"seq": 1, "type": "match.started", "match": "m1", "ts": 1, "data": data},
+        {"seq": 1, "type": "live.kill", "match": "m1", "ts": 1, "data": {"n": 1}},
+        {"seq": 2, "type": "live.kill", "match": "m2", "ts": 1, "data": {"n": 1}},
+    ]
+    status, answer = await post(hub, frames, stream=stream, packed=packed)
+    assert status == 200
+    assert (answer["live_seq"], answer["fact_seq"]) == (2, 1)
+    assert [(each["class"], each["seq"], each["code"]) for each in answer["nacks"]] == [
+        ("live", 2, "unknown_match")
+    ]
+    status, answer = await post(hub, frames[:2], stream=stream, packed=packed)
+    assert (status, answer["nacks"]) == (200, [])
+
+
+async def test_http_refuses_other_bodies_clearly(hub: RunningHub) -> None:
+    headers = {"Authorization": f"Bearer {server_token(hub.settings)}"}
+    async with aiohttp.ClientSession(headers=headers) as client:
+        for body, kind in ((b"{", "application/json"), (b"\xc1", "application/msgpack")):
+            async with client.post(
+                f"{hub.url}/api/v1/ingest", data=body, headers={"Content-Type": kind}
+            ) as answer:
+                assert answer.status == 400
+                assert (await answer.json())["error"]["code"] == "invalid_schema"

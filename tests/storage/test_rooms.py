@@ -1,0 +1,181 @@
+"""Rooms on a real Redis: order, dedupe, history, documents, epochs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from domain.errors import Unavailable
+from storage import rooms
+from storage.rooms import Publish
+
+ROOM = "match:cup/final"
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = Redis.from_url(redis_url)
+    yield client
+    await client.aclose()
+
+
+async def publish(redis: Redis, *events: Publish) -> list[tuple[str, int]]:
+    return [(each.status, each.offset) for each in await rooms.publish(redis, events)]
+
+
+def live(number: int, **options: object) -> Publish:
+    return Publish(ROOM, b"live-%d" % number, stream="s1", live_seq=number, **options)  # type: ignore[arg-type]
+
+
+async def test_offsets_count_from_one_in_the_given_order(redis: Redis) -> None:
+    assert await publish(redis, live(1), live(2), live(3)) == [
+        ("published", 1),
+        ("published", 2),
+        ("published", 3),
+    ]
+    view = await rooms.read(redis, ROOM)
+    assert view.events == [b"live-1", b"live-2", b"live-3"]
+    assert (view.offset, view.first_offset, view.base_known) == (3, 1, True)
+
+
+async def test_live_frames_are_published_once_per_stream_and_number(redis: Redis) -> None:
+    await publish(redis, live(1), live(5))
+    assert await publish(redis, live(1), live(5), live(4)) == [("duplicate", 2)] * 3
+    other = Publish(ROOM, b"x", stream="s2", live_seq=1)
+    assert await publish(redis, other) == [("published", 3)]
+
+
+async def test_facts_are_published_once_per_event_id(redis: Redis) -> None:
+    fact = Publish(ROOM, b"fact", event_id="e1")
+    assert await publish(redis, fact, live(1), fact) == [
+        ("published", 1),
+        ("published", 2),
+        ("duplicate", 2),
+    ]
+
+
+async def test_lobby_remembers_the_last_thousand_ids(redis: Redis) -> None:
+    events = [Publish("matches:all", b"x", event_id=f"e{n}") for n in range(rooms.IDS_MAX + 5)]
+    await publish(redis, *events)
+    [again] = await rooms.publish(redis, events[-1:])
+    assert again.status == "duplicate"
+    [first] = await rooms.publish(redis, events[:1])
+    assert first.status == "published"
+
+
+async def test_resume_gives_exactly_what_was_missed(redis: Redis) -> None:
+    await publish(redis, *(live(n) for n in range(1, 6)))
+    epoch = (await rooms.read(redis, ROOM)).epoch
+    view = await rooms.read(redis, ROOM, epoch, 3)
+    assert view.recovered
+    assert (view.first_offset, view.events) == (4, [b"live-4", b"live-5"])
+    view = await rooms.read(redis, ROOM, epoch, 5)
+    assert view.recovered
+    assert view.events == []
+
+
+@pytest.mark.parametrize(("epoch", "offset"), [("another", 3), ("", 3)])
+async def test_resume_in_another_epoch_is_not_recovered(
+    redis: Redis, epoch: str, offset: int
+) -> None:
+    await publish(redis, *(live(n) for n in range(1, 6)))
+    assert not (await rooms.read(redis, ROOM, epoch, offset)).recovered
+
+
+async def test_position_beyond_the_end_is_not_recovered(redis: Redis) -> None:
+    await publish(redis, live(1))
+    epoch = (await rooms.read(redis, ROOM)).epoch
+    assert not (await rooms.read(redis, ROOM, epoch, 2)).recovered
+
+
+async def test_history_is_bounded_and_a_late_resume_gets_the_document(redis: Redis) -> None:
+    count = 2100
+    await publish(redis, *(live(n) for n in range(1, count)))
+    await publish(redis, live(count, document=b"the document"), live(count + 1))
+    epoch = (await rooms.read(redis, ROOM)).epoch
+    view = await rooms.read(redis, ROOM, epoch, 10)
+    assert not view.recovered
+    assert view.document == b"the document"
+    assert (view.document_offset, view.events) == (count, [b"live-%d" % (count + 1)])
+    assert await redis.llen("{%s}:events" % ROOM) == 2000
+
+
+async def test_lost_base_is_told(redis: Redis) -> None:
+    await publish(redis, *(live(n) for n in range(1, 2100)))
+    view = await rooms.read(redis, ROOM)
+    assert not view.base_known
+    assert view.events == []
+
+
+async def test_rooms_without_a_document_join_without_events(redis: Redis) -> None:
+    await publish(redis, Publish("matches:all", b"x", event_id="e1"))
+    view = await rooms.read(redis, "matches:all")
+    assert (view.offset, view.events) == (1, [])
+
+
+async def test_flush_begins_a_new_epoch(redis: Redis) -> None:
+    await publish(redis, live(1))
+    before = await rooms.read(redis, ROOM)
+    await redis.flushall()
+    after = await rooms.read(redis, ROOM, before.epoch, 1)
+    assert after.epoch != before.epoch
+    assert (after.offset, after.recovered) == (0, False)
+
+
+async def test_restarted_redis_begins_a_new_epoch_although_it_kept_the_keys(redis: Redis) -> None:
+    await publish(redis, live(1))
+    before = await rooms.read(redis, ROOM)
+    # What a restart leaves behind: the keys, and the identity of a process that is gone.
+    await redis.hset("{%s}:meta" % ROOM, "run", "the-run-before")
+    after = await rooms.read(redis, ROOM, before.epoch, 1)
+    assert after.epoch != before.epoch
+    assert after.events == []
+    assert await publish(redis, live(1)) == [("published", 1)]
+
+
+async def test_expected_epoch_guards_the_document(redis: Redis) -> None:
+    [first] = await rooms.publish(redis, [live(1)])
+    assert await publish(redis, live(2, expected_epoch=first.epoch)) == [("published", 2)]
+    await redis.flushall()
+    assert await publish(redis, live(3, expected_epoch=first.epoch)) == [("new_epoch", 0)]
+    assert await redis.exists("{%s}:events" % ROOM) == 0
+
+
+async def test_history_pages_forward_and_gives_the_newest(redis: Redis) -> None:
+    await publish(redis, *(live(n) for n in range(1, 8)))
+    epoch, first, bodies = await rooms.history(redis, ROOM, "", 0, 3)
+    assert (first, bodies) == (5, [b"live-5", b"live-6", b"live-7"])
+    assert await rooms.history(redis, ROOM, epoch, 1, 2) == (epoch, 2, [b"live-2", b"live-3"])
+    assert (await rooms.history(redis, "match:empty", "", 0, 3))[2] == []
+
+
+async def test_scripts_lost_by_redis_are_loaded_again(redis: Redis) -> None:
+    await publish(redis, live(1))
+    await redis.script_flush()
+    assert await publish(redis, live(2), live(3)) == [("published", 2), ("published", 3)]
+    await redis.script_flush()
+    assert (await rooms.read(redis, ROOM)).offset == 3
+
+
+async def test_scores_and_live_numbers_ride_along(redis: Redis) -> None:
+    await rooms.publish(redis, [live(1)], scores={"cup/final": {"a": 1}}, live_seqs={"s1": 1})
+    assert await rooms.live_seq(redis, "s1") == 1
+    assert await rooms.live_seq(redis, "s2") == 0
+    assert await redis.exists("{match:cup/final}:scores") == 1
+
+
+async def test_keys_expire(redis: Redis) -> None:
+    await publish(redis, live(1, document=b"d"), Publish(ROOM, b"f", event_id="e1"))
+    for part in ("meta", "events", "document", "ids"):
+        assert await redis.pttl(f"{{{ROOM}}}:{part}") > 0
+
+
+async def test_redis_away_is_unavailable() -> None:
+    away = Redis.from_url("redis://127.0.0.1:1", retry_on_error=[])
+    with pytest.raises(Unavailable):
+        await rooms.publish(away, [live(1)])
+    with pytest.raises(Unavailable):
+        await rooms.read(away, ROOM)
+    await away.aclose()
