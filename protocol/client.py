@@ -5,6 +5,7 @@ from __future__ import annotations
 from protocol.client_match import Match
 from protocol.client_receipt import Receipt
 from protocol.client_server import GameServer
+from protocol.client_viewer import Viewer
 from protocol.errors import (
     ConnectionRefused,
     FrameRefused,
@@ -12,14 +13,35 @@ from protocol.errors import (
     RequestRefused,
     Undelivered,
 )
+from protocol.messages import (
+    Connection,
+    Event,
+    History,
+    Joined,
+    Lagged,
+    Left,
+    Presence,
+    Refused,
+    Snapshot,
+)
 
 __all__ = [
+    "Connection",
     "ConnectionRefused",
+    "Event",
     "FrameRefused",
     "GameServer",
+    "History",
     "HubUnreachable",
+    "Joined",
+    "Lagged",
+    "Left",
     "Match",
+    "Presence",
     "Receipt",
+    "Refused",
     "RequestRefused",
+    "Snapshot",
     "Undelivered",
+    "Viewer",
 ]

@@ -54,6 +54,7 @@ class Link:
         token: TokenSource,
         *,
         subprotocols: Sequence[str] = (),
+        ping_timeout_s: float = PING_TIMEOUT_S,
         dice: random.Random | None = None,
     ) -> None:
         self.url = socket_url(url, path)
@@ -61,6 +62,7 @@ class Link:
         self.last_problem = "nothing was tried yet"
         self._token = token
         self._subprotocols = [Subprotocol(name) for name in subprotocols]
+        self._ping_timeout_s = ping_timeout_s
         self._dice = dice or random.Random()
         self._attempt = 0
         self._known = False
@@ -81,7 +83,7 @@ class Link:
             open_timeout=OPEN_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,
-            ping_timeout=PING_TIMEOUT_S,
+            ping_timeout=self._ping_timeout_s,
             max_size=MESSAGE_BYTES_MAX,
         )
 

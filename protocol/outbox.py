@@ -69,7 +69,7 @@ class Outbox:
     @property
     def empty(self) -> bool:
         """Whether the hub has everything."""
-        return not self.live_count and not self.fact_count
+        return not (self.live_count or self.fact_count or self._states_due)
 
     @property
     def confirming(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+import secrets
 
 import asyncpg
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from domain.errors import Unavailable
 from domain.events import EVENT_TYPES, AnnouncementPosted, Principal, check_may_publish
 from domain.facts import schema_error
+from domain.ids import uuid7
 from storage import log as facts
 from storage.database import CONFLICTS, answering
 from storage.log import Event
@@ -18,15 +19,15 @@ _TYPE = "announcement.posted"
 
 
 async def announce_text(
-    pool: asyncpg.Pool, who: Principal, room: str, text: str, event_id: UUID, now_ms: int
+    pool: asyncpg.Pool, who: Principal, room: str, text: str, *, now_ms: int
 ) -> Event:
     """Puts an announcement into the log; the relay carries it to the room.
 
-    event_id is a fresh UUIDv7: what a person does is a root fact. With the same id again nothing
-    is announced twice. Raises Forbidden, UnknownRoom, InvalidSchema, Unavailable. The caller wakes
+    Its id is a UUIDv7, for what a person does is a root fact (contract: The log). Raises Forbidden, UnknownRoom, InvalidSchema, Unavailable. The caller wakes
     the workers (storage.log.wake) afterwards.
     """
     check_may_publish(who, room, _TYPE)
+    event_id = uuid7(now_ms, secrets.randbits(74))
     raw = {"id": str(event_id), "room": room, "text": text, "by": who.subject}
     try:
         payload = msgspec.convert(raw, AnnouncementPosted)
@@ -46,8 +47,6 @@ async def announce_text(
         with answering():
             async with facts.transaction(pool) as tx:
                 facts.announce(tx, event)
-    except asyncpg.UniqueViolationError:
-        return event
     except CONFLICTS as error:
         raise Unavailable("the announcement was not stored", retry_after_ms=500) from error
     return event

@@ -225,6 +225,19 @@ async def positions(redis: Redis, rooms: Sequence[str]) -> dict[str, tuple[str, 
     return found
 
 
+async def keep_live_seqs(redis: Redis, live_seqs: Mapping[str, int]) -> None:
+    """Keeps the last LIVE number done per stream for the next hello; raises Unavailable."""
+    if not live_seqs:
+        return
+    try:
+        pipe = redis.pipeline(transaction=False)
+        for stream, seq in live_seqs.items():
+            pipe.set(f"gamehub:live_seq:{stream}", seq, ex=LIVE_SEQ_TTL_S)
+        await pipe.execute()
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+
+
 async def live_seq(redis: Redis, stream: str) -> int:
     """The last LIVE number of a stream that is known to be done; 0 when unknown."""
     try:

@@ -95,6 +95,7 @@ class Dock:
         intake.sink = None
         intake.on_progress = None
         with contextlib.suppress(Unavailable):
+            await self.road.keep_live_seqs()
             await ingest.close_stream(
                 self._context.pool, intake.server, intake.stream, intake.connection_id
             )
@@ -104,6 +105,7 @@ class Dock:
             await asyncio.sleep(BEAT_S)
             try:
                 await self._renew()
+                await self.road.keep_live_seqs()
                 await self.road.heal_documents(list(self._intakes.values()))
             except Unavailable as error:
                 log.warning("leases_not_renewed", error=error.message)

@@ -272,6 +272,11 @@ class Road:
             for lane in list(intake.lanes.values()):
                 self.pump(intake, lane)
 
+    async def keep_live_seqs(self) -> None:
+        """Stores what the next publish would have taken along; raises Unavailable."""
+        seqs, self.live_seqs = self.live_seqs, {}
+        await store.keep_live_seqs(self._redis, seqs)
+
     # -- the committer ----------------------------------------------------------------------------
 
     async def _committer(self) -> None:

@@ -24,18 +24,10 @@ GZIP_BYTES_MIN = 1024
 
 # Pages run only their own files, talk only to their own hub, and are never put into a frame.
 # ws: and wss: are named because older Safari does not count them as 'self'.
-CONTENT_POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "connect-src 'self' ws: wss:",
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
+CONTENT_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": CONTENT_POLICY,
@@ -61,7 +53,7 @@ class PageFile:
 
     @classmethod
     def load(cls, path: Path, media_type: str) -> PageFile:
-        """Reads a file; raises OSError where it is missing, so that a broken install fails early."""
+        """Reads a file; raises OSError where it is missing: a broken install fails early."""
         body = path.read_bytes()
         packed = gzip.compress(body, 9, mtime=0) if len(body) >= GZIP_BYTES_MIN else None
         return cls(media_type, body, packed, hashlib.sha256(body).hexdigest()[:20])

@@ -68,7 +68,7 @@ export function advance(match, { type, ts, data }) {
       || (typeof value === 'object' && Object.keys(value).length === 0);
     if (!empty) /** @type {any} */ (next)[field] = value;
   }
-  if (type === 'match.started' && !next.started_at && ts) next.started_at = new Date(ts).toISOString();
+  if (type === 'match.started' && !next.started_at && ts !== undefined) next.started_at = new Date(ts).toISOString();
   return next;
 }
 

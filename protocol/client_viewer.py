@@ -1,0 +1,313 @@
+"""Viewer: watches rooms of a hub, through losses and restarts, as a stream of typed values."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+from types import TracebackType
+from typing import Any, Literal
+
+from websockets.asyncio.client import ClientConnection
+
+from domain.errors import GamehubError
+from domain.ids import split_room
+from protocol.client_link import LOST, Link, TokenSource
+from protocol.codecs import JSON, MSGPACK
+from protocol.errors import ConnectionRefused, HubUnreachable, RequestRefused, Undelivered
+from protocol.messages import Connection, History, Joined, Message, Presence, Refused
+from protocol.watch import Outcome, Watch
+
+log = logging.getLogger("gamehub.viewer")
+
+# Values that wait for the reader; at the limit the socket is not read on (TCP slows the hub down),
+# but for the answer to a question that somebody waits for.
+QUEUE_MAX = 1_000
+WELCOME_TIMEOUT_S = 10.0
+# A reader that stalls for longer loses its connection; it resumes where it was.
+PING_TIMEOUT_S = 30.0
+
+
+class Viewer:
+    """A connection that watches; use it as an async context manager and iterate over it.
+
+        async with Viewer("http://127.0.0.1:8000", token) as viewer:
+            await viewer.join("match:spring/final")
+            async for message in viewer:
+                ...
+
+    token: text, or a function (async or not) that gives a fresh one when the old one has ended.
+    Entering waits for the hub's welcome, at most `connect_timeout_s` (0: don't wait). Iterating
+    ends when the viewer is closed, and raises ConnectionRefused when the hub says no for good.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: TokenSource,
+        *,
+        codec: Literal["json", "msgpack"] = "json",
+        queue_max: int = QUEUE_MAX,
+        connect_timeout_s: float = 30.0,
+        dice: random.Random | None = None,
+    ) -> None:
+        self._codec = MSGPACK if codec == "msgpack" else JSON
+        self._link = Link(
+            url,
+            "/ws",
+            token,
+            subprotocols=[self._codec.subprotocol],
+            ping_timeout_s=PING_TIMEOUT_S,
+            dice=dice,
+        )
+        self._watch = Watch()
+        self._queue: deque[Message] = deque()
+        self._queue_max = queue_max
+        self._connect_timeout_s = connect_timeout_s
+        self._arrived = asyncio.Event()
+        self._space = asyncio.Event()
+        self._welcomed = asyncio.Event()
+        self._ws: ClientConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._sends: set[asyncio.Task[None]] = set()
+        self._failure: GamehubError | None = None
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._closed = False
+        self.user = ""
+        self.role = ""
+
+    # -- life -------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Viewer:
+        self._task = asyncio.create_task(self._run(), name="viewer")
+        self._task.add_done_callback(self._ended)
+        if self._connect_timeout_s > 0:
+            try:
+                async with asyncio.timeout(self._connect_timeout_s):
+                    await self._welcomed.wait()
+            except TimeoutError:
+                await self.close()
+                raise HubUnreachable(
+                    f"no hub at {self._link.url} within {self._connect_timeout_s:g} s "
+                    f"({self._link.last_problem})"
+                ) from None
+            if self._failure is not None:
+                await self.close()
+                raise self._failure
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the connection; iterating ends after what was read already."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, GamehubError):
+                await self._task
+        for task in list(self._sends):
+            task.cancel()
+        self._give_up(Undelivered("the viewer was closed", frames=0))
+        self._arrived.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        if not isinstance(error, GamehubError):
+            log.error("the viewer of %s failed", self._link.url, exc_info=error)
+            error = ConnectionRefused("internal_error", f"the viewer failed: {error!r}")
+        self._failure = error
+        self._give_up(error)
+        self._welcomed.set()
+        self._arrived.set()
+
+    def _give_up(self, error: GamehubError) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(error)
+
+    # -- what callers do --------------------------------------------------------------------------
+
+    async def join(self, room: str, *, since: dict[str, Any] | None = None) -> Joined:
+        """Joins a room and stays in it over losses; the events follow in the iteration.
+
+        since: {epoch, offset} of an earlier viewer, to get what was missed; the document is then
+        unknown until the hub sends a snapshot. Raises RequestRefused (unknown_room,
+        forbidden_action, room_limit_exceeded, ...).
+        """
+        split_room(room)
+        answer = await self._asked(lambda tag: self._watch.join(room, since=since, tag=tag))
+        assert isinstance(answer, Joined)
+        return answer
+
+    async def leave(self, room: str) -> None:
+        """Leaves a room; values of it that were read before may still come."""
+        await self._asked(lambda tag: self._watch.leave(room, tag))
+
+    async def history(
+        self, room: str, *, since: dict[str, Any] | None = None, limit: int = 50
+    ) -> History:
+        """Recent events of a room, at most `limit` (500); raises RequestRefused."""
+        message: dict[str, Any] = {"op": "history", "room": room, "limit": limit}
+        if since is not None:
+            message["since"] = since
+        answer = await self._asked(lambda tag: self._watch.ask(message, tag))
+        assert isinstance(answer, History)
+        return answer
+
+    async def presence(self, room: str) -> dict[str, int]:
+        """How many watch a room, by role; raises RequestRefused when asked more than every 2 s."""
+        message = {"op": "presence", "room": room}
+        answer = await self._asked(lambda tag: self._watch.ask(message, tag))
+        assert isinstance(answer, Presence)
+        return answer.counts
+
+    def state(self, room: str) -> Any:
+        """The room's document as far as this viewer has read, None where there is none.
+
+        `Event.state` is the document as of that event. Treat both as read-only.
+        """
+        mirror = self._watch.rooms.get(room)
+        return None if mirror is None else mirror.state
+
+    def position(self, room: str) -> dict[str, Any] | None:
+        """{epoch, offset} of a room as far as this viewer has read, to go on from later."""
+        mirror = self._watch.rooms.get(room)
+        return None if mirror is None else mirror.since()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a hub is there right now."""
+        return self._ws is not None
+
+    def __aiter__(self) -> Viewer:
+        return self
+
+    async def __anext__(self) -> Message:
+        while not self._queue:
+            if self._failure is not None:
+                raise self._failure
+            if self._closed:
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+        if len(self._queue) <= self._queue_max:
+            self._space.set()
+        return self._queue.popleft()
+
+    async def _asked(self, ask: Any) -> Any:
+        if self._failure is not None:
+            raise self._failure
+        if self._closed:
+            raise Undelivered("the viewer is closed", frames=0)
+        if self._task is None:
+            raise RuntimeError("use it inside `async with Viewer(...) as viewer`")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            self._send(ask(future))
+            self._space.set()
+            answer = await future
+        finally:
+            self._waiting.discard(future)
+            self._watch.withdraw(future)
+        if isinstance(answer, Refused):
+            raise RequestRefused(
+                answer.code,
+                answer.message,
+                field=answer.field,
+                retry_after_ms=answer.retry_after_ms,
+                room=answer.room,
+            )
+        return answer
+
+    # -- the connection ---------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                ws = await self._link.connect()
+                try:
+                    await self._serve(ws)
+                finally:
+                    self._ws = None
+                    await ws.close()
+            except LOST as error:
+                plan = self._link.failed(error)
+                reason = self._link.last_problem
+                log.info("%s: %s; again in %.1f s", self._link.url, reason, plan.delay_s)
+                if self._welcomed.is_set():
+                    lost = Connection(state="lost", reason=reason, retry_in_s=plan.delay_s)
+                    self._yield([lost])
+                await asyncio.sleep(plan.delay_s)
+
+    async def _serve(self, ws: ClientConnection) -> None:
+        async with asyncio.timeout(WELCOME_TIMEOUT_S):
+            while (message := await self._read(ws)).get("op") != "welcome":
+                self._note_error(message)
+        self._link.welcomed()
+        self.user, self.role = str(message.get("user")), str(message.get("role"))
+        self._ws = ws
+        self._yield([Connection(state="connected")])
+        self._welcomed.set()
+        for again in self._watch.welcomed():
+            await self._send_on(ws, again)
+        while True:
+            await self._room_for_more()
+            message = await self._read(ws)
+            self._note_error(message)
+            self._carry_out(self._watch.received(message))
+
+    async def _room_for_more(self) -> None:
+        while len(self._queue) >= self._queue_max and not self._watch.asking:
+            self._space.clear()
+            await self._space.wait()
+
+    async def _read(self, ws: ClientConnection) -> dict[str, Any]:
+        message = self._codec.decode(await ws.recv(decode=False))
+        return message if isinstance(message, dict) else {}
+
+    def _note_error(self, message: dict[str, Any]) -> None:
+        if message.get("op") == "error" and "ref" not in message:
+            self._link.heard_error(message)
+
+    def _carry_out(self, outcome: Outcome) -> None:
+        self._yield(outcome.messages)
+        for question, answer in outcome.answered:
+            if question.tag is not None and not question.tag.done():
+                question.tag.set_result(answer)
+        for message in outcome.to_hub:
+            self._send(message)
+        if outcome.retry is not None:
+            room, after_ms = outcome.retry
+            asyncio.get_running_loop().call_later(after_ms / 1000, self._rejoin, room)
+
+    def _rejoin(self, room: str) -> None:
+        for message in self._watch.rejoin(room):
+            self._send(message)
+
+    def _yield(self, messages: list[Message]) -> None:
+        if messages:
+            self._queue.extend(messages)
+            self._arrived.set()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        """Sends while connected; what is lost is said again after the next welcome."""
+        if self._ws is None:
+            return
+        task = asyncio.create_task(self._send_on(self._ws, message))
+        self._sends.add(task)
+        task.add_done_callback(self._sends.discard)
+
+    async def _send_on(self, ws: ClientConnection, message: dict[str, Any]) -> None:
+        with contextlib.suppress(*LOST):
+            await ws.send(self._codec.encode(message), text=not self._codec.binary)

@@ -1,0 +1,110 @@
+"""The pages over a real socket: what is served, under which policy, and what is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
+
+from hub.pages.routes import HERE, routes, static_files
+
+Client = TestClient[web.Request, web.Application]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    app = web.Application()
+    app.add_routes(routes())
+    async with TestClient(TestServer(app)) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        ("/", "text/html"),
+        ("/live/cup-1%2Ffinal", "text/html"),
+        ("/live/cup-1/final", "text/html"),
+        ("/static/gamehub-client.js", "text/javascript"),
+        ("/static/theme.css", "text/css"),
+        ("/static/wordmark.svg", "image/svg+xml"),
+        ("/favicon.ico", "image/svg+xml"),
+    ],
+)
+async def test_each_file_comes_with_its_type_and_the_policy(
+    client: Client, path: str, media_type: str
+) -> None:
+    answer = await client.get(URL(path, encoded=True))
+    assert answer.status == 200
+    assert answer.content_type == media_type
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cache-Control"] == "no-cache"
+
+
+async def test_an_unchanged_file_costs_a_304(client: Client) -> None:
+    first = await client.get("/static/theme.css")
+    again = await client.get("/static/theme.css", headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status == 304
+    assert await again.read() == b""
+    other = await client.get("/static/theme.css", headers={"If-None-Match": '"other"'})
+    assert other.status == 200
+
+
+async def test_packed_and_plain_forms_are_the_same_text_under_different_tags(
+    client: Client,
+) -> None:
+    packed = await client.get("/static/theme.css", headers={"Accept-Encoding": "gzip"})
+    plain = await client.get("/static/theme.css", headers={"Accept-Encoding": "identity"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert "Content-Encoding" not in plain.headers
+    assert await packed.read() == await plain.read()
+    assert packed.headers["ETag"] != plain.headers["ETag"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/nothing.js",
+        "/static/../routes.py",
+        "/static/..%2Froutes.py",
+        "/static/%2e%2e/routes.py",
+        "/static/package.json",
+        "/static/",
+    ],
+)
+async def test_nothing_else_is_served(client: Client, path: str) -> None:
+    answer = await client.get(URL(path, encoded=True))
+    assert answer.status == 404
+
+
+async def test_what_cannot_be_an_id_is_not_found(client: Client) -> None:
+    answer = await client.get(URL("/live/%3Cscript%3E", encoded=True))
+    assert answer.status == 404
+    assert answer.content_type == "text/html"
+    assert "<script>" not in (await answer.text()).split("</head>")[1]
+
+
+async def test_pages_name_only_files_that_exist_and_nothing_outside() -> None:
+    known = set(static_files())
+    for page in ("index.html", "live.html"):
+        text = (HERE / page).read_text()
+        named = re.findall(r'(?:src|href)="([^"#]+)"', text)
+        assert named
+        for each in named:
+            assert each == "/" or each.removeprefix("/static/") in known, each
+        assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?! type=\"module\" src=)", text)
+    for path in (HERE / "static").glob("*.js"):
+        text = path.read_text()
+        assert "innerHTML" not in text
+        assert "insertAdjacentHTML" not in text
+        for each in re.findall(r"from '\./([^']+)'", text):
+            assert each in known, f"{path.name} imports {each}"

@@ -1,0 +1,211 @@
+"""Pipelines: whatever follows from the log, drained by cursor in batches, one transaction each.
+
+A pipeline is a name and an `apply`. apply(tx, redis, batch) writes what follows from the facts
+through tx.connection, may announce further facts, and must come to the same end when it is run
+again: its transaction also moves the cursor, but what it does in Redis may happen twice.
+
+A drain ends when seq = head. A batch that fails is tried 1 + 3 times, then taken apart: the facts
+to blame go to the dead letters, the rest goes on (EVT-03). Postgres or Redis being away is nobody's
+fault: nothing is counted, the cursor stays, and the next drain tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import asyncpg
+import structlog
+from redis.asyncio import Redis
+
+from domain.errors import Unavailable
+from storage import deadletters, log
+from storage.database import answering, is_away
+from storage.deadletters import Letter
+from storage.log import LoggedEvent, Transaction
+
+logger = structlog.get_logger(__name__)
+
+# Facts of one transaction. Smaller than what rooms remember for dedupe (storage.rooms.IDS_MAX).
+BATCH_MAX = 500
+# 1 + 3 tries; then the batch is taken apart.
+BACKOFF_S = (0.1, 0.4, 1.6)
+# A drain that is not through after so long makes room for others and is sent again.
+DRAIN_S_MAX = 10.0
+
+Apply = Callable[[Transaction, Redis, Sequence[LoggedEvent]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One consumer of the log."""
+
+    name: str
+    apply: Apply
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a drain did; `more`: it stopped before the head for want of time."""
+
+    facts: int
+    more: bool = False
+
+
+def _never() -> bool:
+    return False
+
+
+async def drain(
+    pipeline: Pipeline,
+    pool: asyncpg.Pool,
+    redis: Redis,
+    should_stop: Callable[[], bool] = _never,
+) -> Drained:
+    """Applies facts until seq = head, `should_stop`, or DRAIN_S_MAX; looks again after each commit.
+
+    Raises Unavailable when Postgres or Redis is away; whatever was committed stays.
+    """
+    deadline = time.monotonic() + DRAIN_S_MAX
+    facts = failures = 0
+    while not should_stop():
+        if time.monotonic() > deadline:
+            return Drained(facts, more=True)
+        try:
+            done = await _step(pipeline, pool, redis, apart=failures > len(BACKOFF_S))
+        except Exception as error:
+            if _is_outage(error):
+                raise Unavailable(f"{pipeline.name}: {error}") from error
+            failures += 1
+            logger.warning(
+                "batch_failed", pipeline=pipeline.name, attempt=failures, error=_text(error)
+            )
+            if failures <= len(BACKOFF_S):
+                await asyncio.sleep(BACKOFF_S[failures - 1])
+            elif failures > 2 * len(BACKOFF_S):
+                # Taking the batch apart failed as well: that is not one fact's fault.
+                raise
+            continue
+        if not done:
+            break
+        facts += done
+        failures = 0
+    return Drained(facts)
+
+
+async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: bool) -> int:
+    """One batch; answers how many facts it had, 0 at the head or while another drain is at it."""
+    async with log.transaction(pool) as tx:
+        after = await log.lock_cursor(tx.connection, pipeline.name, wait=True)
+        if after is None:
+            return 0
+        batch = await log.read(tx.connection, after, BATCH_MAX)
+        if not batch:
+            return 0
+        if apart:
+            letters = await _apply_apart(pipeline, tx, redis, batch, len(BACKOFF_S) + 1)
+            await deadletters.add(tx.connection, letters)
+        else:
+            await pipeline.apply(tx, redis, batch)
+        await log.move_cursor(tx.connection, pipeline.name, batch[-1].seq)
+    return len(batch)
+
+
+async def _apply_apart(
+    pipeline: Pipeline,
+    tx: Transaction,
+    redis: Redis,
+    batch: Sequence[LoggedEvent],
+    attempts: int,
+) -> list[Letter]:
+    """Applies what can be applied, in order; answers letters for the facts that cannot."""
+    try:
+        async with _savepoint(tx):
+            await pipeline.apply(tx, redis, batch)
+    except Exception as error:
+        if _is_outage(error):
+            raise
+        if len(batch) == 1:
+            logger.error("dead_letter", pipeline=pipeline.name, seq=batch[0].seq, exc_info=error)
+            return [_letter(pipeline, batch[0], error, attempts + 1)]
+    else:
+        return []
+    middle = len(batch) // 2
+    first = await _apply_apart(pipeline, tx, redis, batch[:middle], attempts)
+    return first + await _apply_apart(pipeline, tx, redis, batch[middle:], attempts)
+
+
+@asynccontextmanager
+async def _savepoint(tx: Transaction) -> AsyncIterator[None]:
+    """Undoes rows and announcements of a failed part."""
+    announced = len(tx.events)
+    try:
+        async with tx.connection.transaction():
+            yield
+    except BaseException:
+        del tx.events[announced:]
+        raise
+
+
+def _letter(pipeline: Pipeline, event: LoggedEvent, error: Exception, attempts: int) -> Letter:
+    return Letter(
+        pipeline=pipeline.name,
+        seq=event.seq,
+        event_id=event.event_id,
+        type=event.type,
+        error_type=type(error).__name__,
+        error_text=_text(error),
+        attempts=attempts,
+    )
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _is_outage(error: BaseException) -> bool:
+    return isinstance(error, Unavailable) or is_away(error)
+
+
+# -- another try ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A dead letter after another try; `error` is None when it is done and gone."""
+
+    letter: Letter
+    error: str | None = None
+
+
+async def retry(
+    pipelines: Mapping[str, Pipeline], pool: asyncpg.Pool, redis: Redis, letter_id: int
+) -> Retried | None:
+    """Applies one dead letter's fact again, alone; None when there is no such letter.
+
+    Raises Unavailable when Postgres or Redis is away; the letter stays as it was.
+    """
+    with answering():
+        async with log.transaction(pool) as tx:
+            letter = await deadletters.lock(tx.connection, letter_id)
+            if letter is None:
+                return None
+            pipeline = pipelines.get(letter.pipeline)
+            if pipeline is None:
+                return Retried(letter, f"there is no pipeline {letter.pipeline} in this release")
+            facts = await log.by_ids(tx.connection, [letter.event_id])
+            try:
+                async with _savepoint(tx):
+                    await pipeline.apply(tx, redis, facts)
+            except Exception as error:
+                if _is_outage(error):
+                    raise
+                failed = _letter(pipeline, facts[0], error, 1)
+                await deadletters.add(tx.connection, [failed])
+                tries = letter.attempts + 1
+                return Retried(replace(failed, id=letter.id, attempts=tries), _text(error))
+            await deadletters.delete(tx.connection, letter.id)
+            return Retried(letter)
