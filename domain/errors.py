@@ -70,14 +70,14 @@ class StartError(GamehubError):
     code = "start_failed"
 
 
-class Unavailable(GamehubError):
+class Unavailable(GamehubError):  # noqa: N818 - codes, not exceptions, are what people read
     """Postgres or Redis does not answer; the same request may succeed later."""
 
     code = "unavailable"
     http_status = 503
 
 
-class Refusal(GamehubError):
+class Refusal(GamehubError):  # noqa: N818
     """What someone asked for is refused; asking again unchanged gives the same answer."""
 
     code = "refused"

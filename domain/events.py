@@ -298,7 +298,7 @@ Delivery = tuple[str, dict[str, Any]]
 
 
 def _match_rooms(data: Payload) -> list[Delivery]:
-    """The match's own room in full; lobby and tournament get the lines without games and players."""
+    """The match's own room in full; lobby and tournament without games and players."""
     whole = dict(data)
     brief = {key: value for key, value in whole.items() if key not in ("games", "players")}
     rooms: list[Delivery] = [(f"match:{data['match_id']}", whole), ("matches:all", brief)]

@@ -36,8 +36,8 @@ def normalise(fact_type: str, match_id: str | None, data: dict[str, Any]) -> dic
         payload = msgspec.convert(data, declared.payload)
     except msgspec.ValidationError as error:
         raise schema_error(error) from None
-    check_id(getattr(payload, "match_id", None) or getattr(payload, "tournament_id"), "match")
     plain: dict[str, Any] = msgspec.to_builtins(payload)
+    check_id(plain.get("match_id") or plain.get("tournament_id"), "match")
     return plain
 
 

@@ -138,12 +138,15 @@ def scheduled(data: dict[str, Any]) -> Match:
     """The match that a normalised match.scheduled payload describes; raises InvalidSchema."""
     if data.get("delay_s"):
         # Spectator delay needs every path to honour it; half of it would leak.
-        raise InvalidSchema("delay_s must be 0: spectator delay is not offered yet", field="delay_s")
+        raise InvalidSchema(
+            "delay_s must be 0: spectator delay is not offered yet", field="delay_s"
+        )
     return Match(
         match_id=check_id(data["match_id"], "match_id"),
         game=check_id(data["game"], "game"),
         competitors=competitors_of(data),
-        tournament_id=data.get("tournament_id") and check_id(data["tournament_id"], "tournament_id"),
+        tournament_id=data.get("tournament_id")
+        and check_id(data["tournament_id"], "tournament_id"),
         title=data.get("title"),
         round=data.get("round"),
         best_of=data.get("best_of"),
@@ -319,7 +322,9 @@ def _check_sides(payload: dict[str, Any], sides: list[str]) -> None:
         raise ImpossibleValue("winner and loser are the same", field="loser_id")
     strangers = set(payload.get("scores", {})) - set(sides)
     if strangers:
-        raise ImpossibleValue(f"scores name {sorted(strangers)[0]!r}, no competitor", field="scores")
+        raise ImpossibleValue(
+            f"scores name {sorted(strangers)[0]!r}, no competitor", field="scores"
+        )
     for game in payload.get("games", []):
         if game.get("winner_id") is not None and game["winner_id"] not in sides:
             raise ImpossibleValue("a game's winner is no competitor", field="games.winner_id")
@@ -346,8 +351,8 @@ def _outcome(payload: dict[str, Any]) -> str:
         return "win"
     if said == "none":
         return "none"
-    best = sorted(payload.get("scores", {}).values(), reverse=True)
-    if said == "draw" or (said is None and len(best) > 1 and best[0] == best[1]):
+    best, *others = sorted(payload.get("scores", {}).values(), reverse=True) or [0]
+    if said == "draw" or (said is None and others and best == others[0]):
         return "draw"
     raise ImpossibleValue("winner_id is missing: the scores are not equal", field="winner_id")
 
@@ -380,4 +385,3 @@ def _time_or_none(text: str | None, field: str) -> int | None:
 
 def _drop_none(payload: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in payload.items() if value is not None}
-

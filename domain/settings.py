@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os.path
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -108,7 +108,7 @@ class Settings:
         "DATABASE_POOL_MAX", _whole(2, 20), 10, "Postgres connections per process (DB-04: 20)."
     )
     jwt_issuer: str = _setting("JWT_ISSUER", _text, "gamehub", "Issuer that tokens must name.")
-    jwt_audience: str = _setting("JWT_AUDIENCE", _text, "gamehub", "Audience that tokens must name.")
+    jwt_audience: str = _setting("JWT_AUDIENCE", _text, "gamehub", "Audience they must name.")
     jwt_leeway_s: int = _setting(
         "JWT_LEEWAY_SECONDS", _whole(0, 300), 60, "Clock skew that is forgiven (WSA-04)."
     )
@@ -234,5 +234,6 @@ def _without_password(url: str) -> str:
 
 def default_data_dir(environ: Mapping[str, str], home: str) -> str:
     """The user's data folder for gamehub (XDG base directory specification)."""
-    base = environ.get("XDG_DATA_HOME", "")
-    return os.path.join(base if os.path.isabs(base) else os.path.join(home, ".local/share"), "gamehub")
+    base = PurePath(environ.get("XDG_DATA_HOME", ""))
+    folder = base if base.is_absolute() else PurePath(home, ".local", "share")
+    return str(folder / "gamehub")

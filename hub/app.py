@@ -15,8 +15,8 @@ from aiohttp import web
 
 from domain.errors import SettingsError, StartError
 from domain.settings import Settings
-from hub.api import routes as api
 from hub.api import errors
+from hub.api import routes as api
 from hub.auth import Authenticator
 from hub.context import CONTEXT, Context
 from hub.live import routes as live

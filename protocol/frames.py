@@ -53,9 +53,7 @@ class Batch(Struct, frozen=True):
 
 _CONTROL = msgspec.msgpack.Decoder(Hello | PingFrame)
 _FRAME = msgspec.msgpack.Decoder(Frame)
-_FRAMES = msgspec.msgpack.Decoder(
-    Annotated[list[Frame], Meta(max_length=FRAMES_PER_MESSAGE_MAX)]
-)
+_FRAMES = msgspec.msgpack.Decoder(Annotated[list[Frame], Meta(max_length=FRAMES_PER_MESSAGE_MAX)])
 _BATCH_MSGPACK = msgspec.msgpack.Decoder(Batch)
 _BATCH_JSON = msgspec.json.Decoder(Batch)
 

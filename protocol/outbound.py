@@ -67,9 +67,7 @@ def left(room: str, ref: int | str | None = None) -> Message:
     return _with_ref({"op": "left", "room": room}, ref)
 
 
-def history(
-    room: str, epoch: str, events: list[Message], ref: int | str | None = None
-) -> Message:
+def history(room: str, epoch: str, events: list[Message], ref: int | str | None = None) -> Message:
     """Recent events, oldest first."""
     return _with_ref({"op": "history", "room": room, "epoch": epoch, "events": events}, ref)
 

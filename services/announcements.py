@@ -23,8 +23,8 @@ async def announce_text(
 ) -> Event:
     """Puts an announcement into the log; the relay carries it to the room.
 
-    Its id is a UUIDv7, for what a person does is a root fact (contract: The log). Raises Forbidden, UnknownRoom, InvalidSchema, Unavailable. The caller wakes
-    the workers (storage.log.wake) afterwards.
+    Its id is a UUIDv7, for what a person does is a root fact (contract: The log). Raises Forbidden,
+    UnknownRoom, InvalidSchema, Unavailable. The caller wakes the workers (storage.log.wake).
     """
     check_may_publish(who, room, _TYPE)
     event_id = uuid7(now_ms, secrets.randbits(74))

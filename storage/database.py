@@ -81,6 +81,11 @@ async def connect_pool(
     return opened
 
 
+async def ping(conn: Connection) -> None:
+    """One round trip to Postgres, for health checks."""
+    await conn.execute("SELECT 1")
+
+
 async def wait_ready(dsn: str, *, timeout_s: float) -> None:
     """Returns when Postgres answers a query; raises Unavailable with the last reason."""
     deadline = asyncio.get_running_loop().time() + timeout_s

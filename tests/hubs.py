@@ -176,4 +176,3 @@ async def eventually(check: Any, *, timeout_s: float = 15.0, what: str = "") -> 
             return value
         assert time.monotonic() < deadline_s, f"did not happen within {timeout_s} s: {what}"
         await asyncio.sleep(0.02)
-

@@ -96,9 +96,9 @@ class RawServer:
             message = await self.hear()
             if message["op"] == "nack":
                 nacks.append(message)
-            if message["op"] == "ack" and message["live_seq"] >= live:
-                if message["fact_seq"] >= fact:
-                    return nacks
+            done = message["op"] == "ack"
+            if done and message["live_seq"] >= live and message["fact_seq"] >= fact:
+                return nacks
 
     async def fact(self, type_: str, match: str | None, **data: Any) -> list[dict[str, Any]]:
         """Sends a FACT with the next number and returns its nacks once it is acked."""

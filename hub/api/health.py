@@ -16,7 +16,7 @@ from domain.errors import GamehubError
 from hub.api.bodies import answer
 from hub.context import CONTEXT, Context
 from hub.metrics import CONTENT_TYPE, version
-from storage import deadletters, migrate
+from storage import database, deadletters, migrate
 from storage import log as facts
 
 log = structlog.get_logger(__name__)
@@ -148,7 +148,7 @@ async def _check(look: Callable[[Context], Awaitable[Found]], context: Context) 
 
 async def _database(context: Context) -> Found:
     async with context.pool.acquire() as connection:
-        await connection.execute("")  # an empty query is a whole round trip
+        await database.ping(connection)
     return None, {}
 
 

@@ -13,8 +13,6 @@ from hub.auth import require
 from hub.context import CONTEXT
 from storage import history
 
-LIMIT_DEFAULT = 10
-LIMIT_MAX = 50
 SUBJECT_TYPES = ("user", "team")
 
 
@@ -25,7 +23,9 @@ async def read_history(request: web.Request) -> web.Response:
     if subject_type not in SUBJECT_TYPES:
         raise InvalidSchema("subject_type must be user or team", field="subject_type")
     subject_id = check_id(request.match_info["subject_id"], "subject_id")
-    limit = whole_number(request, "limit", default=LIMIT_DEFAULT, low=1, high=LIMIT_MAX)
+    limit = whole_number(
+        request, "limit", default=history.PAGE_DEFAULT, low=1, high=history.PAGE_MAX
+    )
     cursor = cursor_of(request)
     async with request.app[CONTEXT].pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
         rows, following = await history.page(connection, subject_type, subject_id, limit, cursor)

@@ -6,20 +6,20 @@ import asyncio
 import contextlib
 import secrets
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from domain.errors import Draining, Forbidden, Unavailable
 from domain.events import Principal
 from hub.live.intake import Intake
+from hub.live.lane import Sink
 from hub.live.road import Road
 from services import ingest
 from storage import rooms as store
 
 if TYPE_CHECKING:
     from hub.context import Context
-    from hub.live.ingest import ServerSocket
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +28,21 @@ BEAT_S = 3.0
 # A stream without a connection and without work is forgotten after so long (HTTP senders return).
 FORGET_S = 30.0
 STREAMS_MAX = 5000
+
+
+class Mooring(Sink, Protocol):
+    """What the dock needs of a server's socket, besides that it takes answers."""
+
+    intake: Intake | None
+
+    def superseded(self) -> None:
+        """A newer connection of the same stream took over."""
+
+    def stop_reading(self) -> None:
+        """Takes nothing more; what was received is still finished."""
+
+    async def drain(self, spread_ms: int) -> None:
+        """Closes with 4010."""
 
 
 def check_server(who: Principal) -> None:
@@ -45,7 +60,7 @@ class Dock:
         self._context = context
         self.road = Road(context.pool, context.redis, context.metrics)
         self._intakes: dict[tuple[str, str], Intake] = {}
-        self.sockets: set[ServerSocket] = set()
+        self.sockets: set[Mooring] = set()
         self._beats: asyncio.Task[Any] | None = None
         self._renewed_at_s = time.monotonic()
 
@@ -62,7 +77,7 @@ class Dock:
                 await self._beats
         await self.road.stop()
 
-    async def open(self, who: Principal, stream: str, *, socket: ServerSocket | None) -> Intake:
+    async def open(self, who: Principal, stream: str, *, socket: Mooring | None) -> Intake:
         """The stream's intake, with what Postgres and Redis know of it (ING-05).
 
         A newer socket of the same stream takes the place of the older. Raises Unavailable,
@@ -87,7 +102,7 @@ class Dock:
             await self.road.republish(intake.lanes, opened.latest)
         return intake
 
-    async def closed(self, socket: ServerSocket) -> None:
+    async def closed(self, socket: Mooring) -> None:
         """The socket is gone: a new stream of the same server may take its matches at once."""
         intake = socket.intake
         if intake is None or intake.sink is not socket:

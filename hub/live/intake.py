@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from domain.errors import GamehubError, SequenceGap
 from domain.events import event_type
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from domain.events import Principal
-    from hub.live.road import Road
+    from hub.metrics import Metrics
 
 # Frames that one stream may have unfinished here; over it the hub stops reading its socket. Twice
 # the credit, so that a server which keeps to its credit never meets it.
@@ -29,16 +29,27 @@ LANE_IDLE_S = 300.0
 NO_MATCH = ""
 
 
+class Pump(Protocol):
+    """What moves a lane's frames on (hub/live/road.py)."""
+
+    metrics: Metrics
+    lease_s: float
+
+    def pump(self, intake: Intake, lane: Lane) -> None:
+        """Starts the next step of a lane, if it has one and none is under way."""
+
+    def pump_soon(self, intake: Intake, lane: Lane) -> None:
+        """The same from the loop."""
+
+
 class Intake:
     """State of one (server, stream). It outlives a connection as long as it has work."""
 
-    def __init__(self, road: Road, who: Principal, stream: str, *, live_seq: int, fact_seq: int):
+    def __init__(self, road: Pump, who: Principal, stream: str, *, live_seq: int, fact_seq: int):
         self.road = road
         self.server = who.subject
         self.stream = stream
-        self.sender = Sender(
-            server=who.subject, stream=stream, scope=who.scope, games=who.games
-        )
+        self.sender = Sender(server=who.subject, stream=stream, scope=who.scope, games=who.games)
         self.lanes: dict[str, Lane] = {}
         self.live_received = live_seq
         self.live_done = live_seq
@@ -155,7 +166,7 @@ class Intake:
             if not lane.busy and not lane.queue and now_s - lane.used_at_s > LANE_IDLE_S:
                 del self.lanes[match_id]
 
-    # -- FACTs leave in the order of their numbers --------------------------------------------------
+    # -- FACTs leave in the order of their numbers ------------------------------------------------
 
     def may_commit(self, fact: Fact) -> bool:
         """Whether every FACT before this one is on its way to the log."""

@@ -95,7 +95,7 @@ Item = Live | Fact
 
 
 def check_live(frame: Frame) -> dict[str, Any]:
-    """The data of a LIVE frame, checked for form and size; raises InvalidSchema, PayloadTooLarge."""
+    """A LIVE frame's data, checked for form and size; raises InvalidSchema, PayloadTooLarge."""
     check_id(frame.match, "match")
     check_plain(frame.data, "data")
     if frame.type == "live.state":

@@ -197,7 +197,8 @@ class Road:
         lane: Lane, item: Item, now_s: float, scores: dict[str, dict[str, int]]
     ) -> list[store.Publish]:
         if isinstance(item, Fact):
-            assert item.outcome is not None and item.outcome.event is not None
+            assert item.outcome is not None
+            assert item.outcome.event is not None
             return [lane.fact_publish(item.outcome.event)]
         if item.frame.type == "match.score_updated":
             scores[lane.match_id] = item.frame.data["scores"]
@@ -209,7 +210,7 @@ class Road:
         scores: dict[str, dict[str, int]] | None = None,
         seqs: dict[str, int] | None = None,
     ) -> list[store.Published]:
-        """Redis may be away: order is kept by trying the same batch again (dedupe makes it once)."""
+        """Redis may be away: the same batch is tried again, and dedupe makes it once."""
         backoff_s = BACKOFF_FIRST_S
         while True:
             try:
@@ -228,8 +229,7 @@ class Road:
         lane.epoch = ""
         if base is not UNKNOWN:
             batch.append(lane.state_publish(base, round(time.time() * 1000), str(first.seq)))
-        for item in items:
-            batch.append(self._events_of(lane, item, now_s, {})[0])
+        batch += [self._events_of(lane, item, now_s, {})[0] for item in items]
         results = await self._publish_until_done(batch)
         for result in results:
             lane.note(result)
@@ -285,8 +285,7 @@ class Road:
             self._commit_now.clear()
             while self._to_commit:
                 taken = [
-                    self._to_commit.popleft()
-                    for _ in range(min(len(self._to_commit), COMMIT_MAX))
+                    self._to_commit.popleft() for _ in range(min(len(self._to_commit), COMMIT_MAX))
                 ]
                 await self._commit(taken)
 
@@ -318,9 +317,7 @@ class Road:
         if ours and fact.frame.type == "match.started" and fact.outcome.status == "accepted":
             lane.born_here = True
 
-    async def _commit_until_done(
-        self, frames: list[ingest.FactFrame]
-    ) -> list[ingest.FactOutcome]:
+    async def _commit_until_done(self, frames: list[ingest.FactFrame]) -> list[ingest.FactOutcome]:
         backoff_s = BACKOFF_FIRST_S
         while True:
             try:

@@ -115,6 +115,4 @@ class Bus:
 
 
 def _names(pubsub: PubSub) -> list[str]:
-    return [
-        name.decode() if isinstance(name, bytes) else str(name) for name in pubsub.channels
-    ]
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in pubsub.channels]

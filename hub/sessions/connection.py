@@ -62,7 +62,7 @@ def limit_kernel_buffer(transport: asyncio.BaseTransport) -> None:
 
 
 class Connection:
-    """One open socket. Effects are carried out in order, so a client that floods waits for itself."""
+    """One open socket. Effects are carried out in order: a client that floods waits for itself."""
 
     __slots__ = ("_context", "_hall", "_timer", "close_sent", "opened_at_s", "outbox",
                  "recovering", "session", "socket", "transport")  # fmt: skip
@@ -296,4 +296,3 @@ def door_room(kind: str | None, room_id: str | None) -> str | None:
     if kind is None or room_id is None:
         return None
     return f"{kind}:{room_id.rstrip('/')}"
-

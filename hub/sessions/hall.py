@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -19,12 +19,12 @@ from services import announcements
 from storage import log as facts
 from storage import matches, presence
 from storage import rooms as store
+from storage.database import answering
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from hub.context import Context
-    from hub.sessions.connection import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,20 @@ LAG_LOOK_S = 0.05
 PRESENCE_REPORT_S = 2.0
 # Matches known to exist, so that a storm of joins asks Postgres once per match.
 KNOWN_MATCHES_MAX = 10_000
+# Postgres has so long to say whether a match exists; then its room in Redis decides.
+EXISTS_TIMEOUT_S = 5.0
+
+
+class Guest(Protocol):
+    """What the hall needs of a connection."""
+
+    recovering: bool
+
+    async def recover(self, now_s: float) -> bool:
+        """One look at a lagging socket: True when it is well again, or gone."""
+
+    async def drain(self, spread_ms: int) -> None:
+        """Closes with 4010."""
 
 
 class Hall:
@@ -40,8 +54,8 @@ class Hall:
     def __init__(self, context: Context, bus_redis: Redis) -> None:
         self._context = context
         self.rooms = Rooms(context.redis, bus_redis, context.metrics)
-        self.connections: set[Connection] = set()
-        self.laggards: set[Connection] = set()
+        self.connections: set[Guest] = set()
+        self.laggards: set[Guest] = set()
         self._known_matches: dict[str, None] = {}
         self._reported: dict[str, dict[str, int]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -72,7 +86,7 @@ class Hall:
         if not task.cancelled() and task.exception() is not None:
             log.error("background_failed", exc_info=task.exception())
 
-    # -- what sessions ask for ----------------------------------------------------------------------
+    # -- what sessions ask for --------------------------------------------------------------------
 
     async def check_exists(self, room: str) -> None:
         """Raises UnknownRoom for a match that nobody scheduled; other rooms exist by their kind."""
@@ -80,13 +94,14 @@ class Hall:
         if kind != "match" or match_id in self._known_matches:
             return
         try:
-            async with self._context.pool.acquire(timeout=5) as connection:
-                found = await matches.get(connection, match_id)
-        except (OSError, TimeoutError) as error:
+            with answering():
+                async with self._context.pool.acquire(timeout=EXISTS_TIMEOUT_S) as connection:
+                    found = await matches.get(connection, match_id)
+        except Unavailable:
             # The picture goes on without Postgres: a match that has a room was scheduled.
             if await store.positions(self._context.redis, [room]):
                 return
-            raise Unavailable("the database does not answer", retry_after_ms=1000) from error
+            raise
         if found is None:
             raise UnknownRoom(f"there is no match {match_id!r}", field="room")
         if len(self._known_matches) >= KNOWN_MATCHES_MAX:
@@ -119,7 +134,7 @@ class Hall:
         )
         await facts.wake(self._context.redis)
 
-    # -- background ---------------------------------------------------------------------------------
+    # -- background -------------------------------------------------------------------------------
 
     async def _watch_laggards(self) -> None:
         while True:
@@ -130,7 +145,7 @@ class Hall:
                     connection.recovering = True
                     self.spawn(self._recover(connection, now_s))
 
-    async def _recover(self, connection: Connection, now_s: float) -> None:
+    async def _recover(self, connection: Guest, now_s: float) -> None:
         try:
             if await connection.recover(now_s):
                 self.laggards.discard(connection)
@@ -158,4 +173,3 @@ class Hall:
         await asyncio.gather(
             *(each.drain(spread_ms) for each in list(self.connections)), return_exceptions=True
         )
-

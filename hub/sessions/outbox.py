@@ -1,4 +1,4 @@
-"""The bounded send queue of one socket: writes what fits, thins what does not, tells what it cost."""
+"""The bounded send queue of one socket: writes what fits, thins and counts what does not."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from domain.events import thinning_key
+from domain.events import Policy, thinning_key
 from hub.sessions.fanout import EventFrame, encode
 from protocol.codecs import Codec
 
 if TYPE_CHECKING:
     from hub.metrics import Metrics
-    from hub.sessions.room import Room
 
 # A lagging socket keeps the latest event of at most so many keys per room; the oldest key goes.
 LATEST_KEYS_MAX = 1000
@@ -33,7 +32,7 @@ class Lag:
 
 
 class Outbox:
-    """Unsent bytes of one socket are bounded by `limit_bytes`; kernel buffers by the socket option."""
+    """Unsent bytes of one socket are bounded by `limit_bytes`, the kernel's by a socket option."""
 
     __slots__ = ("_metrics", "closed", "codec", "lag", "lagging_since_s", "limit_bytes",
                  "on_lag", "transport")  # fmt: skip
@@ -76,20 +75,20 @@ class Outbox:
         self.transport.write(data)
         self._metrics.bytes_out.inc(len(data))
 
-    def deliver(self, room: Room, frames: Sequence[EventFrame], data: bytes) -> None:
+    def deliver(self, room: str, policy: Policy, frames: Sequence[EventFrame], data: bytes) -> None:
         """Writes a room's tick in one call, or counts it as missed when it does not fit."""
-        if room.name in self.lag or self.unsent_bytes + len(data) > self.limit_bytes:
-            self._thin(room, frames)
+        if room in self.lag or self.unsent_bytes + len(data) > self.limit_bytes:
+            self._thin(room, policy, frames)
             return
         self.write(data)
 
-    def _thin(self, room: Room, frames: Sequence[EventFrame]) -> None:
-        lag = self.lag.get(room.name)
+    def _thin(self, room: str, policy: Policy, frames: Sequence[EventFrame]) -> None:
+        lag = self.lag.get(room)
         if lag is None:
-            lag = self.lag[room.name] = Lag()
+            lag = self.lag[room] = Lag()
             self._metrics.lagged.inc()
         lag.missed += len(frames)
-        if room.kind.policy == "latest-per-key":
+        if policy == "latest-per-key":
             for each in frames:
                 key = thinning_key(each.type, each.body["data"])
                 lag.latest.pop(key, None)

@@ -73,7 +73,7 @@ class Room:
                     continue
                 if data is None:
                     data = b"".join([each.bytes_for(codec) for each in frames])
-                member.outbox.deliver(self, frames, data)
+                member.outbox.deliver(self.name, self.kind.policy, frames, data)
 
     def _flush_behind(self, member: Member, frames: list[EventFrame]) -> None:
         """A member whose join told it of events that this node hears only now."""
@@ -83,7 +83,8 @@ class Room:
             del self.behind[member]
         if news:
             codec = member.outbox.codec
-            member.outbox.deliver(self, news, b"".join([each.bytes_for(codec) for each in news]))
+            data = b"".join([each.bytes_for(codec) for each in news])
+            member.outbox.deliver(self.name, self.kind.policy, news, data)
 
     def add(self, member: Member) -> None:
         """Counts a member in."""

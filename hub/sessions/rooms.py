@@ -181,7 +181,7 @@ class Rooms:
         if news:
             codec = member.outbox.codec
             data = b"".join([each.bytes_for(codec) for each in news])
-            member.outbox.deliver(room, news, data)
+            member.outbox.deliver(room.name, room.kind.policy, news, data)
         elif room.offset < view.offset:
             room.behind[member] = view.offset
 

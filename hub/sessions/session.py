@@ -116,9 +116,7 @@ class PublishText:
     ref: Ref
 
 
-Effect = (
-    Send | Close | Verify | JoinRoom | LeaveRoom | ReadHistory | ReadPresence | PublishText
-)
+Effect = Send | Close | Verify | JoinRoom | LeaveRoom | ReadHistory | ReadPresence | PublishText
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Garbage at every door: the hub answers or closes with a documented code, and others notice nothing."""
+"""Garbage at every door: answered or closed with a documented code, and nobody else notices."""
 
 from __future__ import annotations
 
@@ -37,7 +37,12 @@ messages = st.builds(
 frames = st.dictionaries(fields, json_values, max_size=7)
 deep = st.integers(1, 20_000).map(lambda depth: b"\x91" * depth)
 huge = st.sampled_from(
-    [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xdb\x7f\xff\xff\xff"]
+    [
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdf\xff\xff\xff\xff",
+        b"\xc6\xff\xff\xff\xff",
+        b"\xdb\x7f\xff\xff\xff",
+    ]
 )
 
 

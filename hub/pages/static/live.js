@@ -13,6 +13,8 @@ import { read, restore } from './session.js';
 const HISTORY_LIMIT = 200;
 const RETRY_READ_MS = 4000;
 const LOST_AGAIN_MS = 30_000;
+/** The first picture waits so long for both of its sources. */
+const PATIENCE_MS = 1500;
 const REREAD_SPREAD_MS = 1500;
 /** A server's clock that is further off than this is not a clock to go by. */
 const SKEW_MAX_MS = 3_600_000;
@@ -27,6 +29,7 @@ let state = null;
 let view = viewOf(undefined, null);
 let skewMs = Infinity;
 let aloudAt = 0;
+const openedAt = Date.now();
 let refused = false;
 /** The feed has been filled, or can't be. */
 let begun = false;
@@ -182,6 +185,8 @@ function measureSkew(event) {
 function render() {
   view = viewOf(match, state);
   if (match === undefined && state === null) return;
+  const half = match === undefined || room.epoch === null;
+  if (half && Date.now() - openedAt < PATIENCE_MS) return; // one whole picture rather than two parts
   byId('lost').hidden = true;
   byId('stage').hidden = false;
   byId('stage').classList.add('ready');
@@ -209,3 +214,4 @@ setInterval(() => {
   if (document.visibilityState === 'visible') board.tick(hubNow());
 }, 200);
 later(0);
+setTimeout(draw, PATIENCE_MS + 50);

@@ -72,6 +72,7 @@ async function readAll() {
       Object.keys(PAGE).map((status) => readPage(status, slug))));
     store.fill(pages.flat(), true);
     loaded = true;
+    document.body.classList.add('loaded');
     draw();
   } catch (error) {
     store.meanwhile = null;
@@ -133,8 +134,6 @@ function render() {
 
 function renderGames() {
   const games = store.games();
-  const known = games.length > 1 || game !== null;
-  byId('games').hidden = !known;
   const chips = [{ id: '', name: 'All games', n: games.reduce((sum, [, n]) => sum + n, 0) },
     ...games.map(([id, n]) => ({ id, name: title(id), n }))];
   if (game && !games.some(([id]) => id === game)) chips.push({ id: game, name: title(game), n: 0 });

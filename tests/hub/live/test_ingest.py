@@ -384,11 +384,13 @@ async def post(
     if packed:
         headers["Content-Type"] = "application/msgpack"
         options = {"data": msgpack.packb(body)}
-    async with aiohttp.ClientSession(headers=headers) as client:
-        async with client.post(f"{hub.url}/api/v1/ingest", **options) as answer:
-            if packed:
-                return answer.status, msgpack.unpackb(await answer.read())
-            return answer.status, await answer.json()
+    async with (
+        aiohttp.ClientSession(headers=headers) as client,
+        client.post(f"{hub.url}/api/v1/ingest", **options) as answer,
+    ):
+        if packed:
+            return answer.status, msgpack.unpackb(await answer.read())
+        return answer.status, await answer.json()
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -1,4 +1,4 @@
-"""A reader that stalls: bounded memory, `lagged` with a count, a snapshot, and nobody else harmed."""
+"""A reader that stalls: bounded memory, `lagged`, a snapshot, and nobody else harmed."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def flood(sender: RawServer, match: str, count: int, first: int = 1) -> No
     """Events of about 1 KB with a patch each, acked by the hub."""
     pad = os.urandom(400).hex()
     for start in range(first, first + count, 50):
-        batch = [
+        batch: list[dict[str, Any]] = [
             {
                 "seq": next(sender.live_seq),
                 "type": "live.kill",
@@ -109,6 +109,7 @@ async def test_stalled_reader_is_thinned_told_and_healed(hub: RunningHub) -> Non
         seen = [(await healthy.hear_op("event"))["data"]["n"] for _ in range(1000)]
         assert seen == list(range(1, 1001))
         [lagging] = hub.hub.hall.laggards
+        assert isinstance(lagging, connection_module.Connection)
         assert lagging.outbox.unsent_bytes <= QUEUE_BYTES
         # The slow one reads again: some events, then what it missed, then the whole state.
         got = []
@@ -154,7 +155,7 @@ async def flood_scores(sender: RawServer, count: int) -> None:
     """Score updates of two matches with a long detail."""
     detail = "x" * 400
     for start in range(1, count + 1, 50):
-        batch = [
+        batch: list[dict[str, Any]] = [
             {
                 "seq": next(sender.live_seq),
                 "type": "match.score_updated",

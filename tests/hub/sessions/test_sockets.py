@@ -102,12 +102,14 @@ async def test_message_at_the_limit_is_read(hub: RunningHub) -> None:
 async def test_draining_hub_closes_4010_with_the_delay_and_refuses_new_ones(
     database_url: str, redis_url: str
 ) -> None:
-    async with running_hub(database_url, redis_url, drain_spread_ms=700) as running:
-        async with viewer(running.url, user_token(running.settings)) as raw:
-            await running.hub.drain()
-            code, reason = await raw.close_code()
-            assert code == 4010
-            assert 0 <= int(reason) <= 700
+    async with (
+        running_hub(database_url, redis_url, drain_spread_ms=700) as running,
+        viewer(running.url, user_token(running.settings)) as raw,
+    ):
+        await running.hub.drain()
+        code, reason = await raw.close_code()
+        assert code == 4010
+        assert 0 <= int(reason) <= 700
 
 
 async def test_both_codecs_see_the_same_event(hub: RunningHub) -> None:

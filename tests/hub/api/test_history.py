@@ -1,0 +1,104 @@
+"""GET /api/v1/history: pages of ten, newest first, of a user or a team."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+import asyncpg
+import pytest
+
+from domain.history import HistoryRow
+from storage import history
+from tests.hub.api.serving import Client, bearer, serving
+
+BASE_MS = 1_534_348_800_000
+
+
+def row(number: int, **changes: Any) -> HistoryRow:
+    whole: dict[str, Any] = {
+        "subject_type": "user",
+        "subject_id": "ana",
+        "match_id": f"cup/m-{number:02}",
+        "game": "cod",
+        "tournament_id": None,
+        "played_at_ms": BASE_MS + number // 2 * 60_000,  # pairs share a time
+        "name": "Ana",
+        "team_id": "red",
+        "opponents": [{"id": "blue", "type": "team", "name": "Blue"}],
+        "outcome": "win",
+        "decided_by": "play",
+        "scores": {"red": 3, "blue": 1},
+        "best_of": 5,
+        "duration_s": 1800,
+        "map": None,
+        "mode": None,
+        "games_played": 4,
+        "stats": {"kills": number},
+        **changes,
+    }
+    return HistoryRow(**whole)
+
+
+@pytest.fixture
+async def client(pool: asyncpg.Pool, redis_url: str) -> AsyncIterator[Client]:
+    rows = [(number + 1, row(number)) for number in range(23)]
+    rows.append((24, row(1, subject_type="team")))
+    async with pool.acquire() as connection:
+        await history.add(connection, rows)
+    async with serving(pool, redis_url) as opened:
+        yield opened
+
+
+async def get(client: Client, path: str) -> tuple[int, Any]:
+    response = await client.get(f"/api/v1/history/{path}", headers=bearer())
+    return response.status, await response.json()
+
+
+async def test_ten_newest_first(client: Client) -> None:
+    status, body = await get(client, "user/ana")
+    assert status == 200
+    assert [each["match_id"] for each in body["history"]] == [
+        f"cup/m-{number:02}" for number in range(22, 12, -1)
+    ]
+    assert body["history"][0]["stats"] == {"kills": 22}
+    assert body["history"][0]["played_at"] == "2018-08-15T16:11:00.000Z"
+
+
+@pytest.mark.parametrize("limit", [3, 10, 50])
+async def test_pages_follow_one_another(client: Client, limit: int) -> None:
+    seen: list[str] = []
+    cursor = ""
+    for _ in range(30):
+        _, body = await get(client, f"user/ana?limit={limit}{cursor}")
+        seen += [each["match_id"] for each in body["history"]]
+        if body["next_cursor"] is None:
+            break
+        cursor = f"&cursor={quote(body['next_cursor'])}"
+    assert seen == [f"cup/m-{number:02}" for number in range(22, -1, -1)]
+
+
+async def test_a_user_and_a_team_of_one_id_are_two(client: Client) -> None:
+    _, body = await get(client, "team/ana")
+    assert [each["match_id"] for each in body["history"]] == ["cup/m-01"]
+
+
+async def test_nobody_known_is_an_empty_page(client: Client) -> None:
+    assert await get(client, "user/some/body") == (200, {"history": [], "next_cursor": None})
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("user/ana?limit=51", "limit"),
+        ("user/ana?limit=0", "limit"),
+        ("user/ana?cursor=nonsense", "cursor"),
+        ("player/ana", "subject_type"),
+        ("user/a%20b", "subject_id"),
+    ],
+)
+async def test_a_bad_parameter_is_named(client: Client, path: str, field: str) -> None:
+    status, body = await get(client, path)
+    assert (status, body["error"]["code"]) == (400, "invalid_schema")
+    assert body["error"]["field"] == field

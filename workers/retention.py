@@ -1,0 +1,44 @@
+"""Retention: what is kept for a time only is deleted bit by bit, by whichever worker gets to it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import structlog
+
+from domain.errors import Unavailable
+from storage import ingest
+from storage.database import answering
+
+logger = structlog.get_logger(__name__)
+
+EVERY_S = 600.0
+# Between two parts of a long deletion others get their turn.
+PAUSE_S = 0.1
+
+
+async def run(pool: asyncpg.Pool) -> None:
+    """Prunes now and every ten minutes until it is cancelled; an outage only delays it."""
+    while True:
+        try:
+            with answering():
+                await prune(pool)
+        except Unavailable as error:
+            logger.warning("retention_failed", error=str(error))
+        await asyncio.sleep(EVERY_S)
+
+
+async def prune(pool: asyncpg.Pool) -> int:
+    """Deletes what is due, in parts; answers how many rows went."""
+    total = 0
+    while True:
+        async with pool.acquire() as conn:
+            deleted = await ingest.prune(conn)
+        total += deleted
+        if deleted < ingest.PRUNE_ROWS_MAX:
+            break
+        await asyncio.sleep(PAUSE_S)
+    if total:
+        logger.info("retention", rows=total)
+    return total
