@@ -351,8 +351,8 @@ def _outcome(payload: dict[str, Any]) -> str:
         return "win"
     if said == "none":
         return "none"
-    best, *others = sorted(payload.get("scores", {}).values(), reverse=True) or [0]
-    if said == "draw" or (said is None and others and best == others[0]):
+    scores = list(payload.get("scores", {}).values())
+    if said == "draw" or (said is None and len(scores) > 1 and scores.count(max(scores)) > 1):
         return "draw"
     raise ImpossibleValue("winner_id is missing: the scores are not equal", field="winner_id")
 

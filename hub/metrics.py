@@ -75,7 +75,7 @@ class Metrics:
             "errors_out_total", "Error messages to viewers and servers, by code.", "code"
         )
         self.closes = self._counter(
-            "closes_total", "Sockets that the hub closed, by close code.", "code"
+            "closes_total", "Viewers' sockets that ended, by close code.", "code"
         )
         self.events_published = self._counter(
             "events_published_total", "Events that this process put into rooms.", "room_kind"

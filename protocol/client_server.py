@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from domain.errors import GamehubError, InvalidSchema
 from domain.ids import check_id, is_stream
@@ -161,6 +162,11 @@ class GameServer:
         return self._connected
 
     @property
+    def failure(self) -> GamehubError | None:
+        """Why the hub does not want this server back; None while all is well."""
+        return self._failure
+
+    @property
     def dropped(self) -> int:
         """LIVE frames that were dropped because the buffer was full."""
         return self._outbox.dropped
@@ -261,7 +267,8 @@ class GameServer:
 
     async def _serve(self, ws: ClientConnection) -> None:
         hello = {"op": "hello", "server": self.server_id, "stream": self.stream}
-        await ws.send(MSGPACK.encode(hello))
+        with contextlib.suppress(ConnectionClosed):  # `recv` then tells why
+            await ws.send(MSGPACK.encode(hello))
         if not await self._welcome(ws):
             log.warning("the hub lost FACTs of stream %s; going on as a new stream", self.stream)
             self.stream = secrets.token_hex(16)

@@ -7,6 +7,7 @@ fails.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,25 +17,26 @@ from pathlib import Path
 import asyncpg
 import pytest
 import redis
+import uvloop
 
 from domain.errors import StartError
 from storage import database
-from tests import services
+from tests import servers
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[services.PostgresService]:
+def postgres_server() -> Iterator[servers.PostgresService]:
     """A Postgres with a migrated template database, for the whole session."""
     with ExitStack() as stack:
-        url = _provided(stack, "GAMEHUB_TEST_DATABASE_URL", services.embedded_postgres)
-        yield stack.enter_context(services.migrated_template(url))
+        url = _provided(stack, "GAMEHUB_TEST_DATABASE_URL", servers.embedded_postgres)
+        yield stack.enter_context(servers.migrated_template(url))
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
     """The URL of a Redis or Valkey for the whole session."""
     with ExitStack() as stack:
-        yield _provided(stack, "GAMEHUB_TEST_REDIS_URL", services.embedded_valkey)
+        yield _provided(stack, "GAMEHUB_TEST_REDIS_URL", servers.embedded_valkey)
 
 
 def _provided(
@@ -46,26 +48,26 @@ def _provided(
     try:
         return stack.enter_context(embedded())
     except StartError as error:
-        services.missing(f"{variable} is not set and nothing can be embedded: {error}")
+        servers.missing(f"{variable} is not set and nothing can be embedded: {error}")
 
 
 @pytest.fixture
-def database_url(postgres_server: services.PostgresService) -> Iterator[str]:
+def database_url(postgres_server: servers.PostgresService) -> Iterator[str]:
     """The URL of a migrated database of the test's own."""
     name = f"gamehub_test_{uuid.uuid4().hex[:12]}"
     service = postgres_server
-    services.in_thread(lambda: services.create_database(service.url, name, service.template))
-    yield services.with_database(service.url, name)
-    services.in_thread(lambda: services.drop_database(service.url, name))
+    servers.in_thread(lambda: servers.create_database(service.url, name, service.template))
+    yield servers.with_database(service.url, name)
+    servers.in_thread(lambda: servers.drop_database(service.url, name))
 
 
 @pytest.fixture
-def empty_database_url(postgres_server: services.PostgresService) -> Iterator[str]:
+def empty_database_url(postgres_server: servers.PostgresService) -> Iterator[str]:
     """The URL of a database without any migration."""
     name = f"gamehub_test_{uuid.uuid4().hex[:12]}"
-    services.in_thread(lambda: services.create_database(postgres_server.url, name))
-    yield services.with_database(postgres_server.url, name)
-    services.in_thread(lambda: services.drop_database(postgres_server.url, name))
+    servers.in_thread(lambda: servers.create_database(postgres_server.url, name))
+    yield servers.with_database(postgres_server.url, name)
+    servers.in_thread(lambda: servers.drop_database(postgres_server.url, name))
 
 
 @pytest.fixture
@@ -88,5 +90,12 @@ async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     """A data directory for embedded servers, gone with all its parts afterwards."""
-    with services.scratch_directory() as path:
+    with servers.scratch_directory() as path:
         yield path / "data"
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that the hub and the workers run on."""
+    return {"uvloop": uvloop.new_event_loop}

@@ -159,7 +159,8 @@ def _impurities(source: Source) -> Iterator[str]:
                 if name.name in IMPURE_MODULES or name.name.split(".")[0] in IMPURE_MODULES:
                     yield f"{where} imports {name.name}"
         elif isinstance(node, ast.ImportFrom) and node.module in IMPURE_MODULES:
-            yield f"{where} imports {node.module}"
+            if {name.name for name in node.names} != {"PurePath"}:
+                yield f"{where} imports {node.module}"
         elif isinstance(node, ast.Call | ast.Subscript) and IMPURE_CALLS.match(ast.unparse(node)):
             yield f"{where} says {ast.unparse(node)[:40]}"
 

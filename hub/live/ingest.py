@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from aiohttp import WSMsgType, web
@@ -96,11 +96,10 @@ class ServerSocket:
 
     async def run(self, request: web.Request) -> None:
         """Serves one server until the socket is closed from either side."""
-        transport = request.transport
-        assert isinstance(transport, asyncio.WriteTransport) or transport is None
-        self._transport = transport
-        if transport is not None:
-            limit_kernel_buffer(transport)
+        # uvloop's transports write like asyncio's but are no instances of them.
+        self._transport = cast("asyncio.WriteTransport | None", request.transport)
+        if self._transport is not None:
+            limit_kernel_buffer(self._transport)
         try:
             await self._serve(request)
         except GamehubError as error:

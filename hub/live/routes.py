@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
@@ -20,6 +19,8 @@ from protocol.codecs import CODECS, JSON, MSGPACK
 from protocol.frames import MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
+    import asyncio
+
     from hub.context import Context
 
 DRAIN_RETRY_MS = 1000
@@ -49,10 +50,10 @@ async def _watch(request: web.Request, hall: Hall) -> web.StreamResponse:
         timeout=2.0,
     )
     await ws.prepare(request)
-    transport = request.transport
+    # uvloop's transports write like asyncio's but are no instances of them.
+    transport = cast("asyncio.WriteTransport | None", request.transport)
     if transport is None:
         return ws
-    assert isinstance(transport, asyncio.WriteTransport)
     codec = CODECS.get(ws.ws_protocol or "", JSON)
     room = door_room(request.match_info.get("kind"), request.match_info.get("id"))
     connection = Connection(context, hall, ws, transport, codec, room)

@@ -24,7 +24,7 @@ def kinds(messages: list[Message]) -> list[str]:
     return [type(message).__name__ for message in messages]
 
 
-def test_a_first_join_gives_the_snapshot_then_the_events_that_follow_it():
+def test_a_first_join_gives_the_snapshot_then_the_events_that_follow_it() -> None:
     room = ModelRoom()
     for n in range(5):
         room.publish("live.kill", {"n": n}, {"n": n})
@@ -43,13 +43,13 @@ def test_a_first_join_gives_the_snapshot_then_the_events_that_follow_it():
     assert mirror.since() == {"epoch": "e1", "offset": 5}
 
 
-def test_a_join_of_an_empty_room_knows_its_position():
+def test_a_join_of_an_empty_room_knows_its_position() -> None:
     mirror = joined_mirror(ModelRoom())
 
     assert mirror.since() == {"epoch": "e1", "offset": 0}
 
 
-def test_an_event_seen_before_is_dropped():
+def test_an_event_seen_before_is_dropped() -> None:
     room = ModelRoom()
     mirror = joined_mirror(room)
     event = room.publish("live.kill", {}, {"a": 1})
@@ -58,7 +58,7 @@ def test_an_event_seen_before_is_dropped():
     assert mirror.event(event).messages == []
 
 
-def test_an_event_that_skips_one_asks_to_join_again_from_the_last_one():
+def test_an_event_that_skips_one_asks_to_join_again_from_the_last_one() -> None:
     room = ModelRoom()
     mirror = joined_mirror(room)
     room.publish("live.kill", {"n": 1})
@@ -72,7 +72,7 @@ def test_an_event_that_skips_one_asks_to_join_again_from_the_last_one():
     assert again.messages[0].recovered  # type: ignore[union-attr]
 
 
-def test_live_state_replaces_the_document():
+def test_live_state_replaces_the_document() -> None:
     room = ModelRoom()
     mirror = joined_mirror(room)
     mirror.event(room.publish("live.kill", {}, {"a": 1}))
@@ -82,7 +82,7 @@ def test_live_state_replaces_the_document():
     assert mirror.state == {"b": 2}
 
 
-def test_after_lagged_nothing_counts_before_the_snapshot():
+def test_after_lagged_nothing_counts_before_the_snapshot() -> None:
     room = ModelRoom()
     mirror = joined_mirror(room)
     mirror.event(room.publish("live.kill", {}, {"a": 1}))
@@ -98,7 +98,7 @@ def test_after_lagged_nothing_counts_before_the_snapshot():
     assert kinds(mirror.event(room.publish("live.kill", {}, {"a": 5})).messages) == ["Event"]
 
 
-def test_a_snapshot_older_than_what_is_known_changes_nothing():
+def test_a_snapshot_older_than_what_is_known_changes_nothing() -> None:
     room = ModelRoom()
     mirror = joined_mirror(room)
     old = room.snapshot()
@@ -109,7 +109,7 @@ def test_a_snapshot_older_than_what_is_known_changes_nothing():
     assert (mirror.offset, mirror.state) == (1, {"a": 1})
 
 
-def test_a_new_epoch_begins_from_its_snapshot():
+def test_a_new_epoch_begins_from_its_snapshot() -> None:
     room = ModelRoom()
     mirror = joined_mirror(room)
     mirror.event(room.publish("live.kill", {}, {"a": 1}))
@@ -121,7 +121,7 @@ def test_a_new_epoch_begins_from_its_snapshot():
     assert mirror.state == {"a": 1, "b": 1}
 
 
-def test_an_answer_with_a_hole_is_asked_for_afresh_and_keeps_the_picture():
+def test_an_answer_with_a_hole_is_asked_for_afresh_and_keeps_the_picture() -> None:
     room = ModelRoom(history_max=50)
     mirror = joined_mirror(room)
     mirror.event(room.publish("live.kill", {}, {"a": 1}))
@@ -136,7 +136,7 @@ def test_an_answer_with_a_hole_is_asked_for_afresh_and_keeps_the_picture():
     assert (mirror.since(), mirror.state) == (None, {"a": 1})
 
 
-def test_a_position_brought_along_has_no_document_until_the_hub_sends_one():
+def test_a_position_brought_along_has_no_document_until_the_hub_sends_one() -> None:
     room = ModelRoom()
     room.publish("live.kill", {}, {"a": 1})
     mirror = Mirror(room.name, epoch="e1", offset=1)
@@ -151,7 +151,7 @@ def test_a_position_brought_along_has_no_document_until_the_hub_sends_one():
 # -- many rooms and open questions ----------------------------------------------------------------
 
 
-def test_a_join_is_answered_once_and_repeated_after_a_loss_with_since():
+def test_a_join_is_answered_once_and_repeated_after_a_loss_with_since() -> None:
     watch, room = Watch(), ModelRoom()
     tag = object()
     join = watch.join(room.name, tag=tag)
@@ -166,7 +166,7 @@ def test_a_join_is_answered_once_and_repeated_after_a_loss_with_since():
     ]
 
 
-def test_a_question_without_an_answer_is_asked_again_after_a_loss():
+def test_a_question_without_an_answer_is_asked_again_after_a_loss() -> None:
     watch = Watch()
     ask = watch.ask({"op": "presence", "room": "match:m1"}, object())
 
@@ -177,7 +177,7 @@ def test_a_question_without_an_answer_is_asked_again_after_a_loss():
     assert not watch.asking
 
 
-def test_a_gap_joins_again_only_once():
+def test_a_gap_joins_again_only_once() -> None:
     watch, room = Watch(), ModelRoom()
     watch.received(room.joined(watch.join(room.name, tag=object())))
     room.publish("live.kill", {"n": 1})
@@ -191,7 +191,7 @@ def test_a_gap_joins_again_only_once():
     assert [e.data["n"] for e in healed.messages if isinstance(e, Event)] == [1, 2, 3]
 
 
-def test_a_refused_join_is_told_to_whoever_waits_and_the_room_is_given_up():
+def test_a_refused_join_is_told_to_whoever_waits_and_the_room_is_given_up() -> None:
     watch = Watch()
     join = watch.join("match:m1", tag=object())
 
@@ -203,7 +203,7 @@ def test_a_refused_join_is_told_to_whoever_waits_and_the_room_is_given_up():
     assert watch.rooms == {}
 
 
-def test_a_refused_rejoin_with_a_delay_is_tried_again():
+def test_a_refused_rejoin_with_a_delay_is_tried_again() -> None:
     watch, room = Watch(), ModelRoom()
     watch.received(room.joined(watch.join(room.name, tag=object())))
     (again,) = watch.welcomed()
@@ -215,7 +215,7 @@ def test_a_refused_rejoin_with_a_delay_is_tried_again():
     assert "match:m1" in watch.rooms
 
 
-def test_a_room_left_is_not_joined_again_and_its_late_events_are_dropped():
+def test_a_room_left_is_not_joined_again_and_its_late_events_are_dropped() -> None:
     watch, room = Watch(), ModelRoom()
     watch.received(room.joined(watch.join(room.name, tag=object())))
 
@@ -231,7 +231,7 @@ def test_a_room_left_is_not_joined_again_and_its_late_events_are_dropped():
 STEPS = st.lists(
     st.sampled_from(
         ["patch", "patch", "patch", "state", "plain", "drop", "double", "lag", "epoch", "cut",
-         "connect", "answer"]  # fmt: skip
+         "connect", "answer"]
     ),
     max_size=80,
 )

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import msgpack
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from protocol.client_frames import fact_entry, live_entry
-from protocol.mergepatch import apply_patch
 from protocol.outbox import Outbox
 from protocol.outbox_road import Entry
-from tests.protocol.model_hub import ModelHub
 
 
 def fact(match: str = "m1", n: int = 0, **more: Any) -> Entry:
@@ -44,7 +38,7 @@ def brief(outbox: Outbox) -> list[tuple[str, int, str, int]]:
     return [(f["type"], f["seq"], f["match"], f["data"].get("n", -1)) for f in taken(outbox)]
 
 
-def test_what_waits_goes_together_in_order_each_class_counting_from_one():
+def test_what_waits_goes_together_in_order_each_class_counting_from_one() -> None:
     outbox = connected(box())
     for entry in (fact(n=1), live(n=2), live("m2", n=3), fact("m2", n=4)):
         outbox.put(entry)
@@ -58,14 +52,14 @@ def test_what_waits_goes_together_in_order_each_class_counting_from_one():
     assert outbox.take(7) is None
 
 
-def test_nothing_leaves_before_the_welcome():
+def test_nothing_leaves_before_the_welcome() -> None:
     outbox = box()
     outbox.put(fact())
 
     assert outbox.take(7) is None
 
 
-def test_a_message_is_bounded_in_bytes():
+def test_a_message_is_bounded_in_bytes() -> None:
     outbox = connected(box())
     for _ in range(40):
         outbox.put(live_entry("live.kill", "m1", {"text": "x" * 10_000}, None, 1))
@@ -77,7 +71,7 @@ def test_a_message_is_bounded_in_bytes():
     assert outbox.take(7) is not None
 
 
-def test_no_more_is_under_way_than_the_credit_allows():
+def test_no_more_is_under_way_than_the_credit_allows() -> None:
     outbox = connected(box(), live_credit=2, fact_credit=1)
     for n in range(4):
         outbox.put(live("m1", n))
@@ -90,7 +84,7 @@ def test_no_more_is_under_way_than_the_credit_allows():
     assert [b[0] for b in brief(outbox)] == ["match.started", "live.kill"]
 
 
-def test_facts_without_credit_stop_only_the_live_frames_of_their_own_match():
+def test_facts_without_credit_stop_only_the_live_frames_of_their_own_match() -> None:
     outbox = connected(box(), fact_credit=1)
     outbox.put(fact("m1", 1))
     outbox.put(fact("m1", 2))
@@ -102,7 +96,7 @@ def test_facts_without_credit_stop_only_the_live_frames_of_their_own_match():
     assert [b[3] for b in brief(outbox)] == [2, 3]
 
 
-def test_live_without_credit_does_not_stop_facts_of_other_matches():
+def test_live_without_credit_does_not_stop_facts_of_other_matches() -> None:
     outbox = connected(box(), live_credit=1)
     outbox.put(live("m1", 1))
     outbox.put(live("m1", 2))
@@ -114,7 +108,7 @@ def test_live_without_credit_does_not_stop_facts_of_other_matches():
     assert [b[3] for b in brief(outbox)] == [2, 4]
 
 
-def test_after_a_loss_what_was_not_acked_goes_again_with_the_same_numbers_first():
+def test_after_a_loss_what_was_not_acked_goes_again_with_the_same_numbers_first() -> None:
     outbox = connected(box())
     outbox.put(fact(n=1))
     outbox.put(live(n=2))
@@ -131,7 +125,7 @@ def test_after_a_loss_what_was_not_acked_goes_again_with_the_same_numbers_first(
     assert (again[2]["seq"], again[2]["data"]) == (3, {"n": 4})
 
 
-def test_a_fact_that_the_hub_has_is_sent_again_and_settled_by_a_later_facts_ack():
+def test_a_fact_that_the_hub_has_is_sent_again_and_settled_by_a_later_facts_ack() -> None:
     outbox = connected(box())
     first = fact(n=1)
     outbox.put(first)
@@ -147,7 +141,7 @@ def test_a_fact_that_the_hub_has_is_sent_again_and_settled_by_a_later_facts_ack(
     assert outbox.settled(5, 2) == [first, second]
 
 
-def test_a_fact_that_the_hub_has_is_settled_by_time_when_no_nack_comes():
+def test_a_fact_that_the_hub_has_is_settled_by_time_when_no_nack_comes() -> None:
     outbox = connected(box())
     first = fact(n=1)
     outbox.put(first)
@@ -161,7 +155,7 @@ def test_a_fact_that_the_hub_has_is_settled_by_time_when_no_nack_comes():
     assert outbox.empty
 
 
-def test_a_nack_takes_the_fact_out_and_acks_pass_over_it():
+def test_a_nack_takes_the_fact_out_and_acks_pass_over_it() -> None:
     outbox = connected(box())
     good, bad = fact(n=1), fact(n=2)
     outbox.put(bad)
@@ -173,7 +167,7 @@ def test_a_nack_takes_the_fact_out_and_acks_pass_over_it():
     assert outbox.refused("fact", 1, "not_holder") is None
 
 
-def test_a_sequence_gap_is_not_final_everything_from_the_ack_on_goes_again():
+def test_a_sequence_gap_is_not_final_everything_from_the_ack_on_goes_again() -> None:
     outbox = connected(box())
     for n in (1, 2, 3):
         outbox.put(fact(n=n))
@@ -187,7 +181,7 @@ def test_a_sequence_gap_is_not_final_everything_from_the_ack_on_goes_again():
     assert outbox.take(7) is None
 
 
-def test_a_hub_that_knows_less_than_it_acked_needs_a_new_stream():
+def test_a_hub_that_knows_less_than_it_acked_needs_a_new_stream() -> None:
     outbox = connected(box())
     kept = fact(n=2)
     outbox.put(fact(n=1))
@@ -204,7 +198,7 @@ def test_a_hub_that_knows_less_than_it_acked_needs_a_new_stream():
     assert outbox.settled(0, 1) == [kept]
 
 
-def test_a_stream_of_an_earlier_process_goes_on_behind_its_last_number():
+def test_a_stream_of_an_earlier_process_goes_on_behind_its_last_number() -> None:
     outbox = box()
     assert outbox.connected(40, 6, 100, 100)
     outbox.put(fact(n=1))
@@ -213,7 +207,7 @@ def test_a_stream_of_an_earlier_process_goes_on_behind_its_last_number():
     assert [f["seq"] for f in taken(outbox)] == [7, 41]
 
 
-def test_a_full_buffer_drops_the_oldest_live_and_never_a_fact():
+def test_a_full_buffer_drops_the_oldest_live_and_never_a_fact() -> None:
     outbox = box(live_max=2)
     outbox.put(fact(n=0))
     for n in (1, 2, 3):
@@ -225,7 +219,7 @@ def test_a_full_buffer_drops_the_oldest_live_and_never_a_fact():
     assert outbox.dropped == 1
 
 
-def test_after_dropped_patches_the_document_goes_before_the_matchs_next_frame():
+def test_after_dropped_patches_the_document_goes_before_the_matchs_next_frame() -> None:
     outbox = box(live_max=2)
     outbox.put(fact(n=0))
     for n in (1, 2, 3):
@@ -239,7 +233,7 @@ def test_after_dropped_patches_the_document_goes_before_the_matchs_next_frame():
     assert [f["patch"] for f in rest] == [{"k2": 2}, {"k3": 3}]
 
 
-def test_frames_sent_again_lose_their_patch_when_its_base_was_dropped():
+def test_frames_sent_again_lose_their_patch_when_its_base_was_dropped() -> None:
     outbox = connected(box(live_max=2))
     for n in (1, 2):
         outbox.put(live(n=n, patch={f"k{n}": n}))
@@ -256,7 +250,7 @@ def test_frames_sent_again_lose_their_patch_when_its_base_was_dropped():
     assert frames[1]["data"] == {"k1": 1, "k2": 2}
 
 
-def test_need_state_is_answered_by_the_whole_document_at_once_when_nothing_waits():
+def test_need_state_is_answered_by_the_whole_document_at_once_when_nothing_waits() -> None:
     outbox = connected(box())
     outbox.put(live(n=1, patch={"a": {"b": 1}}))
     taken(outbox)
@@ -268,7 +262,7 @@ def test_need_state_is_answered_by_the_whole_document_at_once_when_nothing_waits
     assert (state["type"], state["seq"], state["data"]) == ("live.state", 2, {"a": {"b": 1}})
 
 
-def test_a_nacked_patch_is_healed_by_the_whole_document():
+def test_a_nacked_patch_is_healed_by_the_whole_document() -> None:
     outbox = connected(box())
     outbox.put(live(n=1, patch={"a": 1}))
     taken(outbox)
@@ -280,7 +274,7 @@ def test_a_nacked_patch_is_healed_by_the_whole_document():
     assert outbox.take(7) is None
 
 
-def test_documents_of_ended_matches_are_forgotten_after_a_while():
+def test_documents_of_ended_matches_are_forgotten_after_a_while() -> None:
     outbox = connected(Outbox(live_max=1000, fact_max=1000), 1000, 1000)
     for n in range(40):
         outbox.put(live(f"m{n}", n, patch={"n": n}))
@@ -294,7 +288,7 @@ def test_documents_of_ended_matches_are_forgotten_after_a_while():
     assert len(outbox.documents) == 32
 
 
-def test_what_the_caller_changes_later_does_not_count():
+def test_what_the_caller_changes_later_does_not_count() -> None:
     outbox = connected(box())
     data, patch = {"n": 1}, {"k": [1]}
     outbox.put(live_entry("live.kill", "m1", data, patch, 1))
@@ -303,149 +297,3 @@ def test_what_the_caller_changes_later_does_not_count():
     (frame,) = taken(outbox)
 
     assert (frame["data"], frame["patch"]) == ({"n": 1}, {"k": [1]})
-
-
-# -- the model ------------------------------------------------------------------------------------
-
-STEPS = st.lists(
-    st.sampled_from(
-        ["live", "live", "live", "patch", "patch", "state", "fact", "fact", "bad", "take", "take",
-         "deliver", "deliver", "answer", "answer", "cut", "connect", "need", "gap"]  # fmt: skip
-    ),
-    max_size=120,
-)
-
-
-class Story:
-    """An outbox, a model hub, and a connection between them that may be cut at any point."""
-
-    def __init__(self, seed: int, live_max: int) -> None:
-        self.dice = random.Random(seed)
-        self.outbox = Outbox(live_max=live_max, fact_max=10**6)
-        self.hub = ModelHub()
-        self.credit = (self.dice.choice([1, 3, 50]), self.dice.choice([1, 2, 50]))
-        self.wire: list[bytes] = []
-        self.up = False
-        self.n = 0
-        self.put: dict[str, list[int]] = {}
-        self.facts: list[int] = []
-        self.bad: list[int] = []
-        self.documents: dict[str, Any] = {}
-        self.acked: list[int] = []
-        self.refused: list[int] = []
-
-    def step(self, name: str) -> None:
-        getattr(self, f"do_{name}")()
-
-    def _put(self, entry: Entry, match: str, n: int) -> None:
-        entry.tag = n
-        self.outbox.put(entry)
-        self.put.setdefault(match, []).append(n)
-
-    def _next(self) -> tuple[str, int]:
-        self.n += 1
-        return self.dice.choice(["m1", "m2", "m3"]), self.n
-
-    def do_live(self) -> None:
-        match, n = self._next()
-        self._put(live(match, n), match, n)
-
-    def do_patch(self) -> None:
-        match, n = self._next()
-        patch: dict[str, Any] = {self.dice.choice("abc"): self.dice.choice([n, None, {"x": n}])}
-        self.documents[match] = apply_patch(self.documents.get(match), patch)
-        self._put(live(match, n, patch), match, n)
-
-    def do_state(self) -> None:
-        match, n = self._next()
-        self.documents[match] = {"whole": n}
-        self.outbox.put(live_entry("live.state", match, {"whole": n}, None, 1))
-
-    def do_fact(self) -> None:
-        match, n = self._next()
-        self.facts.append(n)
-        self._put(fact(match, n), match, n)
-
-    def do_bad(self) -> None:
-        match, n = self._next()
-        self.bad.append(n)
-        self._put(fact(match, n, bad=True), match, n)
-
-    def do_take(self) -> None:
-        message = self.outbox.take(7)
-        if message is not None:
-            self.wire.append(message)
-
-    def do_deliver(self) -> None:
-        if self.wire:
-            self.hub.receive(self.wire.pop(0))
-
-    def do_answer(self) -> None:
-        if self.up and self.hub.answers:
-            self._answer(self.hub.answers.pop(0))
-
-    def _answer(self, answer: dict[str, Any]) -> None:
-        if answer["op"] == "ack":
-            done = self.outbox.settled(answer["live_seq"], answer["fact_seq"])
-            self.acked += [entry.tag for entry in done]
-            return
-        entry = self.outbox.refused("fact", answer["seq"], answer["code"])
-        if entry is not None:
-            self.refused.append(entry.tag)
-
-    def do_cut(self) -> None:
-        self.wire.clear()
-        self.hub.answers.clear()
-        self.outbox.disconnected()
-        self.up = False
-
-    def do_connect(self) -> None:
-        if not self.up:
-            self.up = self.outbox.connected(self.hub.live_seq, self.hub.fact_seq, *self.credit)
-            assert self.up
-
-    def do_need(self) -> None:
-        self.outbox.need_state(self.dice.choice(["m1", "m2"]))
-
-    def do_gap(self) -> None:
-        """The hub forgets what is on the wire without the connection ending."""
-        if self.up and self.wire and not self.hub.answers:
-            self.do_cut()
-            self.do_connect()
-
-    def finish(self) -> None:
-        self.do_connect()
-        for _ in range(10_000):
-            self.do_take()
-            self.do_deliver()
-            while self.hub.answers:
-                self.do_answer()
-            if not self.wire and self.outbox.confirming:
-                self.acked += [entry.tag for entry in self.outbox.confirmed()]
-            if self.outbox.empty and not self.wire:
-                return
-        pytest.fail("the outbox never became empty")
-
-
-@settings(max_examples=400, deadline=None)
-@given(steps=STEPS, seed=st.integers(0, 2**32), live_max=st.sampled_from([1, 3, 10, 1000]))
-def test_no_fact_is_lost_or_doubled_and_no_patch_is_missed_whatever_the_connection_does(
-    steps: list[str], seed: int, live_max: int
-) -> None:
-    story = Story(seed, live_max)
-    for name in steps:
-        story.step(name)
-    story.finish()
-
-    hub = story.hub
-    assert [frame["data"]["n"] for frame in hub.log] == story.facts
-    assert sorted(story.acked) == story.facts
-    assert sorted(story.refused) == story.bad
-    shown = [n for room in hub.rooms.values() for n in room]
-    assert len(shown) == len(set(shown))
-    for match, room in hub.rooms.items():
-        assert room == [n for n in story.put[match] if n in set(room)]
-    expected = {n for sent in story.put.values() for n in sent} - set(story.bad)
-    assert len(expected - set(shown)) <= story.outbox.dropped
-    for match, document in story.documents.items():
-        assert hub.documents[match] == document

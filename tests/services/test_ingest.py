@@ -95,7 +95,11 @@ async def test_a_nack_is_final(pool: asyncpg.Pool) -> None:
     assert outcomes[0].error.as_dict() == first.error.as_dict()
     async with pool.acquire() as conn:
         (refused,) = await streams.refused_page(conn)
-    assert (refused.match_id, refused.type, refused.code) == ("m1", "match.started", first.error.code)
+    assert (refused.match_id, refused.type, refused.code) == (
+        "m1",
+        "match.started",
+        first.error.code,
+    )
     assert refused.scope == {"ingest"}
 
 
@@ -132,7 +136,9 @@ async def test_what_the_database_cannot_hold_is_refused_alone(pool: asyncpg.Pool
     """The check constraint stands for anything that only Postgres notices."""
     async with pool.acquire() as conn:
         await conn.execute("ALTER TABLE matches.matches ADD CHECK (title <> 'poison')")
-    frames = [scheduled(n, match=f"m{n}", title="poison" if n == 5 else "fine") for n in range(1, 9)]
+    frames = [
+        scheduled(n, match=f"m{n}", title="poison" if n == 5 else "fine") for n in range(1, 9)
+    ]
     outcomes = await commit_facts(pool, frames)
     assert codes(outcomes) == ["accepted"] * 4 + ["impossible_value"] + ["accepted"] * 3
     assert codes(await commit_facts(pool, frames[4:5])) == ["impossible_value"]

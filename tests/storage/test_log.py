@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from storage import log
+from storage.database import Connection
 from storage.log import Event
 
 WRITERS = 8
@@ -30,7 +31,7 @@ def event(name: str = "match.cancelled", **payload: object) -> Event:
     )
 
 
-class _Undone(Exception):
+class UndoneError(Exception):
     pass
 
 
@@ -48,8 +49,8 @@ async def _write(pool: asyncpg.Pool, writer: int, seed: int) -> list[uuid.UUID]:
                 for each in events:
                     log.announce(tx, each)
                 if dice.random() < 0.2:
-                    raise _Undone
-        except _Undone:
+                    raise UndoneError
+        except UndoneError:
             continue
         committed += [each.event_id for each in events]
     return committed
@@ -153,10 +154,16 @@ async def test_a_drain_that_waits_gets_the_cursor_where_the_other_left_it(
 
         waiting = asyncio.create_task(wait())
         async with pool.acquire() as watch:
-            while not await watch.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-                await asyncio.sleep(0.005)
+            async with asyncio.timeout(10):
+                while not await _somebody_waits(watch):  # noqa: ASYNC110 - Postgres tells no event
+                    await asyncio.sleep(0.005)
         await block.commit()
         assert await waiting == 9
+
+
+async def _somebody_waits(conn: Connection) -> bool:
+    waiting: int = await conn.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    return waiting > 0
 
 
 async def test_lag_counts_facts_and_the_age_of_the_next_one(pool: asyncpg.Pool) -> None:

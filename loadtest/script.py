@@ -1,0 +1,106 @@
+"""What a simulated match consists of: its plan, its acts, and its document for latecomers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from loadtest.teams import Team, Title
+from protocol.mergepatch import apply_patch
+
+BEST_OF = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who plays what, where and when; times are ms since the epoch."""
+
+    match_id: str
+    title: Title
+    tournament_id: str
+    round: str
+    home: Team
+    away: Team
+    starts_at_ms: int
+
+    def scheduled(self) -> dict[str, Any]:
+        """The data of match.scheduled, but for the time."""
+        return {
+            "match_id": self.match_id,
+            "game": self.title.slug,
+            "title": f"{self.title.cup}: {self.home.name} v {self.away.name}",
+            "tournament_id": self.tournament_id,
+            "round": self.round,
+            "best_of": BEST_OF,
+            "competitors": [_competitor(self.home), _competitor(self.away)],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A frame and the second, counted from the match's start, at which it is sent."""
+
+    at_s: float
+    frame_class: Literal["fact", "live"]
+    type: str
+    data: dict[str, Any]
+    patch: dict[str, Any] | None = None
+
+
+def document(plan: Plan) -> dict[str, Any]:
+    """The match document before anything happened (docs/protocol.md: the match document)."""
+    sides = (plan.home, plan.away)
+    return {
+        "match_id": plan.match_id,
+        "game": plan.title.slug,
+        "title": f"{plan.title.cup} · {plan.round}",
+        "phase": "live",
+        "best_of": BEST_OF,
+        "series": {side.id: 0 for side in sides},
+        "games": {},
+        "teams": {side.id: {"name": side.name} for side in sides},
+        "players": {
+            player: {"name": player, "team": side.id, "kills": 0, "deaths": 0}
+            for side in sides
+            for player in side.players
+        },
+    }
+
+
+def from_middle(acts: list[Act], skip_s: float) -> Iterator[Act]:
+    """The same match for somebody who comes `skip_s` late: facts, the document, what follows."""
+    state: dict[str, Any] = {}
+    for act in acts:
+        if act.at_s >= skip_s or act.frame_class == "fact":
+            continue
+        if act.type == "live.state":
+            state = act.data
+        elif act.patch is not None:
+            state = apply_patch(state, act.patch)
+    told = False
+    for act in acts:
+        if act.frame_class == "live" and act.at_s < skip_s:
+            continue
+        if not told and act.frame_class == "live":
+            told = True
+            yield Act(skip_s, "live", "live.state", state)
+            yield Act(
+                skip_s,
+                "live",
+                "match.score_updated",
+                {"match_id": state["match_id"], "scores": state["series"]},
+            )
+        yield act
+
+
+def _competitor(team: Team) -> dict[str, Any]:
+    roster = [{"id": player, "name": player} for player in team.players]
+    return {"id": team.id, "name": team.name, "type": "team", "roster": roster}
+
+
+def time_text(ms: int) -> str:
+    """RFC 3339 UTC with milliseconds."""
+    moment = datetime.fromtimestamp(ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
