@@ -208,7 +208,8 @@ class Settings:
 def example() -> str:
     """The text of `.env.example`: every setting with its documentation and default."""
     lines = [
-        "# Every setting of gamehub. Copy to .env or export what you need; empty = the default.",
+        "# Every setting of gamehub: environment variables (docker compose reads .env by itself).",
+        "# Empty means the default.",
         "",
     ]
     for spec in fields(Settings):

@@ -237,18 +237,3 @@ def replay(
         url = found.url if found else running.hub_url(settings)
     token = token or cli_token.server_token(settings, "replay")
     asyncio.run(replaying.replay(files, url, token, speed=speed, max_gap_s=max_gap))
-
-
-@app.command(hidden=True)
-def fleet(
-    url: Annotated[str, typer.Option("--url")],
-    servers: Annotated[int, typer.Option("--servers", min=0)] = 0,
-) -> None:
-    """The demo's simulated game servers; their token is made here, so that ps never shows it."""
-    from gamehub import logs
-    from loadtest import fleet as simulated
-
-    settings = settings_from()
-    logs.configure("fleet", level=settings.log_level, log_format=settings.log_format)
-    token = cli_token.server_token(settings, "demo")
-    raise typer.Exit(simulated.run(url, token, servers or None))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import asyncpg
 import redis.asyncio
 from rich.console import Console
 from rich.markup import escape
@@ -22,8 +21,8 @@ from rich.table import Table
 from domain.errors import GamehubError
 from domain.settings import Settings
 from gamehub import keys, running
-from gamehub.supervisor_process import is_ready
-from storage import database, migrate
+from gamehub.supervisor_process import connections_needed, is_ready
+from storage import condition, database, migrate
 
 POSTGRES_VERSION_MIN = 150_000  # server_version_num; our SQL is kept to what 15 has
 REDIS_VERSION_MIN = (7, 0)  # sharded pub/sub and functions of our scripts
@@ -71,21 +70,6 @@ async def examine(settings: Settings) -> list[Finding]:
     return findings
 
 
-async def connection_limit(settings: Settings) -> int:
-    """Connections that Postgres gives to ordinary roles."""
-    assert settings.database_url is not None
-    connection = await asyncpg.connect(settings.database_url, timeout=TIMEOUT_S)
-    try:
-        return int(
-            await connection.fetchval(
-                "SELECT current_setting('max_connections')::int"
-                " - current_setting('superuser_reserved_connections')::int"
-            )
-        )
-    finally:
-        await connection.close()
-
-
 async def _guarded(
     subject: str,
     check: Callable[[Settings], Awaitable[list[Finding]]],
@@ -102,24 +86,17 @@ async def _guarded(
 
 async def _postgres(settings: Settings) -> list[Finding]:
     assert settings.database_url is not None
-    before = time.time()
-    connection = await asyncpg.connect(settings.database_url, timeout=TIMEOUT_S)
-    try:
-        row = await connection.fetchrow(
-            "SELECT current_setting('server_version_num')::int AS number,"
-            " current_setting('server_version') AS version,"
-            " current_setting('synchronous_commit') AS commits,"
-            " extract(epoch FROM clock_timestamp())::float8 AS clock"
-        )
-    finally:
-        await connection.close()
-    assert row is not None
+    async with database.connection(settings.database_url) as conn:
+        before_s = time.time()
+        seen = await condition.read(conn)
+        after_s = time.time()
+        rows = await migrate.status(conn)
     return [
-        _postgres_version(row["number"], row["version"]),
-        await _migrations(settings),
-        await _connections(settings),
-        _durability(row["commits"]),
-        _clock(row["clock"], before, time.time()),
+        _postgres_version(seen.version_number, seen.version),
+        _migrations(rows),
+        _connections(settings, seen.connections),
+        _durability(seen.synchronous_commit),
+        _clock(seen.clock_s, before_s, after_s),
     ]
 
 
@@ -129,10 +106,7 @@ def _postgres_version(number: int, version: str) -> Finding:
     return Finding("Postgres", "ok", version)
 
 
-async def _migrations(settings: Settings) -> Finding:
-    assert settings.database_url is not None
-    async with database.connection(settings.database_url) as conn:
-        rows = await migrate.status(conn)
+def _migrations(rows: list[migrate.MigrationStatus]) -> Finding:
     states = Counter(row.state for row in rows)
     seen = ", ".join(f"{count} {state}" for state, count in states.items())
     if states["changed"]:
@@ -145,10 +119,8 @@ async def _migrations(settings: Settings) -> Finding:
     return Finding("Migrations", "ok", seen)
 
 
-async def _connections(settings: Settings) -> Finding:
-    from gamehub.supervisor import connections_needed
-
-    limit, needed = await connection_limit(settings), connections_needed(settings)
+def _connections(settings: Settings, limit: int) -> Finding:
+    needed = connections_needed(settings)
     if limit < needed:
         mend = "lower DATABASE_POOL_MAX or raise max_connections"
         return Finding("Connections", "fail", f"{limit} given, up to {needed} needed", mend)

@@ -14,16 +14,21 @@ from typing import Protocol
 from domain.errors import StartError
 from domain.settings import Settings
 from gamehub import embedded, keys, logs, running
-from gamehub.embedded_home import DataLock, Home, Secrets, find_home, load_secrets
-from gamehub.supervisor_process import PROCESS_STOP_S, Hurry, Process, is_ready, last_line
+from gamehub.embedded_home import DataLock, Home, Secrets, find_home, load_secrets, write_private
+from gamehub.supervisor_process import (
+    PROCESS_STOP_S,
+    Hurry,
+    Process,
+    connections_needed,
+    is_ready,
+    last_line,
+)
 from gamehub.supervisor_screen import Screen
 
 READY_TIMEOUT_S = 45.0  # for /readiness after the hub's start; then StartError with its log
 RESTARTS_MAX = 5  # within STEADY_S of one another; then everything is stopped
 STEADY_S = 60.0  # a process that ran so long starts counting anew
 BACKOFF_FIRST_S = 0.5  # doubled with each restart
-POOLED_PROCESSES = 2  # hub and worker
-SPARE_CONNECTIONS = 20  # listeners, the command line, psql; Postgres' own reserve of 3
 CONNECTIONS_MIN = 100
 _POLL_S = 0.1
 
@@ -169,7 +174,13 @@ class _Installation:
             self._process("Worker", ["-m", "gamehub", "worker"], settings, PROCESS_STOP_S)
         if fleet:
             with self.screen.step("Simulated game servers"):
-                words = ["-m", "gamehub", "fleet", "--url", running.hub_url(settings)]
+                # A file, not an argument: everyone on the machine can read arguments (ps).
+                token_file = self.data / "keys" / "fleet.token"
+                token_file.parent.mkdir(mode=0o700, exist_ok=True)
+                token = keys.mint(settings, sub="demo", kind="server", scope=keys.SERVER_SCOPES)
+                write_private(token_file, token)
+                words = ["-m", "loadtest.fleet", "--url", running.hub_url(settings)]
+                words += ["--token-file", str(token_file)]
                 words += ["--servers", str(servers)] if servers else []
                 self._process("Fleet", words, settings, PROCESS_STOP_S)
 
@@ -249,11 +260,6 @@ class _Installation:
             raise KeyboardInterrupt
 
 
-def connections_needed(settings: Settings) -> int:
-    """Postgres connections that all processes of one installation may open together."""
-    return POOLED_PROCESSES * settings.database_pool_max + SPARE_CONNECTIONS
-
-
 def _claim_port(settings: Settings) -> int:
     """The hub's port, free right now; StartError before anything is started when it is taken."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -275,9 +281,12 @@ def _claim_port(settings: Settings) -> int:
 
 async def _check_connections(settings: Settings) -> None:
     """StartError when the pools could ask the server for more connections than it gives."""
-    from gamehub.doctor import connection_limit
+    from storage import condition, database
 
-    limit = await connection_limit(settings)
+    assert settings.database_url is not None
+    with database.answering():
+        async with database.connection(settings.database_url) as conn:
+            limit = (await condition.read(conn)).connections
     needed = connections_needed(settings)
     if limit < needed:
         raise StartError(

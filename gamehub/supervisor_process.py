@@ -19,6 +19,8 @@ from gamehub.embedded_home import child_command
 from gamehub.embedded_process import open_log
 
 PROCESS_STOP_S = 10.0  # for worker and fleet; the hub gets its drain time besides; then SIGKILL
+POOLED_PROCESSES = 2  # hub and worker
+SPARE_CONNECTIONS = 20  # for the command line, psql, a second hub that is starting
 _POLL_S = 0.02
 
 
@@ -99,6 +101,11 @@ class Hurry:
         self._asked += 1
         if self._interrupts and self.twice():
             raise KeyboardInterrupt
+
+
+def connections_needed(settings: Settings) -> int:
+    """Postgres connections that all processes of one installation may open together."""
+    return POOLED_PROCESSES * settings.database_pool_max + SPARE_CONNECTIONS
 
 
 def is_ready(url: str) -> bool:

@@ -76,9 +76,9 @@ class _Series:
     # -- the story --------------------------------------------------------------------------------
 
     def run(self) -> None:
-        plan = self.plan
-        self._fact("match.started", {**plan.scheduled(), "started_at": time_text(plan.starts_at_ms)})
-        self._live("live.state", document(plan))
+        started_at = time_text(self.plan.starts_at_ms)
+        self._fact("match.started", {**self.plan.scheduled(), "started_at": started_at})
+        self._live("live.state", document(self.plan))
         self.now_s += 1.0
         while max(self.wins.values()) <= BEST_OF // 2:
             self._game()

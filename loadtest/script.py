@@ -71,28 +71,22 @@ def document(plan: Plan) -> dict[str, Any]:
 
 def from_middle(acts: list[Act], skip_s: float) -> Iterator[Act]:
     """The same match for somebody who comes `skip_s` late: facts, the document, what follows."""
+    live = [act for act in acts if act.frame_class == "live"]
+    missed = [act for act in live if act.at_s < skip_s]
+    if not missed:
+        yield from acts
+        return
+    yield from (act for act in acts if act.frame_class == "fact" and act.at_s < skip_s)
     state: dict[str, Any] = {}
-    for act in acts:
-        if act.at_s >= skip_s or act.frame_class == "fact":
-            continue
+    for act in missed:
         if act.type == "live.state":
             state = act.data
         elif act.patch is not None:
             state = apply_patch(state, act.patch)
-    told = False
-    for act in acts:
-        if act.frame_class == "live" and act.at_s < skip_s:
-            continue
-        if not told and act.frame_class == "live":
-            told = True
-            yield Act(skip_s, "live", "live.state", state)
-            yield Act(
-                skip_s,
-                "live",
-                "match.score_updated",
-                {"match_id": state["match_id"], "scores": state["series"]},
-            )
-        yield act
+    scores = {"match_id": state["match_id"], "scores": state["series"]}
+    yield Act(skip_s, "live", "live.state", state)
+    yield Act(skip_s, "live", "match.score_updated", scores)
+    yield from (act for act in acts if act.at_s >= skip_s)
 
 
 def _competitor(team: Team) -> dict[str, Any]:

@@ -34,8 +34,8 @@ log = logging.getLogger("gamehub.server")
 LIVE_BUFFER = 10_000
 # FACTs kept until acked; over it `fact` waits.
 FACT_BUFFER = 1_000
-# Refusals kept for whoever looks; the oldest go.
-REFUSALS_MAX = 1_000
+# Refusals kept for whoever looks; the oldest go. More than may be under way at once.
+REFUSALS_MAX = 4_000
 # A sign of life after so much quiet: leases end 10 s after the last one (contract: Ingest).
 PING_AFTER_S = 3.0
 WELCOME_TIMEOUT_S = 10.0
@@ -343,6 +343,7 @@ class GameServer:
             code,
             str(message.get("message", "")),
             field=message.get("field"),
+            frame_class=entry.frame_class,
             frame_type=entry.type,
             match=entry.match,
             seq=seq,

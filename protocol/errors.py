@@ -45,11 +45,13 @@ class FrameRefused(HubError):
         message: str,
         *,
         field: str | None = None,
+        frame_class: str = "fact",
         frame_type: str = "",
         match: str | None = None,
         seq: int = 0,
     ) -> None:
         super().__init__(code, message, field=field)
+        self.frame_class = frame_class
         self.frame_type = frame_type
         self.match = match
         self.seq = seq

@@ -46,8 +46,9 @@ CONFLICTS = (
     asyncpg.LockNotAvailableError,
 )
 
-# The first and the last millisecond that a timestamptz of ours can hold.
-TIME_MIN_MS = -62_135_596_800_000
+# The first and the last millisecond that a timestamptz of ours can hold: the years 2 to 9999,
+# because asyncpg takes the first moment of year 1 for -infinity.
+TIME_MIN_MS = -62_104_060_800_000
 TIME_MAX_MS = 253_402_300_799_999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -143,10 +144,9 @@ def to_time(ms: int | None, field: str = "time") -> datetime | None:
     """ms since the epoch -> what asyncpg sends as timestamptz; raises ImpossibleValue."""
     if ms is None:
         return None
-    try:
-        return _EPOCH + timedelta(milliseconds=ms)
-    except OverflowError:
-        raise ImpossibleValue(f"{field} lies outside the years 1 to 9999", field=field) from None
+    if not TIME_MIN_MS <= ms <= TIME_MAX_MS:
+        raise ImpossibleValue(f"{field} lies outside the years 2 to 9999", field=field)
+    return _EPOCH + timedelta(milliseconds=ms)
 
 
 def to_ms(moment: datetime | None) -> int | None:

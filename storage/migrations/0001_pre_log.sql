@@ -114,7 +114,8 @@ BEGIN
         WHEN tag IN (208, 209, 210, 211) THEN
             size := 2 ^ (tag - 208);
             value := to_jsonb(log.msgpack_uint(data, pos, size)
-                - CASE WHEN get_byte(data, pos) >= 128 THEN power(256::numeric, size) ELSE 0 END);
+                - CASE WHEN get_byte(data, pos) < 128 THEN 0
+                       ELSE trunc(power(256::numeric, size)) END);
             pos := pos + size;
         WHEN tag IN (212, 213, 214, 215, 216) THEN kind := 'fixed'; size := 2 ^ (tag - 212);
         WHEN tag IN (217, 218, 219) THEN kind := 'text'; size := 2 ^ (tag - 217);

@@ -20,7 +20,7 @@ import pytest
 from domain.settings import Settings
 from gamehub import running, supervisor
 from gamehub.embedded_process import free_port
-from gamehub.supervisor_process import Hurry, Process, is_ready, last_line
+from gamehub.supervisor_process import Hurry, Process, connections_needed, is_ready, last_line
 
 ROOT = Path(__file__).parents[2]
 GAMEHUB = (sys.executable, "-m", "gamehub")
@@ -168,9 +168,7 @@ def test_a_process_gets_the_settings(tmp_path: Path) -> None:
 
 
 def test_the_pools_fit_into_the_embedded_database() -> None:
-    assert supervisor.connections_needed(Settings(database_pool_max=20)) <= (
-        supervisor.CONNECTIONS_MIN - 3
-    )
+    assert connections_needed(Settings(database_pool_max=20)) <= (supervisor.CONNECTIONS_MIN - 3)
 
 
 def test_a_taken_port_is_told_before_anything_starts(data_dir: Path) -> None:

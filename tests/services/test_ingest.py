@@ -146,7 +146,7 @@ async def test_what_the_database_cannot_hold_is_refused_alone(pool: asyncpg.Pool
 
 
 async def test_a_tournament_ends_without_a_match(pool: asyncpg.Pool) -> None:
-    data = {"tournament_id": "cup", "game": "chess", "placements": [{"place": 1, "id": "red"}]}
+    data: dict[str, Any] = {"tournament_id": "cup", "game": "chess", "placements": [{"place": 1, "id": "red"}]}
     outcomes = await commit_facts(pool, [frame(1, "tournament.completed", match=None, **data)])
     assert codes(outcomes) == ["accepted"]
     (fact,) = await logged(pool)

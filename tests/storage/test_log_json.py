@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from storage import log
 from storage.log import Event
-from tests import servers
 
 SHAPES: list[Any] = [
     None, True, False, "", "a", "Zoë 🎉", "x" * 31, "x" * 32, "x" * 300, "x" * 70_000,
@@ -95,8 +94,10 @@ def test_any_value(database_url: str) -> None:
         def holds(value: Any) -> None:
             assert same(runner.run(decode(conn, msgpack.packb(value))), value)
 
-        holds()
-        runner.run(conn.close())
+        try:
+            holds()
+        finally:
+            runner.run(conn.close())
 
 
 async def test_the_view_shows_the_payload(pool: asyncpg.Pool) -> None:

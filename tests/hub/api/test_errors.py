@@ -24,7 +24,7 @@ from domain.errors import (
 )
 from domain.events import Role
 from hub.api.bodies import BODY_BYTES_MAX, answer, read_object
-from hub.auth import require
+from hub.auth import require, require_scope
 from hub.context import CONTEXT
 from tests.hub.api.serving import Client, bearer, serving, token
 
@@ -56,6 +56,16 @@ async def echo(request: web.Request) -> web.Response:
     return answer(await read_object(request))
 
 
+async def feed(request: web.Request) -> web.Response:
+    who = await require_scope(request, "ingest")
+    return answer({"server": who.subject})
+
+
+async def administer(request: web.Request) -> web.Response:
+    await require(request, Role.ADMIN)
+    return answer({})
+
+
 async def begin_and_fail(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
@@ -75,6 +85,8 @@ async def client() -> AsyncIterator[Client]:
     more = [
         web.get("/fail/{how}", fail),
         web.post("/echo", echo),
+        web.post("/feed", feed),
+        web.post("/administer", administer),
         web.get("/half", begin_and_fail),
         web.get("/socket", socket),
     ]
@@ -159,6 +171,27 @@ async def test_an_overlay_token_is_not_for_http(client: Client) -> None:
     headers = bearer(kind="overlay", subject="match:a")
     response = await client.post("/echo", data=b"{}", headers=headers)
     assert response.status == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "who", "status"),
+    [
+        ("/feed", {"kind": "server", "scope": ["ingest"]}, 200),
+        ("/feed", {"kind": "server", "scope": ["import"]}, 403),
+        ("/feed", {"kind": "user", "role": "ADMIN", "scope": ["ingest"]}, 403),
+        ("/feed", {"kind": "overlay", "subject": "match:a", "scope": ["ingest"]}, 403),
+        ("/administer", {"role": "ADMIN"}, 200),
+        ("/administer", {"role": "ORGANIZER"}, 403),
+        ("/administer", {"kind": "server", "role": "ADMIN", "scope": ["ingest"]}, 403),
+        ("/administer", {"kind": "overlay", "role": "ADMIN", "subject": "match:a"}, 403),
+    ],
+)
+async def test_roles_are_for_users_and_scopes_for_servers(
+    client: Client, path: str, who: dict[str, Any], status: int
+) -> None:
+    response = await client.post(path, headers=bearer(**who))
+    assert response.status == status
+    assert (await client.post(path)).status == 401
 
 
 async def test_every_answer_carries_a_request_id(client: Client) -> None:
