@@ -24,7 +24,6 @@
                +-- SequenceReused     sequence_reused    the number was used for another content
                +-- SequenceGap        sequence_gap       a FACT is missing before it (not final)
                +-- ImpossibleValue    impossible_value   well-formed, but it cannot be true
-               +-- CreditExceeded     credit_exceeded    more frames in flight than granted
 
 Codes are part of the wire contract (contract.md; RATE-09): they never change their meaning.
 """
@@ -70,14 +69,14 @@ class StartError(GamehubError):
     code = "start_failed"
 
 
-class Unavailable(GamehubError):  # noqa: N818 - codes, not exceptions, are what people read
+class Unavailable(GamehubError):
     """Postgres or Redis does not answer; the same request may succeed later."""
 
     code = "unavailable"
     http_status = 503
 
 
-class Refusal(GamehubError):  # noqa: N818
+class Refusal(GamehubError):
     """What someone asked for is refused; asking again unchanged gives the same answer."""
 
     code = "refused"
@@ -206,9 +205,3 @@ class ImpossibleValue(IngestRefusal):
     """The frame is well-formed but says what cannot be true (ING-06)."""
 
     code = "impossible_value"
-
-
-class CreditExceeded(IngestRefusal):
-    """The server sent more frames than its credit allows (contract: Ingest)."""
-
-    code = "credit_exceeded"

@@ -56,6 +56,8 @@ DurationS = Annotated[int, Meta(ge=0, le=7 * 86400)]
 Stat = Annotated[float, Meta(ge=-1e12, le=1e12)]
 StatName = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9_]*$")]
 
+# A FACT's payload as msgpack; over it the FACT is nacked payload_too_large.
+FACT_BYTES_MAX = 262_144
 COMPETITORS_MAX = 128
 PLAYERS_MAX = 512
 GAMES_MAX = 99

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from domain.errors import InvalidSchema
-from domain.events import EVENT_TYPES
+from domain.errors import InvalidSchema, PayloadTooLarge
+from domain.events import EVENT_TYPES, FACT_BYTES_MAX
 from domain.ids import check_id
 
 
@@ -23,7 +23,7 @@ def content_hash(fact_type: str, match_id: str | None, data: dict[str, Any]) -> 
 def normalise(fact_type: str, match_id: str | None, data: dict[str, Any]) -> dict[str, Any]:
     """The FACT's payload in its declared shape: unknown fields dropped, `match_id` filled in.
 
-    Raises InvalidSchema naming the field. Numbers of `stats` stay int or float as sent.
+    Raises InvalidSchema naming the field, or PayloadTooLarge. Numbers of `stats` stay as sent.
     """
     declared = EVENT_TYPES.get(fact_type)
     if declared is None or declared.payload is None or not declared.by_servers:
@@ -38,6 +38,9 @@ def normalise(fact_type: str, match_id: str | None, data: dict[str, Any]) -> dic
         raise schema_error(error) from None
     plain: dict[str, Any] = msgspec.to_builtins(payload)
     check_id(plain.get("match_id") or plain.get("tournament_id"), "match")
+    size = len(msgspec.msgpack.encode(plain))
+    if size > FACT_BYTES_MAX:
+        raise PayloadTooLarge(f"data has {size} bytes, at most {FACT_BYTES_MAX}", field="data")
     return plain
 
 

@@ -45,6 +45,9 @@ PAUSE_MIN_S = 0.005
 BREATH_EVENTS = 50
 # FACTs whose answer is awaited, or that wait for another server: over it the replay waits.
 WATCHERS_MAX = 2000
+# Matches that are started before the first of them gets its result: FACTs of one match go to the
+# log one after the other, those of many matches together.
+WINDOW = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,18 +169,31 @@ class _Replay:
         finally:
             for watcher in self._watchers:
                 watcher.cancel()
+            await asyncio.gather(*self._watchers, return_exceptions=True)
 
     async def _play_results(self, bar: Progress) -> None:
         """Matches without live events, by their time: the log's order is the order of rating."""
-        results = [
+        task = bar.add_task("results", total=len(self.recording.matches))
+        records = [
             record
             for match_id, record in self.recording.matches.items()
             if match_id not in self.recording.live
         ]
-        for record in bar.track(results, description="results"):
-            match_id = record["match_id"]
-            started_at = record.get("started_at") or record["played_at"]
-            await self._send(match_id, [self._start(match_id, started_at), _result(record)])
+        for first in range(0, len(records), WINDOW):
+            window = records[first : first + WINDOW]
+            facts = [[self._start_of(record), _result(record)] for record in window]
+            started = [
+                await self._hand_over(record["match_id"], both[:1])
+                for record, both in zip(window, facts, strict=True)
+            ]
+            for record, both, receipts in zip(window, facts, started, strict=True):
+                match_id = record["match_id"]
+                receipts += await self._hand_over(match_id, both[1:])
+                await self._watch_later(match_id, both, receipts)
+                bar.advance(task)
+
+    def _start_of(self, record: dict[str, Any]) -> Fact:
+        return self._start(record["match_id"], record.get("started_at") or record["played_at"])
 
     def _start(self, match_id: str, started_at: str) -> Fact:
         data = started_data(self._scheduled[match_id], started_at)
@@ -243,9 +259,13 @@ class _Replay:
 
     async def _send(self, match_id: str, facts: list[Fact]) -> None:
         """Hands over FACTs in their order; their receipts are watched beside everything else."""
+        await self._watch_later(match_id, facts, await self._hand_over(match_id, facts))
+
+    async def _watch_later(
+        self, match_id: str, facts: list[Fact], receipts: list[Receipt]
+    ) -> None:
         while len(self._watchers) >= WATCHERS_MAX:
             await self._watched()
-        receipts = await self._hand_over(match_id, facts)
         self._watchers.add(asyncio.create_task(self._watch(match_id, facts, receipts)))
 
     async def _hand_over(self, match_id: str, facts: list[Fact]) -> list[Receipt]:

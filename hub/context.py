@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -11,9 +11,19 @@ if TYPE_CHECKING:
     import asyncpg
     from redis.asyncio import Redis
 
+    from domain.events import Principal
     from domain.settings import Settings
-    from hub.auth import Authenticator
     from hub.metrics import Metrics
+
+
+class Verifier(Protocol):
+    """What handlers need of hub/auth.py's Authenticator."""
+
+    async def verify(self, token: str) -> Principal:
+        """The token's principal; raises TokenExpired, TokenInvalid, Unavailable."""
+
+    def sign_spectator(self, now_s: float) -> tuple[str, int, str]:
+        """(token, end in s since the epoch, subject) of a fresh SPECTATOR; raises Forbidden."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,11 +34,10 @@ class Context:
     node: str
     pool: asyncpg.Pool
     redis: Redis
-    auth: Authenticator
+    auth: Verifier
     metrics: Metrics
     started_at_s: float
     draining: bool = False
-    notes: dict[str, str] = field(default_factory=dict)
 
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context")

@@ -27,6 +27,8 @@ from protocol.client import ConnectionRefused, FrameRefused, GameServer, HubUnre
 
 log = structlog.get_logger(__name__)
 
+SERVERS = 3
+MATCHES_PER_SERVER = 2
 # Between two matches of a court.
 PAUSE_S = (15.0, 30.0)
 # The first matches are joined late, so that results come soon: so much of them is left to play.
@@ -124,7 +126,48 @@ async def court(fleet: Fleet, server: GameServer, number: int) -> None:
         script = acts
 
 
-async def run(url: str, token: str, *, servers: int, matches: int, seed: int) -> None:
+def run(
+    url: str,
+    token: str,
+    servers: int | None = None,
+    *,
+    matches: int | None = None,
+    seed: int | None = None,
+) -> int:
+    """Plays until SIGTERM or SIGINT; the exit code. Two matches per server unless told otherwise.
+
+    seed: the same seed and start give the same matches; by default every run is another.
+    """
+    servers = servers or SERVERS
+    return asyncio.run(
+        _until_stopped(
+            url,
+            token,
+            servers=servers,
+            matches=matches or MATCHES_PER_SERVER * servers,
+            seed=int(time.time()) if seed is None else seed,
+        )
+    )
+
+
+async def _until_stopped(url: str, token: str, *, servers: int, matches: int, seed: int) -> int:
+    playing = asyncio.create_task(
+        play_on(url, token, servers=servers, matches=matches, seed=seed)
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, playing.cancel)
+    try:
+        await playing
+    except asyncio.CancelledError:
+        return 0
+    except (ConnectionRefused, HubUnreachable) as error:
+        log.error("fleet_refused", error=str(error))
+        return 1
+    return 0
+
+
+async def play_on(url: str, token: str, *, servers: int, matches: int, seed: int) -> None:
     """Plays `matches` at a time on `servers` connections until cancelled.
 
     Raises ConnectionRefused or HubUnreachable when the hub does not take them.
@@ -186,40 +229,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--token", help="a server token: ingest, match:create")
     parser.add_argument("--token-file", type=Path, help="a file that holds it")
-    parser.add_argument("--servers", type=int, default=2, help="connections")
-    parser.add_argument("--matches", type=int, default=4, help="matches at a time")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed, the same matches")
+    parser.add_argument("--servers", type=int, default=SERVERS, help="connections")
+    parser.add_argument("--matches", type=int, help="matches at a time [2 per server]")
+    parser.add_argument("--seed", type=int, help="the same seed, the same matches")
     options = parser.parse_args()
     if (options.token is None) == (options.token_file is None):
         parser.error("give either --token or --token-file")
-    if options.servers < 1 or options.matches < 1:
+    if options.servers < 1 or (options.matches is not None and options.matches < 1):
         parser.error("--servers and --matches must be at least 1")
     return options
 
 
-async def _main(options: argparse.Namespace) -> int:
-    token = options.token or options.token_file.read_text().strip()
-    playing = asyncio.create_task(
-        run(
-            options.url,
-            token,
-            servers=options.servers,
-            matches=options.matches,
-            seed=options.seed,
-        )
-    )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, playing.cancel)
-    try:
-        await playing
-    except asyncio.CancelledError:
-        return 0
-    except (ConnectionRefused, HubUnreachable) as error:
-        log.error("fleet_refused", error=str(error))
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(asyncio.run(_main(_arguments())))
+    given = _arguments()
+    key = given.token or given.token_file.read_text().strip()
+    sys.exit(run(given.url, key, given.servers, matches=given.matches, seed=given.seed))

@@ -8,11 +8,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from domain.errors import InvalidSchema
+from domain.events import FACT_BYTES_MAX
 from protocol.codecs import JSON, Codec, typed_decode
 
 FRAMES_PER_MESSAGE_MAX = 1000
 MESSAGE_BYTES_MAX = 1_048_576
-FACT_BYTES_MAX = 262_144
 LIVE_BYTES_MAX = 16_384
 PATCH_BYTES_MAX = 16_384
 DOCUMENT_BYTES_MAX = 65_536
@@ -20,6 +20,29 @@ LIVE_CREDIT = 2000
 FACT_CREDIT = 256
 
 FrameClass = Literal["live", "fact"]
+
+__all__ = [
+    "DOCUMENT_BYTES_MAX",
+    "FACT_BYTES_MAX",
+    "FACT_CREDIT",
+    "FRAMES_PER_MESSAGE_MAX",
+    "LIVE_BYTES_MAX",
+    "LIVE_CREDIT",
+    "MESSAGE_BYTES_MAX",
+    "PATCH_BYTES_MAX",
+    "Batch",
+    "Frame",
+    "FrameClass",
+    "Hello",
+    "PingFrame",
+    "ack",
+    "error",
+    "nack",
+    "need_state",
+    "parse_batch",
+    "parse_message",
+    "welcome",
+]
 
 
 class Hello(Struct, frozen=True, tag_field="op", tag="hello"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from domain.errors import Draining
-from hub.auth import token_from
+from hub.auth import PRINCIPAL, token_from
 from hub.context import CONTEXT
 from hub.live.dock import Dock
 from hub.live.http import post_ingest
@@ -63,6 +63,8 @@ async def _watch(request: web.Request, hall: Hall) -> web.StreamResponse:
     try:
         await connection.run(token_from(request))
     finally:
+        if connection.session.who is not None:
+            request[PRINCIPAL] = connection.session.who
         gauge.dec()
         hall.connections.discard(connection)
         hall.laggards.discard(connection)

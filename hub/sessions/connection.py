@@ -139,7 +139,9 @@ class Connection:
             await self._carry_out(self.session.wrong_frame(now_s))
             return
         raw = data.encode() if isinstance(data, str) else data
-        await self._carry_out(self.session.received(raw, now_s))
+        effects = self.session.received(raw, now_s)
+        self._context.metrics.messages_in.labels(op=self.session.last_op).inc()
+        await self._carry_out(effects)
 
     async def close(self, code: int, reason: str) -> None:
         """Closes from this side; a peer that does not answer is dropped after 3 s."""

@@ -133,6 +133,7 @@ class Session:
     last_heard_s: float = 0.0
     strikes: list[float] = field(default_factory=list)
     presence_asked_s: dict[str, float] = field(default_factory=dict)
+    last_op: str = "invalid"
 
     # -- in ---------------------------------------------------------------------------------------
 
@@ -180,12 +181,14 @@ class Session:
     def received(self, data: bytes, now_s: float) -> list[Effect]:
         """One message from the client (RT-16: form first, then permission, then work)."""
         self.last_heard_s = now_s
+        self.last_op = "invalid"
         if len(data) > self.limits.max_payload_bytes:
             return [Close(outbound.CLOSE_TOO_BIG, "message too big")]
         try:
             message = inbound.parse(data, self.codec)
         except InvalidSchema as error:
             return self._strike(error, now_s, None)
+        self.last_op = type(message).__name__.lower()
         if isinstance(message, inbound.Auth):
             return [Verify(message.token, message.ref)]
         if self.who is None:

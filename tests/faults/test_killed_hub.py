@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 import asyncpg
 import pytest
@@ -13,7 +14,10 @@ from protocol.client import Event, GameServer, Snapshot, Viewer
 from tests.hubs import HubProcess, eventually, server_token, settings_for, user_token
 from tests.proxies import Balancer
 
-SIDES = [{"id": "red", "name": "Red"}, {"id": "blue", "name": "Blue"}]
+SIDES: list[str | Mapping[str, Any]] = [
+    {"id": "red", "name": "Red"},
+    {"id": "blue", "name": "Blue"},
+]
 EVENTS = 600
 KILL_AFTER = 200
 
@@ -104,27 +108,27 @@ async def test_killed_hub_loses_nothing(hubs: list[HubProcess], database_url: st
 @pytest.mark.timeout(120)
 async def test_restarted_hub_is_found_again(database_url: str, redis_url: str) -> None:
     settings = settings_for(database_url, redis_url)
-    async with HubProcess(settings) as hub:
-        async with (
-            GameServer(hub.url, server_token(settings)) as server,
-            Viewer(hub.url, user_token(settings)) as viewer,
-        ):
-            match = server.match("m1", game="arena", competitors=SIDES)
-            await (await match.start())
-            await viewer.join("match:m1")
-            match.live("kill", {"n": 1}, {"count": 1})
-            await server.flush(timeout_s=10)
-            assert await hub.stop() == 0, "SIGTERM drains and exits cleanly"
-            match.live("kill", {"n": 2}, {"count": 2})
-            await hub.start()
-            match.live("kill", {"n": 3}, {"count": 3})
-            await server.flush(timeout_s=40)
-            await eventually(lambda: viewer.connected, timeout_s=40)
-            seen = []
-            async for message in viewer:
-                if isinstance(message, Event) and message.type == "live.kill":
-                    seen.append(message.data["n"])
-                    if message.data["n"] == 3:
-                        break
-            assert seen == [1, 2, 3]
-            assert viewer.state("match:m1") == {"count": 3}
+    async with (
+        HubProcess(settings) as hub,
+        GameServer(hub.url, server_token(settings)) as server,
+        Viewer(hub.url, user_token(settings)) as viewer,
+    ):
+        match = server.match("m1", game="arena", competitors=SIDES)
+        await (await match.start())
+        await viewer.join("match:m1")
+        match.live("kill", {"n": 1}, {"count": 1})
+        await server.flush(timeout_s=10)
+        assert await hub.stop() == 0, "SIGTERM drains and exits cleanly"
+        match.live("kill", {"n": 2}, {"count": 2})
+        await hub.start()
+        match.live("kill", {"n": 3}, {"count": 3})
+        await server.flush(timeout_s=40)
+        await eventually(lambda: viewer.connected, timeout_s=40)
+        seen = []
+        async for message in viewer:
+            if isinstance(message, Event) and message.type == "live.kill":
+                seen.append(message.data["n"])
+                if message.data["n"] == 3:
+                    break
+        assert seen == [1, 2, 3]
+        assert viewer.state("match:m1") == {"count": 3}

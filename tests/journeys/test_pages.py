@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
@@ -16,7 +17,10 @@ from tests.servers import missing
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
 
-SIDES = [{"id": "red", "name": "Red Foxes"}, {"id": "blue", "name": "Blue Herons"}]
+SIDES: list[str | Mapping[str, Any]] = [
+    {"id": "red", "name": "Red Foxes"},
+    {"id": "blue", "name": "Blue Herons"},
+]
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

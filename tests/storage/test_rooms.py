@@ -99,7 +99,7 @@ async def test_history_is_bounded_and_a_late_resume_gets_the_document(redis: Red
     assert not view.recovered
     assert view.document == b"the document"
     assert (view.document_offset, view.events) == (count, [b"live-%d" % (count + 1)])
-    assert await redis.llen("{%s}:events" % ROOM) == 2000
+    assert await redis.llen(f"{{{ROOM}}}:events") == 2000
 
 
 async def test_lost_base_is_told(redis: Redis) -> None:
@@ -128,7 +128,7 @@ async def test_restarted_redis_begins_a_new_epoch_although_it_kept_the_keys(redi
     await publish(redis, live(1))
     before = await rooms.read(redis, ROOM)
     # What a restart leaves behind: the keys, and the identity of a process that is gone.
-    await redis.hset("{%s}:meta" % ROOM, "run", "the-run-before")
+    await redis.hset(f"{{{ROOM}}}:meta", "run", "the-run-before")
     after = await rooms.read(redis, ROOM, before.epoch, 1)
     assert after.epoch != before.epoch
     assert after.events == []
@@ -140,7 +140,7 @@ async def test_expected_epoch_guards_the_document(redis: Redis) -> None:
     assert await publish(redis, live(2, expected_epoch=first.epoch)) == [("published", 2)]
     await redis.flushall()
     assert await publish(redis, live(3, expected_epoch=first.epoch)) == [("new_epoch", 0)]
-    assert await redis.exists("{%s}:events" % ROOM) == 0
+    assert await redis.exists(f"{{{ROOM}}}:events") == 0
 
 
 async def test_history_pages_forward_and_gives_the_newest(redis: Redis) -> None:

@@ -148,6 +148,14 @@ async def test_facts_that_are_refused(
     assert await sender.fact("match.completed", "m1", **RESULT) == []
 
 
+async def test_fact_over_its_limit_is_refused(sender: RawServer) -> None:
+    await sender.start("m1")
+    line = {"player_id": "p", "name": "x" * 90, "stats": {f"statistic_{n}": 1 for n in range(60)}}
+    lines = [{**line, "player_id": f"p{n}"} for n in range(500)]
+    code = await refused(sender, "match.completed", "m1", **RESULT, players=lines)
+    assert code == "payload_too_large"
+
+
 async def test_old_results_need_the_scope_import(hub: RunningHub) -> None:
     token = server_token(hub.settings, scope=("ingest", "match:create"))
     async with server(hub.url, token) as raw:

@@ -1,0 +1,102 @@
+"""The worker process: wakes, sweeps, two at once, and a clean end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from domain.errors import SettingsError
+from domain.settings import Settings
+from services.ingest import commit_facts
+from storage import log, rooms
+from storage.redis import connect
+from tests.facts import completed, scheduled, sender, started
+from tests.hubs import HubProcess, eventually, settings_for
+from workers.app import PIPELINES, Machine
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = connect(redis_url)
+    yield client
+    await client.aclose()
+
+
+def worker(database_url: str, redis_url: str) -> HubProcess:
+    return HubProcess(settings_for(database_url, redis_url), "worker")
+
+
+async def play(pool: asyncpg.Pool, match: str, stream: int = 1) -> None:
+    by = sender(stream=f"{stream:032x}")
+    await commit_facts(
+        pool, [scheduled(1, match, by), started(2, match, by), completed(3, match, by)]
+    )
+
+
+async def drained(pool: asyncpg.Pool) -> bool:
+    async with pool.acquire() as conn:
+        lags = await log.lag(conn)
+        head = await log.head(conn)
+    return {each.pipeline for each in lags} == set(PIPELINES) and all(
+        each.seq == head for each in lags
+    )
+
+
+async def history_rows(pool: asyncpg.Pool) -> int:
+    async with pool.acquire() as conn:
+        count: int = await conn.fetchval("SELECT count(*) FROM history.matches")
+    return count
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+async def test_facts_are_drained_and_the_worker_ends_cleanly(
+    pool: asyncpg.Pool, redis: Redis, database_url: str, redis_url: str, sign: signal.Signals
+) -> None:
+    async with worker(database_url, redis_url) as process:
+        await play(pool, "before")
+        await eventually(lambda: drained(pool), what="facts from before the start")
+        await play(pool, "after", stream=2)
+        await log.wake(redis)
+        await eventually(lambda: drained(pool), what="facts after a wake")
+        await play(pool, "unsaid", stream=3)
+        await eventually(lambda: drained(pool), what="facts whose wake was lost")
+        assert await process.stop(sign) == 0
+    assert await history_rows(pool) == 3 * 6
+    assert (await rooms.read(redis, "matches:chess")).offset == 9
+
+
+async def test_two_workers_share_the_work(
+    pool: asyncpg.Pool, redis: Redis, database_url: str, redis_url: str
+) -> None:
+    async with worker(database_url, redis_url), worker(database_url, redis_url):
+        for number in range(60):
+            await play(pool, f"m{number}", stream=number)
+            await log.wake(redis)
+        await eventually(lambda: drained(pool), what="the head")
+    assert await history_rows(pool) == 60 * 6
+    assert (await rooms.read(redis, "matches:all")).offset == 180
+
+
+async def test_an_emptied_redis_is_gone_on_with(
+    pool: asyncpg.Pool, redis: Redis, database_url: str, redis_url: str
+) -> None:
+    async with worker(database_url, redis_url):
+        await play(pool, "one")
+        await eventually(lambda: drained(pool))
+        await redis.flushall()
+        await redis.script_flush()
+        await redis.client_kill_filter(_type="pubsub")
+        await play(pool, "two", stream=2)
+        await eventually(lambda: drained(pool), what="facts after FLUSHALL")
+        await log.wake(redis)
+        assert (await rooms.read(redis, "match:two")).offset == 3
+
+
+def test_a_worker_needs_both_servers() -> None:
+    with pytest.raises(SettingsError) as error:
+        Machine(Settings(database_url="postgresql://nobody@127.0.0.1/x"))
+    assert error.value.field == "REDIS_URL"
