@@ -26,7 +26,8 @@ def normalise(fact_type: str, match_id: str | None, data: dict[str, Any]) -> dic
     Raises InvalidSchema naming the field, or PayloadTooLarge. Numbers of `stats` stay as sent.
     """
     declared = EVENT_TYPES.get(fact_type)
-    if declared is None or declared.payload is None or not declared.by_servers:
+    is_fact = declared is not None and declared.frame_class == "fact" and declared.by_servers
+    if declared is None or declared.payload is None or not is_fact:
         raise InvalidSchema(f"{fact_type!r} is no FACT that a server sends", field="type")
     if fact_type.startswith("match."):
         if data.get("match_id", match_id) != match_id:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from domain.errors import InvalidSchema
+
+# The years 2 to 9999: what Postgres, asyncpg (which takes the first moment of year 1 for
+# -infinity) and RFC 3339 can all hold.
+TIME_MIN_MS = -62_104_060_800_000
+TIME_MAX_MS = 253_402_300_799_999
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_time(text: str, field: str) -> int:
@@ -13,7 +20,10 @@ def parse_time(text: str, field: str) -> int:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise ValueError
-        return round(moment.timestamp() * 1000)
+        ms = round(moment.timestamp() * 1000)
+        if not TIME_MIN_MS <= ms <= TIME_MAX_MS:
+            raise ValueError
+        return ms
     except (ValueError, OverflowError, OSError):
         raise InvalidSchema(
             f"{field} must be an RFC 3339 time with an offset, such as 2018-08-15T16:03:00.000Z",
@@ -23,5 +33,5 @@ def parse_time(text: str, field: str) -> int:
 
 def time_text(ms: int) -> str:
     """ms since the epoch -> RFC 3339 UTC with milliseconds."""
-    moment = datetime.fromtimestamp(ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    moment = _EPOCH + timedelta(milliseconds=ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -15,6 +15,7 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from domain.errors import ImpossibleValue, InvalidSchema, Unavailable
+from domain.times import TIME_MAX_MS, TIME_MIN_MS
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,8 @@ AWAY = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
+    # asyncpg on a connection whose end it has not taken in yet.
+    asyncpg.InternalClientError,
 )
 # Two transactions met: the same one, run again, is expected to succeed.
 CONFLICTS = (
@@ -45,11 +48,6 @@ CONFLICTS = (
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
 )
-
-# The first and the last millisecond that a timestamptz of ours can hold: the years 2 to 9999,
-# because asyncpg takes the first moment of year 1 for -infinity.
-TIME_MIN_MS = -62_104_060_800_000
-TIME_MAX_MS = 253_402_300_799_999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -8,9 +8,8 @@ from typing import Any
 import asyncpg
 
 from domain.history import HistoryRow
-from domain.times import time_text
+from domain.times import TIME_MAX_MS, time_text
 from storage.database import (
-    TIME_MAX_MS,
     Connection,
     from_json,
     pack_position,

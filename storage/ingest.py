@@ -234,6 +234,8 @@ async def receipts(
 ) -> dict[tuple[str, str, int], Receipt]:
     """The receipts of (server, stream, seq), where there are any."""
     wanted = sorted(set(keys))
+    if not wanted:
+        return {}
     columns = [list(column) for column in zip(*wanted, strict=True)]
     rows = await conn.fetch(_RECEIPTS, *columns)
     return {(row["server"], row["stream"], row["seq"]): Receipt(**dict(row)) for row in rows}

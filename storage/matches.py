@@ -11,9 +11,8 @@ import msgspec
 from domain.errors import InvalidSchema
 from domain.events import Competitor
 from domain.matches import Match, Status
+from domain.times import TIME_MAX_MS, TIME_MIN_MS
 from storage.database import (
-    TIME_MAX_MS,
-    TIME_MIN_MS,
     Connection,
     from_json,
     pack_position,

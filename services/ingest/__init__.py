@@ -42,6 +42,12 @@ BATCH_MAX = 256
 # Tries when two transactions create the same match or the like; then Unavailable, nothing acked.
 TRIES_MAX = 6
 RETRY_AFTER_S_MAX = 0.05
+# What Postgres says about a value, rather than about itself.
+_BAD_DATA = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,11 @@ async def commit_facts(pool: asyncpg.Pool, frames: Sequence[FactFrame]) -> list[
             await asyncio.sleep(random.uniform(0, RETRY_AFTER_S_MAX))
         except Unavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - one bad frame must not stop all others
+        except Exception as error:
+            if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _BAD_DATA):
+                # Not migrated, no rights, a full disk: for people to mend, and no frame's fault.
+                log.exception("commit_failed")
+                raise Unavailable(f"Postgres refuses: {type(error).__name__}") from error
             return await _commit_apart(pool, frames, error)
     raise Unavailable("too many transactions change the same matches", retry_after_ms=500)
 
@@ -97,7 +107,8 @@ async def _commit(
     async with facts.transaction(pool) as tx:
         conn = tx.connection
         streams = await ingest.lock_streams(conn, [frame.stream for frame in frames])
-        receipts = await ingest.receipts(conn, [(*frame.stream, frame.seq) for frame in frames])
+        resent = [each for each in frames if each.seq <= streams[each.stream].fact_seq]
+        receipts = await ingest.receipts(conn, [(*each.stream, each.seq) for each in resent])
         known = await facts.by_ids(
             conn, [each.event_id for each in receipts.values() if each.event_id is not None]
         )

@@ -39,10 +39,13 @@ def season(writer: int) -> list[FactFrame]:
     return frames
 
 
-async def send(pool: asyncpg.Pool, frames: list[FactFrame], dice: random.Random) -> None:
+async def send(
+    pool: asyncpg.Pool, frames: list[FactFrame], dice: random.Random, pace_s: float
+) -> None:
     """A server that sends again from its last ack whenever it got no answer."""
     acked = 0
     while acked < len(frames):
+        await asyncio.sleep(pace_s)
         part = frames[acked : acked + dice.randint(1, 20)]
         try:
             outcomes = await commit_facts(pool, part)
@@ -85,8 +88,9 @@ async def check_everything(pool: asyncpg.Pool, redis_url: str, *, rooms_too: boo
     await redis.aclose()
 
 
-async def write_season(pool: asyncpg.Pool) -> None:
-    await asyncio.gather(*(send(pool, season(n), random.Random(n)) for n in range(WRITERS)))
+async def write_season(pool: asyncpg.Pool, pace_s: float = 0.0) -> None:
+    sends = [send(pool, season(n), random.Random(n), pace_s) for n in range(WRITERS)]
+    await asyncio.gather(*sends)
 
 
 async def test_a_worker_that_is_killed_again_and_again(
@@ -129,7 +133,8 @@ async def test_connections_that_are_cut_in_the_middle(
         while not writing.done():
             cuts += await killer.fetchval(
                 "SELECT count(pg_terminate_backend(pid)) FROM ("
-                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                "SELECT pid FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() "
                 "AND state <> 'idle' ORDER BY random() LIMIT 1) AS busy"
             )
             await asyncio.sleep(dice.random() / 20)
@@ -154,9 +159,10 @@ async def _restart_both(home: Home) -> None:
         await migrate.up(base.dsn())
         pool = await connect_pool(base.dsn(), max_size=8, application_name="test")
         async with HubProcess(settings_for(base.dsn(), store.url()), "worker") as worker:
-            writing = asyncio.create_task(write_season(pool))
+            writing = asyncio.create_task(write_season(pool, pace_s=0.1))
             for _ in range(2):
                 await asyncio.sleep(0.3)  # the restarts shall fall into the writing
+                assert not writing.done()
                 base.stop()
                 base = start_postgres(
                     home, secrets, logs / "postgres.log", max_connections=50, port=base.port

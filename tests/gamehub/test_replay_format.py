@@ -125,7 +125,7 @@ def test_a_line_that_is_no_json_and_a_cut_off_archive_are_named(tmp_path: Path) 
     cut = tmp_path / "cut.jsonl.gz"
     cut.write_bytes(whole.read_bytes()[:-20])
 
-    with pytest.raises(InvalidSchema, match="text.jsonl:1: not JSON"):
+    with pytest.raises(InvalidSchema, match=r"text\.jsonl:1: not JSON"):
         kind_of(text)
     with pytest.raises(InvalidSchema, match="cannot be read"):
         open_recording([cut])

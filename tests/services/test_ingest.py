@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import cycle, islice
 from typing import Any
 
 import asyncpg
@@ -110,7 +111,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("invalid_schema", frame(1, "match.\x00started", match="nul\x00")),
     ("invalid_schema", scheduled(1, delay_s=30)),
     ("impossible_value", scheduled(1, competitors=[{"id": "a", "name": "A"}] * 2)),
-    ("impossible_value", started(1, started_at="0001-01-01T00:00:00+05:00")),
+    ("invalid_schema", started(1, started_at="0001-01-01T00:00:00+05:00")),
     ("forbidden_action", scheduled(1, by=sender(scope=frozenset({"match:create"})))),
     ("forbidden_action", scheduled(1, by=sender(games=frozenset({"go"})))),
     ("unknown_match", scheduled(1, by=sender(scope=frozenset({"ingest"})))),
@@ -145,8 +146,21 @@ async def test_what_the_database_cannot_hold_is_refused_alone(pool: asyncpg.Pool
     assert len(await logged(pool)) == 7
 
 
+async def test_a_database_that_is_not_ready_refuses_no_frame(pool: asyncpg.Pool) -> None:
+    """A nack is final, so it must never be given for what is wrong with the database."""
+    await pool.execute("ALTER TABLE matches.matches RENAME TO gone")
+    with pytest.raises(Unavailable):
+        await commit_facts(pool, [scheduled(1)])
+    await pool.execute("ALTER TABLE matches.gone RENAME TO matches")
+    assert codes(await commit_facts(pool, [scheduled(1)])) == ["accepted"]
+
+
 async def test_a_tournament_ends_without_a_match(pool: asyncpg.Pool) -> None:
-    data: dict[str, Any] = {"tournament_id": "cup", "game": "chess", "placements": [{"place": 1, "id": "red"}]}
+    data: dict[str, Any] = {
+        "tournament_id": "cup",
+        "game": "chess",
+        "placements": [{"place": 1, "id": "red"}],
+    }
     outcomes = await commit_facts(pool, [frame(1, "tournament.completed", match=None, **data)])
     assert codes(outcomes) == ["accepted"]
     (fact,) = await logged(pool)
@@ -219,6 +233,30 @@ async def test_a_full_batch(pool: asyncpg.Pool) -> None:
     outcomes = await commit_facts(pool, frames)
     assert set(codes(outcomes)) == {"accepted"}
     assert len(await logged(pool)) == BATCH_MAX
+
+
+async def test_the_number_of_statements_does_not_grow_with_the_batch(
+    database_url: str,
+) -> None:
+    queries: list[str] = []
+
+    async def listen(conn: Any) -> None:
+        conn.add_query_logger(lambda record: queries.append(record.query))
+
+    counts = []
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=1, init=listen) as one:
+        # A fresh connection first asks for the types of the parameters.
+        await commit_facts(one, [scheduled(1), started(2)])
+        for number, size in enumerate([6, BATCH_MAX]):
+            by = sender(stream=f"{number:032x}")
+            await commit_facts(one, [scheduled(1, f"first-{number}", by)])
+            makers = islice(cycle([scheduled, started, completed]), size)
+            frames = [make(n + 2, f"m{number}-{n // 3}", by) for n, make in enumerate(makers)]
+            queries.clear()
+            assert set(codes(await commit_facts(one, frames))) == {"accepted"}
+            counts.append(len(queries))
+    assert counts[0] == counts[1]
+    assert 0 < counts[0] <= 10, queries
 
 
 async def test_nothing_is_acked_while_postgres_is_away(database_url: str) -> None:

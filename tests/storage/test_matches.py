@@ -11,8 +11,8 @@ import pytest
 from domain.errors import ImpossibleValue, InvalidSchema
 from domain.events import Competitor, Member
 from domain.matches import Match, Status
+from domain.times import TIME_MAX_MS, TIME_MIN_MS
 from storage import matches
-from storage.database import TIME_MAX_MS, TIME_MIN_MS
 from storage.matches import SECTIONS, Section
 
 SIDES = (

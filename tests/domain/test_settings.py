@@ -1,0 +1,67 @@
+"""Settings: a pure parse, clear errors, no secrets shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.errors import SettingsError
+from domain.settings import Settings, default_data_dir, example
+
+
+def test_the_defaults() -> None:
+    settings = Settings.parse({"UNRELATED": "1", "GAMEHUB_PORT": "  "})
+    assert settings == Settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.public_spectating is False
+
+
+def test_what_is_set_comes_back_for_a_child() -> None:
+    settings = Settings.parse(
+        {
+            "GAMEHUB_PORT": "0",
+            "PUBLIC_SPECTATING": "true",
+            "DATABASE_URL": "postgresql://me:secret@db/x",
+            "WS_AUTH_TIMEOUT_S": "0.5",
+            "LOG_FORMAT": "CONSOLE",
+        }
+    )
+    assert (settings.port, settings.public_spectating, settings.log_format) == (0, True, "console")
+    assert Settings.parse(settings.environ()) == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GAMEHUB_PORT", "70000"),
+        ("GAMEHUB_PORT", "eight"),
+        ("DATABASE_URL", "mysql://x"),
+        ("REDIS_URL", "http://x"),
+        ("PUBLIC_SPECTATING", "maybe"),
+        ("LOG_LEVEL", "loud"),
+        ("WS_AUTH_TIMEOUT_S", "nan"),
+        ("DATABASE_POOL_MAX", "21"),
+    ],
+)
+def test_a_bad_value_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name) as error:
+        Settings.parse({name: value})
+    assert error.value.field == name
+
+
+def test_no_password_is_shown() -> None:
+    shown = str(Settings.parse({"DATABASE_URL": "postgresql://me:secret@db:5432/x"}).describe())
+    assert "secret" not in shown
+    assert "db:5432" in shown
+
+
+def test_the_example_is_what_the_parser_reads() -> None:
+    pairs = dict(
+        line.split("=", 1) for line in example().splitlines() if "=" in line[:40] and line[0] != "#"
+    )
+    assert Settings.parse(pairs) == Settings()
+
+
+def test_the_data_directory() -> None:
+    assert default_data_dir({}, "/home/me") == "/home/me/.local/share/gamehub"
+    assert default_data_dir({"XDG_DATA_HOME": "/data"}, "/home/me") == "/data/gamehub"
+    assert default_data_dir({"XDG_DATA_HOME": "rel"}, "/home/me").startswith("/home/me")

@@ -1,0 +1,63 @@
+"""Retention and quarantine: bounded, and able to hold whatever a server sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from storage import ingest
+from storage.ingest import Receipt, Refused
+
+REFUSED = Refused(
+    server="srv",
+    stream="a" * 32,
+    seq=1,
+    content_hash=b"\x01",
+    type="match.\x00paused",
+    match_id="\ud800\x00",
+    sent_at_ms=5,
+    received_at_ms=1_500_000_000_000,
+    data={"deep": [{"b": b"\x00", "n": 2**63}], "text": "a\x00"},
+    code="invalid_schema",
+    message="no\x00",
+    field=None,
+    scope=frozenset({"ingest", "with space"}),
+    games=frozenset(),
+)
+
+
+async def test_a_refused_fact_comes_back(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as conn:
+        await ingest.add_refused(conn, [REFUSED, replace(REFUSED, seq=2, games=None), REFUSED])
+        newest, oldest = await ingest.refused_page(conn)
+        assert (newest.seq, newest.games) == (2, None)
+        expected = replace(
+            REFUSED, id=oldest.id, type="match.\ufffdpaused", match_id="?\ufffd", message="no\ufffd"
+        )
+        assert oldest == expected
+        assert await ingest.refused_page(conn, before_id=oldest.id) == []
+        assert await ingest.count_refused(conn) == 2
+        await ingest.delete_refused(conn, newest.id)
+        assert await ingest.get_refused(conn, newest.id) is None
+
+
+async def test_receipts_come_back(pool: asyncpg.Pool) -> None:
+    receipt = Receipt(server="s", stream="t", seq=1, content_hash=b"h", code="c", message="m\x00")
+    async with pool.acquire() as conn:
+        await ingest.add_receipts(conn, [receipt])
+        found = await ingest.receipts(conn, [("s", "t", 1), ("s", "t", 2)])
+        assert found == {("s", "t", 1): replace(receipt, message="m\ufffd")}
+        assert await ingest.receipts(conn, []) == {}
+
+
+async def test_the_quarantine_is_bounded(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "REFUSED_MAX", 3)
+    fresh = [replace(REFUSED, seq=n, received_at_ms=4_000_000_000_000) for n in range(2, 8)]
+    async with pool.acquire() as conn:
+        await ingest.add_refused(conn, [REFUSED, *fresh])
+        assert await ingest.prune(conn) == 4
+        assert [each.seq for each in await ingest.refused_page(conn)] == [7, 6, 5]
