@@ -322,9 +322,7 @@ def _check_sides(payload: dict[str, Any], sides: list[str]) -> None:
         raise ImpossibleValue("winner and loser are the same", field="loser_id")
     strangers = set(payload.get("scores", {})) - set(sides)
     if strangers:
-        raise ImpossibleValue(
-            f"scores name {sorted(strangers)[0]!r}, no competitor", field="scores"
-        )
+        raise ImpossibleValue(f"scores name {min(strangers)!r}, no competitor", field="scores")
     for game in payload.get("games", []):
         if game.get("winner_id") is not None and game["winner_id"] not in sides:
             raise ImpossibleValue("a game's winner is no competitor", field="games.winner_id")

@@ -236,4 +236,7 @@ def replay(
         found = running.find_running(running.data_path(settings))
         url = found.url if found else running.hub_url(settings)
     token = token or cli_token.server_token(settings, "replay")
-    asyncio.run(replaying.replay(files, url, token, speed=speed, max_gap_s=max_gap))
+    report = asyncio.run(replaying.replay(files, url, token, speed=speed, max_gap_s=max_gap))
+    # The report was printed; scripts hear by the exit code that something was refused.
+    if report.facts_refused:
+        raise typer.Exit(1)

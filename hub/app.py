@@ -7,6 +7,7 @@ import logging
 import secrets
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import structlog
@@ -32,6 +33,10 @@ log = structlog.get_logger(__name__)
 
 LISTEN_BACKLOG = 1024
 CLEANUP_TIMEOUT_S = 2.0
+# Closing everything takes at most so long together, of what DRAIN_TIMEOUT_S allows; whatever hangs
+# (a Postgres or Redis that does not answer) is left behind.
+STOP_TIMEOUT_S = 4.0
+STOP_PART_MIN_S = 0.1
 
 
 class Hub:
@@ -40,6 +45,7 @@ class Hub:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stack = AsyncExitStack()
+        self._stop_by_s: float | None = None
         self._site: web.TCPSite | None = None
         self.port = 0
 
@@ -55,14 +61,14 @@ class Hub:
         pool = await connect_pool(
             settings.database_url, max_size=settings.database_pool_max, application_name=node
         )
-        self._stack.push_async_callback(pool.close)
+        self._at_stop(pool.close)
         redis = redis_store.connect(settings.redis_url)
-        self._stack.push_async_callback(redis.aclose)
+        self._at_stop(redis.aclose)
         # Its own client, because a subscriber waits without a time-out.
         ear = redis_store.connect(settings.redis_url, socket_timeout_s=None)
-        self._stack.push_async_callback(ear.aclose)
+        self._at_stop(ear.aclose)
         auth = Authenticator(settings)
-        self._stack.push_async_callback(auth.close)
+        self._at_stop(auth.close)
         self.context = Context(
             settings=settings,
             node=node,
@@ -75,9 +81,9 @@ class Hub:
         self.hall = Hall(self.context, ear)
         self.dock = Dock(self.context)
         self.hall.start()
-        self._stack.push_async_callback(self.hall.stop)
+        self._at_stop(self.hall.stop)
         self.dock.start()
-        self._stack.push_async_callback(self.dock.stop)
+        self._at_stop(self.dock.stop)
         await self._listen()
         log.info("hub_listening", node=node, host=settings.host, port=self.port)
 
@@ -92,7 +98,7 @@ class Hub:
         app.add_routes(pages())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLEANUP_TIMEOUT_S)
         await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
+        self._at_stop(runner.cleanup)
         settings = self._settings
         self._site = web.TCPSite(runner, settings.host, settings.port, backlog=LISTEN_BACKLOG)
         try:
@@ -112,8 +118,9 @@ class Hub:
         log.info("hub_draining", viewers=len(self.hall.connections), servers=len(self.dock.sockets))
         if self._site is not None:
             await self._site.stop()
+        total_s = self._settings.drain_timeout_s
         try:
-            async with asyncio.timeout(self._settings.drain_timeout_s):
+            async with asyncio.timeout(max(total_s - STOP_TIMEOUT_S, total_s / 2)):
                 await self.dock.drain()
                 await self.hall.drain()
         except TimeoutError:
@@ -121,8 +128,20 @@ class Hub:
         log.info("hub_drained", duration_s=round(time.monotonic() - started_s, 3))
 
     async def stop(self) -> None:
-        """Closes everything that `start` opened, in the reverse order."""
+        """Closes everything that `start` opened, in the reverse order and in bounded time."""
+        self._stop_by_s = time.monotonic() + STOP_TIMEOUT_S
         await self._stack.aclose()
+
+    def _at_stop(self, close: Callable[[], Awaitable[object]]) -> None:
+        async def bounded() -> None:
+            left_s = (self._stop_by_s or 0.0) - time.monotonic()
+            try:
+                async with asyncio.timeout(max(left_s, STOP_PART_MIN_S)):
+                    await close()
+            except TimeoutError:
+                log.warning("stop_timeout", part=getattr(close, "__qualname__", str(close)))
+
+        self._stack.push_async_callback(bounded)
 
 
 async def serve(settings: Settings) -> None:

@@ -66,7 +66,7 @@ class Fleet:
         return Plan(
             match_id=f"{cup}-{self._run}/m{self._count:03d}",
             title=title,
-            tournament_id=f"{cup}-{self._run}",
+            tournament_id=cup,
             round=f"Round {1 + self._count // len(TEAMS)}",
             home=home,
             away=away,

@@ -30,7 +30,6 @@ class Plan:
         return {
             "match_id": self.match_id,
             "game": self.title.slug,
-            "title": f"{self.title.cup}: {self.home.name} v {self.away.name}",
             "tournament_id": self.tournament_id,
             "round": self.round,
             "best_of": BEST_OF,
@@ -55,7 +54,6 @@ def document(plan: Plan) -> dict[str, Any]:
     return {
         "match_id": plan.match_id,
         "game": plan.title.slug,
-        "title": f"{plan.title.cup} · {plan.round}",
         "phase": "live",
         "best_of": BEST_OF,
         "series": {side.id: 0 for side in sides},

@@ -21,13 +21,19 @@ def _key(node: str) -> str:
     return f"gamehub:presence:{node}"
 
 
-async def report(redis: Redis, node: str, changed: Mapping[str, Counts]) -> None:
+async def report(
+    redis: Redis, node: str, changed: Mapping[str, Counts], *, anew: bool = False
+) -> bool:
     """Stores this node's counts of the rooms that changed (empty = nobody) and renews its lease.
 
-    Raises Unavailable when Redis does not answer.
+    anew: nothing else is true any more. Answers whether Redis had counts of this node before this
+    call; where it should have had some, it lost them. Raises Unavailable.
     """
     try:
         pipe = redis.pipeline(transaction=False)
+        pipe.exists(_key(node))
+        if anew:
+            pipe.delete(_key(node))
         for room, counts in changed.items():
             if counts:
                 pipe.hset(_key(node), room, msgpack.packb(counts))
@@ -35,7 +41,8 @@ async def report(redis: Redis, node: str, changed: Mapping[str, Counts]) -> None
                 pipe.hdel(_key(node), room)
         pipe.sadd(_NODES, node)
         pipe.pexpire(_key(node), LEASE_MS)
-        await pipe.execute()
+        known, *_ = await pipe.execute()
+        return bool(known)
     except (RedisError, OSError) as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
 

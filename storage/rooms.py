@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 import msgpack
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 
 from domain.errors import Unavailable
 from domain.events import room_kind
@@ -179,8 +179,6 @@ async def _call(redis: Redis, script: _Script, keys: list[str], args: list[Any])
             return await redis.evalsha(script.sha, len(keys), *keys, *args)
         except NoScriptError:
             return await redis.eval(script.text, len(keys), *keys, *args)
-    except ResponseError:
-        raise
     except (RedisError, OSError) as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
 
@@ -238,12 +236,20 @@ async def keep_live_seqs(redis: Redis, live_seqs: Mapping[str, int]) -> None:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
 
 
-async def live_seq(redis: Redis, stream: str) -> int:
-    """The last LIVE number of a stream that is known to be done; 0 when unknown."""
+async def take_stream(redis: Redis, stream: str, node: str) -> tuple[int, bool]:
+    """This node takes the stream's frames from now on; raises Unavailable.
+
+    Answers the last LIVE number that is known to be done (0 when unknown), and whether the frames
+    before these came to this node too.
+    """
     try:
-        return int(await redis.get(f"gamehub:live_seq:{stream}") or 0)
+        pipe = redis.pipeline(transaction=False)
+        pipe.get(f"gamehub:live_seq:{stream}")
+        pipe.set(f"gamehub:node:{stream}", node, ex=LIVE_SEQ_TTL_S, get=True)
+        live_seq, before = await pipe.execute()
     except (RedisError, OSError) as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+    return int(live_seq or 0), before is not None and before.decode() == node
 
 
 async def scores(redis: Redis, match_ids: Sequence[str]) -> dict[str, dict[str, int]]:

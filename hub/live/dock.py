@@ -28,6 +28,7 @@ BEAT_S = 3.0
 # A stream without a connection and without work is forgotten after so long (HTTP senders return).
 FORGET_S = 30.0
 STREAMS_MAX = 5000
+FINISH_LOOK_S = 0.02
 
 
 class Mooring(Sink, Protocol):
@@ -73,8 +74,7 @@ class Dock:
         """Stops both."""
         if self._beats is not None:
             self._beats.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._beats
+            await asyncio.wait([self._beats])
         await self.road.stop()
 
     async def open(self, who: Principal, stream: str, *, socket: Mooring | None) -> Intake:
@@ -89,11 +89,15 @@ class Dock:
             raise Draining("this hub has as many streams as it takes", retry_after_ms=5000)
         connection_id = secrets.token_hex(8) if socket is not None else "http"
         opened = await ingest.open_stream(self._context.pool, who.subject, stream, connection_id)
-        live_seq = await store.live_seq(self._context.redis, stream)
+        live_seq, same_node = await store.take_stream(
+            self._context.redis, stream, self._context.node
+        )
         intake = self._intakes.get(key)
         if intake is None:
-            intake = Intake(self.road, who, stream, live_seq=live_seq, fact_seq=opened.fact_seq)
+            intake = Intake(self.road, *key, live_seq=live_seq, fact_seq=opened.fact_seq)
             self._intakes[key] = intake
+        else:
+            intake.resume(live_seq, opened.fact_seq, same_node=same_node)
         intake.heard()
         if socket is not None:
             for other in [each for each in self.sockets if each.intake is intake]:
@@ -109,8 +113,16 @@ class Dock:
             return
         intake.sink = None
         intake.on_progress = None
+        # Its last FACTs still count as the holder's: the lease may go only after them.
+        deadline_s = time.monotonic() + self.road.lease_s
+        while intake.outstanding and time.monotonic() < deadline_s:
+            await asyncio.sleep(FINISH_LOOK_S)
+            if intake.sink is not None:
+                return
+        intake.let_go()
         with contextlib.suppress(Unavailable):
             await self.road.keep_live_seqs()
+        with contextlib.suppress(Unavailable):
             await ingest.close_stream(
                 self._context.pool, intake.server, intake.stream, intake.connection_id
             )
@@ -118,21 +130,25 @@ class Dock:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT_S)
-            try:
-                await self._renew()
-                await self.road.keep_live_seqs()
-                await self.road.heal_documents(list(self._intakes.values()))
-            except Unavailable as error:
-                log.warning("leases_not_renewed", error=error.message)
+            for step in (self._renew, self.road.keep_live_seqs, self._heal):
+                try:
+                    await step()
+                except Unavailable as error:
+                    log.warning("beat_missed", step=step.__name__, error=error.message)
+                except Exception:
+                    # Without the next beat all leases would end.
+                    log.exception("beat_failed", step=step.__name__)
             self._forget()
+
+    async def _heal(self) -> None:
+        await self.road.heal_documents(list(self._intakes.values()))
 
     def _check_leases_after_outage(self, renewed_at_s: float) -> None:
         """Postgres was away for longer than a lease: somebody else may hold our matches by now."""
         now_s = time.monotonic()
         if now_s - renewed_at_s > self.road.lease_s:
             for intake in self._intakes.values():
-                for lane in intake.lanes.values():
-                    lane.held = None
+                intake.let_go()
 
     async def _renew(self) -> None:
         beats = [

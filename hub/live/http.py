@@ -68,8 +68,10 @@ async def post_ingest(request: web.Request, dock: Dock) -> web.Response:
         raise PayloadTooLarge(f"a batch has at most {wire.MESSAGE_BYTES_MAX} bytes")
     batch = wire.parse_batch(await request.read(), codec)
     intake = await dock.open(who, batch.stream, socket=None)
+    if intake.full:
+        raise Unavailable("what came before is not stored yet", retry_after_ms=1000)
     collector = Collector(len(batch.frames))
-    intake.receive(batch.frames, collector, round(time.time() * 1000))
+    intake.receive(batch.frames, collector, who, round(time.time() * 1000))
     try:
         await asyncio.wait_for(collector.done.wait(), ANSWER_TIMEOUT_S)
     except TimeoutError:

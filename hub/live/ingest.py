@@ -23,7 +23,13 @@ from domain.events import Principal
 from hub.auth import token_from
 from hub.live.dock import Dock, check_server
 from hub.live.intake import Intake
-from hub.sessions.connection import Socket, limit_kernel_buffer
+from hub.sessions.connection import (
+    Socket,
+    hang_up,
+    keeps_up,
+    limit_kernel_buffer,
+    reason_bytes,
+)
 from hub.sessions.fanout import encode
 from protocol import frames as wire
 from protocol import outbound
@@ -38,7 +44,8 @@ HELLO_TIMEOUT_S = 5.0
 HEARTBEAT_S = 3.0
 STRIKES_MAX = 3
 CLOSE_TIMEOUT_S = 3.0
-SHED_RETRY_MS = 1000
+# Unread answers of one server; over it the hub reads no more frames, later the connection goes.
+ANSWERS_BYTES_MAX = 262_144
 
 
 class ServerSocket:
@@ -106,6 +113,8 @@ class ServerSocket:
             await self._refuse(error)
         finally:
             self._dock.sockets.discard(self)
+            if self._transport is not None:
+                hang_up(self._transport)
             await self._dock.closed(self)
 
     async def _serve(self, request: web.Request) -> None:
@@ -143,12 +152,18 @@ class ServerSocket:
         return parsed
 
     async def _read(self, who: Principal, intake: Intake) -> None:
-        while self._reading:
+        while True:
             if intake.outstanding >= wire.LIVE_CREDIT + wire.FACT_CREDIT:
                 await intake.room_for_more()
+            if self._transport and not await keeps_up(self._transport, ANSWERS_BYTES_MAX):
+                self._transport.abort()
+                return
             data = await self._next()
             if data is None:
                 return
+            if not self._reading:
+                # Draining: never acked, so its server sends it again to the next hub.
+                continue
             if who.expires_at_s + self._context.settings.jwt_leeway_s < time.time():
                 raise TokenExpired("the server's token has ended")
             try:
@@ -157,7 +172,7 @@ class ServerSocket:
                 self._strike(error)
                 continue
             if isinstance(parsed, list):
-                intake.receive(parsed, self, round(time.time() * 1000))
+                intake.receive(parsed, self, who, round(time.time() * 1000))
             elif isinstance(parsed, wire.Hello):
                 self._strike(InvalidSchema("hello was said already", field="op"))
 
@@ -193,7 +208,7 @@ class ServerSocket:
         """Closes from this side; a peer that does not answer is dropped after 3 s."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._ws.close(code=code, message=reason.encode()[:120], drain=False)
+                await self._ws.close(code=code, message=reason_bytes(reason), drain=False)
         except TimeoutError:
             if self._transport is not None:
                 self._transport.abort()

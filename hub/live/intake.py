@@ -45,11 +45,10 @@ class Pump(Protocol):
 class Intake:
     """State of one (server, stream). It outlives a connection as long as it has work."""
 
-    def __init__(self, road: Pump, who: Principal, stream: str, *, live_seq: int, fact_seq: int):
+    def __init__(self, road: Pump, server: str, stream: str, *, live_seq: int, fact_seq: int):
         self.road = road
-        self.server = who.subject
+        self.server = server
         self.stream = stream
-        self.sender = Sender(server=who.subject, stream=stream, scope=who.scope, games=who.games)
         self.lanes: dict[str, Lane] = {}
         self.live_received = live_seq
         self.live_done = live_seq
@@ -72,13 +71,36 @@ class Intake:
         """Frames received and not finished."""
         return self._outstanding
 
+    @property
+    def full(self) -> bool:
+        """Whether the stream has as many unfinished frames as it may."""
+        return self._outstanding >= OUTSTANDING_MAX
+
+    def resume(self, live_seq: int, fact_seq: int, *, same_node: bool) -> None:
+        """What Redis and Postgres know of the stream, when its server turns up again.
+
+        Another hub may have had it in between: then neither its numbers nor what the lanes think
+        of their matches are the latest.
+        """
+        self.live_received = max(self.live_received, live_seq)
+        if not self._live_open:
+            self.live_done = self.live_received
+        self.fact_received = max(self.fact_received, fact_seq)
+        self.fact_done = max(self.fact_done, fact_seq)
+        if not same_node:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Nobody here may be sure any more who holds the matches: Postgres is asked again."""
+        for lane in self.lanes.values():
+            lane.held = None
+
     def heard(self) -> None:
         """Any sign of life of the connection (contract: pings count)."""
         now_s = time.monotonic()
         if now_s - self.heard_at_s >= self.road.lease_s:
             # Silent for longer than the lease: somebody else may hold the matches by now.
-            for lane in self.lanes.values():
-                lane.held = None
+            self.let_go()
         self.heard_at_s = now_s
 
     def silence_s(self) -> float:
@@ -93,8 +115,12 @@ class Intake:
 
     # -- frames in --------------------------------------------------------------------------------
 
-    def receive(self, frames: list[Frame], sink: Sink, now_ms: int) -> None:
-        """Takes frames in their order. Each is finished exactly once through its sink."""
+    def receive(self, frames: list[Frame], sink: Sink, who: Principal, now_ms: int) -> None:
+        """Takes frames in their order. Each is finished exactly once through its sink.
+
+        `who`: the token that these frames came with; another one may allow more, or less.
+        """
+        sender = Sender(server=self.server, stream=self.stream, scope=who.scope, games=who.games)
         for frame in frames:
             declared = event_type(frame.type)
             if declared is not None and declared.frame_class == "live":
@@ -102,8 +128,8 @@ class Intake:
                 self._receive_live(frame, sink, now_ms)
             else:
                 self.road.metrics.frames_in.labels("fact").inc()
-                self._receive_fact(frame, sink, now_ms)
-        if self._outstanding >= OUTSTANDING_MAX:
+                self._receive_fact(frame, sink, sender, now_ms)
+        if self.full:
             self._free.clear()
 
     def _receive_live(self, frame: Frame, sink: Sink, now_ms: int) -> None:
@@ -125,7 +151,7 @@ class Intake:
         lane.queue.append(Live(frame, frame.ts or now_ms, sink))
         self.road.pump(self, lane)
 
-    def _receive_fact(self, frame: Frame, sink: Sink, now_ms: int) -> None:
+    def _receive_fact(self, frame: Frame, sink: Sink, sender: Sender, now_ms: int) -> None:
         if frame.seq > self.fact_received + 1:
             gap = SequenceGap(f"FACT {self.fact_received + 1} is missing", field="seq")
             sink.nacked("fact", frame.seq, gap)
@@ -135,7 +161,7 @@ class Intake:
         lane_id = frame.match if is_id(frame.match) and frame.match else NO_MATCH
         fact = Fact(
             FactFrame(
-                sender=self.sender,
+                sender=sender,
                 seq=frame.seq,
                 type=frame.type,
                 match=frame.match,
@@ -192,6 +218,8 @@ class Intake:
             slot[1] = 1
         while self._live_open and self._live_open[0][1]:
             self.live_done = self._live_open.popleft()[0]
+        if not self._live_open:
+            self.live_done = self.live_received
         self._finish(sink)
 
     def fact_finished(self, fact: Fact) -> None:

@@ -165,7 +165,12 @@ class Lane:
     # -- lease ------------------------------------------------------------------------------------
 
     def set_lease(self, match: Match | None, held: bool, now_s: float) -> None:
-        """What Postgres said about who holds the match."""
+        """What Postgres said about who holds the match.
+
+        Whoever held it meanwhile may have carried the document on: it is read again.
+        """
+        if held and not self.held:
+            self.document_loaded = False
         self.match, self.held, self.checked_at_s = match, held, now_s
         self.refusal = None
         if match is None:
@@ -202,7 +207,7 @@ class Lane:
 
     def set_document(self, document: Any, epoch: str) -> None:
         """What the room has stored, or an empty one for a match that began here."""
-        self.document = document
+        self.document, self.document_loaded = document, True
         self.size_bound = len(MSGPACK.encode(document))
         self.epoch = self.stored_epoch = epoch
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -57,10 +56,10 @@ class Road:
 
     async def stop(self) -> None:
         """Stops both; what is unfinished was never acked, so its server sends it again."""
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -142,11 +141,13 @@ class Road:
         document = roll_forward(view)
         if document is None and lane.born_here and view.base_known:
             document = {}
+        lane.born_here = False
         if document is not None:
             lane.set_document(document, view.epoch)
-        elif head.frame.type != "live.state":
+            return
+        lane.document, lane.document_loaded = UNKNOWN, True
+        if head.frame.type != "live.state":
             head.sink.need_state(lane.match_id)
-        lane.document_loaded = True
 
     # -- the publisher ----------------------------------------------------------------------------
 
@@ -248,29 +249,29 @@ class Road:
             await self._publish_until_done(batch)
 
     async def heal_documents(self, intakes: list[Intake]) -> None:
-        """Quiet matches whose room lost its keys get their document back without a next frame."""
+        """Quiet matches whose room lost its keys get their document back without a next frame.
+
+        Only those of connected servers, whose documents are the latest. Raises Unavailable.
+        """
         idle = {
-            lane.room: lane
+            lane.room: (intake, lane)
             for intake in intakes
             for lane in intake.lanes.values()
-            if lane.held and lane.epoch and not lane.busy and lane.document is not UNKNOWN
+            if lane.held and lane.document_loaded and lane.document is not UNKNOWN
+            if lane.epoch and not lane.busy and intake.sink is not None
         }
         found = await store.positions(self._redis, list(idle))
-        for room, lane in idle.items():
+        for room, (intake, lane) in idle.items():
             if found.get(room, ("", 0))[0] == lane.epoch or lane.busy:
                 continue
             lane.busy = True
             try:
-                lane.epoch = ""
                 state = lane.state_publish(lane.document, round(time.time() * 1000), "heal")
-                for result in await self._publish_until_done([state]):
+                for result in await store.publish(self._redis, [state]):
                     lane.note(result)
                 lane.stored_epoch = lane.epoch
             finally:
-                lane.busy = False
-        for intake in intakes:
-            for lane in list(intake.lanes.values()):
-                self.pump(intake, lane)
+                self._release(intake, lane)
 
     async def keep_live_seqs(self) -> None:
         """Stores what the next publish would have taken along; raises Unavailable."""

@@ -24,7 +24,9 @@ IDLE_CHANNEL = "gamehub:hubs"
 class Bus:
     """Subscriptions that survive Redis: after a break all are made again and `on_resume` is called.
 
-    Messages in between are lost, which is why `on_resume` must check every room's position.
+    Messages in between are lost, which is why `on_resume` must check every room's position. It is
+    called whenever the idle channel is confirmed, because redis-py mends a broken connection by
+    itself, once, and tells nobody.
     """
 
     def __init__(
@@ -88,12 +90,14 @@ class Bus:
                 late = self._wanted - set(_names(pubsub))
                 if late:
                     await pubsub.subscribe(*late)
-                self._on_resume()
-                backoff_s = 0.05
                 while True:
                     await self._one(pubsub)
+                    backoff_s = 0.05
             except (RedisError, OSError) as error:
                 log.warning("bus_lost", error=f"{type(error).__name__}: {error}")
+            except Exception:
+                # A node without its ear shows nothing: it begins again.
+                log.exception("bus_failed")
             finally:
                 self._pubsub = None
                 with contextlib.suppress(Exception):
@@ -109,6 +113,8 @@ class Bus:
         if message["type"] == "message":
             self._on_message(name, message["data"])
         elif message["type"] == "subscribe":
+            if name == IDLE_CHANNEL:
+                self._on_resume()
             future = self._confirmed.get(name)
             if future is not None and not future.done():
                 future.set_result(None)

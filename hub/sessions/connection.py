@@ -7,6 +7,7 @@ import random
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -32,12 +33,17 @@ NOTSENT_BYTES = 65_536
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 CLOSE_TIMEOUT_S = 3.0
 REASON_BYTES_MAX = 120
+# How often a peer that does not read is looked at.
+READ_LOOK_S = 0.05
+# Close codes that are counted by themselves; a client may make up others.
+COUNTED_CODES = frozenset({1000, 1001, 1005, 1006, 1011, 1012, *outbound.RECONNECT})
 
 
 class Socket(web.WebSocketResponse):
     """aiohttp's server socket with the close code 4009 for frames that are too big (RATE-10)."""
 
     sent_code: int | None = None
+    on_closing: Callable[[], None] | None = None
 
     async def close(
         self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
@@ -47,6 +53,8 @@ class Socket(web.WebSocketResponse):
             code, message = outbound.CLOSE_TOO_BIG, b"message too big"
         if not self.closed:
             self.sent_code = code
+            if self.on_closing is not None:
+                self.on_closing()
         return await super().close(code=code, message=message, drain=drain)
 
 
@@ -59,6 +67,27 @@ def limit_kernel_buffer(transport: asyncio.BaseTransport) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, NOTSENT_BYTES)
     except OSError:
         log.debug("notsent_lowat_unsupported")
+
+
+async def keeps_up(transport: asyncio.WriteTransport, limit_bytes: int) -> bool:
+    """Waits until at most `limit_bytes` are unsent; False when the peer has stopped reading."""
+    deadline_s = time.monotonic() + STUCK_S
+    while transport.get_write_buffer_size() > limit_bytes and not transport.is_closing():
+        if time.monotonic() > deadline_s:
+            return False
+        await asyncio.sleep(READ_LOOK_S)
+    return True
+
+
+def hang_up(transport: asyncio.WriteTransport) -> None:
+    """After the close: a peer that never reads the rest would keep the socket for ever."""
+    if transport.get_write_buffer_size():
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, transport.abort)
+
+
+def reason_bytes(reason: str) -> bytes:
+    """A close frame's reason: what fits of the text, whole characters only (RFC 6455, 5.5.1)."""
+    return reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore").encode()
 
 
 class Connection:
@@ -97,6 +126,7 @@ class Connection:
         self.outbox = Outbox(
             transport, codec, settings.ws_send_queue_bytes, context.metrics, self._lagging
         )
+        ws.on_closing = self._silence
 
     @property
     def role(self) -> str:
@@ -116,16 +146,20 @@ class Connection:
                 message = await self.socket.receive()
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     await self._received(message.type, message.data)
+                    if not await keeps_up(self.transport, self.outbox.limit_bytes):
+                        await self._cut_off()
                 else:
                     break
         finally:
-            self.outbox.closed = True
+            self._silence()
+            hang_up(self.transport)
             if self._timer is not None:
                 self._timer.cancel()
             for room in list(self.session.rooms):
                 self._hall.rooms.leave(self, room)
             code = int(self.socket.sent_code or self.socket.close_code or 1006)
-            self._context.metrics.closes.labels(code=str(code)).inc()
+            label = str(code) if code in COUNTED_CODES else "other"
+            self._context.metrics.closes.labels(code=label).inc()
             log.info(
                 "socket_closed",
                 code=code,
@@ -148,12 +182,14 @@ class Connection:
         if self.close_sent is not None:
             return
         self.close_sent = code
-        text = reason.encode()[:REASON_BYTES_MAX]
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self.socket.close(code=code, message=text, drain=False)
+                await self.socket.close(code=code, message=reason_bytes(reason), drain=False)
         except TimeoutError:
             self.transport.abort()
+
+    def _silence(self) -> None:
+        """Nothing may follow a close frame (RFC 6455, 5.5.1)."""
         self.outbox.closed = True
 
     async def drain(self, spread_ms: int) -> None:
@@ -286,7 +322,6 @@ class Connection:
         except TimeoutError:
             pass
         self.transport.abort()
-        self.outbox.closed = True
 
 
 def _unknown(error: GamehubError) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
@@ -57,7 +56,7 @@ class Hall:
         self.connections: set[Guest] = set()
         self.laggards: set[Guest] = set()
         self._known_matches: dict[str, None] = {}
-        self._reported: dict[str, dict[str, int]] = {}
+        self._reported: dict[str, dict[str, int]] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self) -> None:
@@ -68,10 +67,10 @@ class Hall:
 
     async def stop(self) -> None:
         """Stops the background work and takes this node out of the counts."""
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.rooms.stop()
         await presence.retire(self._context.redis, self._context.node)
 
@@ -155,15 +154,18 @@ class Hall:
     async def _report_presence(self) -> None:
         while True:
             await asyncio.sleep(PRESENCE_REPORT_S)
-            counts = self.rooms.counts()
-            changed = {room: now for room, now in counts.items() if self._reported.get(room) != now}
-            changed |= {room: {} for room in self._reported if room not in counts}
+            counts, told = self.rooms.counts(), self._reported or {}
+            changed = {room: now for room, now in counts.items() if told.get(room) != now}
+            changed |= {room: {} for room in told if room not in counts}
             try:
-                await presence.report(self._context.redis, self._context.node, changed)
+                had_some = await presence.report(
+                    self._context.redis, self._context.node, changed, anew=self._reported is None
+                )
             except Unavailable:
-                self._reported = {}
+                self._reported = None
                 continue
-            self._reported = counts
+            # Redis may have lost what it was told: then everything is told anew.
+            self._reported = counts if had_some or not told else None
 
     async def drain(self) -> None:
         """Closes every socket with 4010 and a spread delay, what a tick gathered flushed first."""

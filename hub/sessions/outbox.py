@@ -78,11 +78,12 @@ class Outbox:
     def deliver(self, room: str, policy: Policy, frames: Sequence[EventFrame], data: bytes) -> None:
         """Writes a room's tick in one call, or counts it as missed when it does not fit."""
         if room in self.lag or self.unsent_bytes + len(data) > self.limit_bytes:
-            self._thin(room, policy, frames)
+            self.thin(room, policy, frames)
             return
         self.write(data)
 
-    def _thin(self, room: str, policy: Policy, frames: Sequence[EventFrame]) -> None:
+    def thin(self, room: str, policy: Policy, frames: Sequence[EventFrame]) -> None:
+        """Counts a room's events as missed; the room is owed `lagged` and a snapshot."""
         lag = self.lag.get(room)
         if lag is None:
             lag = self.lag[room] = Lag()

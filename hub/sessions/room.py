@@ -28,14 +28,16 @@ class Member(Protocol):
 class Room:
     """One room on this node. `epoch` is None until the first read has told its position."""
 
-    __slots__ = ("backlog", "behind", "catching_up", "epoch", "joining", "kind", "members",
-                 "name", "offset", "pending")  # fmt: skip
+    __slots__ = ("backlog", "behind", "catching_up", "epoch", "floor", "joining", "kind",
+                 "members", "name", "offset", "pending")  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.kind: RoomKind = room_kind(name)
         self.epoch: str | None = None
         self.offset = 0
+        # Where the room last started over in this epoch: an older view says nothing any more.
+        self.floor = 0
         self.members: dict[str, dict[Member, Codec]] = {}
         self.joining: dict[Member, list[EventFrame]] = {}
         self.behind: dict[Member, int] = {}
@@ -85,6 +87,10 @@ class Room:
             codec = member.outbox.codec
             data = b"".join([each.bytes_for(codec) for each in news])
             member.outbox.deliver(self.name, self.kind.policy, news, data)
+
+    def has(self, member: Member) -> bool:
+        """Whether it is counted in."""
+        return any(member in group for group in self.members.values())
 
     def add(self, member: Member) -> None:
         """Counts a member in."""

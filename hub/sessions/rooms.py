@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -52,11 +51,10 @@ class Rooms:
 
     async def stop(self) -> None:
         """Stops listening; members are closed by whoever owns them."""
-        for task in [self._checker, *self._tasks]:
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        tasks = [each for each in (self._checker, *self._tasks) if each is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._bus.stop()
 
     def get(self, name: str) -> Room | None:
@@ -90,6 +88,8 @@ class Rooms:
         snapshot = None
         if not view.recovered and room.kind.document:
             snapshot = snapshot_part(view)
+        # The client is told its new position, so whatever it missed before is no longer owed.
+        member.outbox.lag.pop(name, None)
         message = outbound.joined(
             name,
             view.epoch,
@@ -105,7 +105,7 @@ class Rooms:
         """After a lag: `lagged`, then a snapshot, then the stream goes on from it."""
         room = self._rooms.get(name)
         lag = member.outbox.lag.get(name)
-        if room is None or lag is None:
+        if room is None or lag is None or member in room.joining:
             return
         room.flush()
         if room.kind.policy == "latest-per-key":
@@ -115,17 +115,10 @@ class Rooms:
             member.outbox.write(b"".join(each.bytes_for(member.outbox.codec) for each in latest))
             member.outbox.send(outbound.snapshot(name, room.epoch or "", room.offset, None))
             return
-        for group in room.members.values():
-            group.pop(member, None)
-        try:
-            room, view = await self._enter(member, name, None)
-        except Unavailable:
-            # Still lagging: counted in again, so that the next try knows what was missed.
-            self._rooms.setdefault(name, room).add(member)
-            raise
-        member.outbox.lag.pop(name, None)
+        room, view = await self._enter(member, name, None)
         if view is None:
             return
+        member.outbox.lag.pop(name, None)
         member.outbox.send(outbound.lagged(name, missed))
         state = roll_forward(view) if room.kind.document else None
         message = outbound.snapshot(name, view.epoch, view.offset, state)
@@ -134,22 +127,32 @@ class Rooms:
     async def _enter(
         self, member: Member, name: str, since: Since | None
     ) -> tuple[Room, store.RoomView | None]:
-        """Reads the room while gathering for the member; None when it left meanwhile."""
+        """Reads the room while gathering for the member.
+
+        None when it left meanwhile, or began to join anew. When Redis does not answer, a newcomer
+        stays outside, and a member stays in: it missed what was gathered, and is told so later.
+        """
         room = self._rooms.get(name)
         if room is None:
             room = self._rooms[name] = Room(name)
             self._metrics.rooms.set(len(self._rooms))
         room.flush()
+        was_in = room.has(member)
         room.remove(member)
-        room.joining[member] = []
+        gathered: list[EventFrame] = []
+        room.joining[member] = gathered
         try:
             await self._bus.subscribe(store.channel(name))
             view = await self._read_in_epoch(room, since)
         except BaseException:
-            room.joining.pop(member, None)
+            if room.joining.get(member) is gathered:
+                del room.joining[member]
+                if was_in:
+                    room.add(member)
+                    member.outbox.thin(name, room.kind.policy, gathered)
             self._forget_if_empty(room)
             raise
-        if member not in room.joining:
+        if room.joining.get(member) is not gathered:
             self._forget_if_empty(room)
             return room, None
         return room, view
@@ -163,7 +166,10 @@ class Rooms:
                 room.epoch, room.offset = view.epoch, view.offset
                 self._drain_backlog(room)
             if room.epoch == view.epoch:
-                return view
+                if view.offset >= room.floor:
+                    return view
+                # Read before the room started over, whose snapshot emptied what was gathered.
+                continue
             self._catch_up(room)
             assert room.catching_up is not None
             await asyncio.wait([room.catching_up])
@@ -201,6 +207,7 @@ class Rooms:
             self._dirty.pop(room.name, None)
             if room.catching_up is not None:
                 room.catching_up.cancel()
+                room.catching_up = None
             self._metrics.rooms.set(len(self._rooms))
             self._spawn(self._unsubscribe(room.name))
 
@@ -287,6 +294,7 @@ class Rooms:
         """Reads what this node missed; a new epoch or a lost history becomes a snapshot."""
         backoff_s = 0.02
         while True:
+            heard = len(room.backlog)
             try:
                 view = await store.read(self._redis, room.name, room.epoch or "", room.offset)
                 break
@@ -294,6 +302,8 @@ class Rooms:
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, CATCH_UP_BACKOFF_MAX_S)
         room.catching_up = None
+        # What was heard before that read and names another epoch belongs to an older one.
+        room.backlog[:heard] = [each for each in room.backlog[:heard] if each[0] == view.epoch]
         if view.recovered and view.epoch == room.epoch:
             for index, packed in enumerate(view.events):
                 self._append(
@@ -306,7 +316,7 @@ class Rooms:
     def _start_over(self, room: Room, view: store.RoomView) -> None:
         """A new epoch, or a hole that history no longer fills: everyone gets a snapshot."""
         room.flush()
-        room.epoch, room.offset = view.epoch, view.offset
+        room.epoch, room.offset, room.floor = view.epoch, view.offset, view.offset
         room.behind.clear()
         for gathered in room.joining.values():
             gathered.clear()
@@ -320,5 +330,10 @@ class Rooms:
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("rooms_failed", exc_info=task.exception())

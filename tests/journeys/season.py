@@ -7,17 +7,17 @@ import gzip
 import json
 import os
 import sys
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.hubs import ROOT, server_token
-from tests.servers import missing
-
 from domain.settings import Settings
 from gamehub.replay_format import scheduled_data
 from protocol.client import GameServer
+from tests.hubs import ROOT, server_token
+from tests.servers import missing
 
 FOLDER = Path(os.environ.get("GAMEHUB_DATA_SEASON") or ROOT.parent / "shared" / "data")
 MATCHES = FOLDER / "cwl-2018.matches.jsonl.gz"
@@ -72,15 +72,16 @@ async def schedule(url: str, settings: Settings, records: Sequence[dict[str, Any
 
 
 class Replay:
-    """`gamehub replay` in a process of its own."""
+    """`gamehub replay` in a process of its own; `async with` ends it in any case."""
 
     def __init__(self, settings: Settings, url: str, *words: str, server: str = "replayer") -> None:
         token = server_token(settings, server)
         self._words = ["replay", *words, "--url", url, "--token", token]
         self._environ = {**os.environ, **settings.environ()}
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self) -> None:
+    async def __aenter__(self) -> Replay:
         """Starts it."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -89,18 +90,24 @@ class Replay:
             *self._words,
             cwd=ROOT,
             env=self._environ,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stdout=self._output,
+            stderr=self._output,
         )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Kills it if it still runs."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+        self._output.close()
 
     async def finish(self, timeout_s: float = 60.0) -> str:
         """What it printed, once it ended well."""
         assert self._process is not None
-        try:
-            output, _ = await asyncio.wait_for(self._process.communicate(), timeout_s)
-        except TimeoutError:
-            self._process.kill()
-            raise
-        text = output.decode()
+        await asyncio.wait_for(self._process.wait(), timeout_s)
+        self._output.seek(0)
+        text = self._output.read().decode()
         assert self._process.returncode == 0, text
         return text

@@ -161,8 +161,10 @@ async def test_scripts_lost_by_redis_are_loaded_again(redis: Redis) -> None:
 
 async def test_scores_and_live_numbers_ride_along(redis: Redis) -> None:
     await rooms.publish(redis, [live(1)], scores={"cup/final": {"a": 1}}, live_seqs={"s1": 1})
-    assert await rooms.live_seq(redis, "s1") == 1
-    assert await rooms.live_seq(redis, "s2") == 0
+    assert await rooms.take_stream(redis, "s1", "hub-1") == (1, False)
+    assert await rooms.take_stream(redis, "s1", "hub-1") == (1, True)
+    assert await rooms.take_stream(redis, "s1", "hub-2") == (1, False)
+    assert await rooms.take_stream(redis, "s2", "hub-1") == (0, False)
     assert await redis.exists("{match:cup/final}:scores") == 1
 
 
