@@ -47,6 +47,18 @@ TEAMS = (
     _team("Polar Parade", 0.0, "auklet floe igloo skua drumline"),
     _team("Cinder Row", 0.2, "clinker soot flint bellows ashby"),
     _team("Kite Theory", -0.1, "tether gust spar delta_v bowline"),
+    _team("Slow Thunder", 0.3, "rumble afterglow cumulo static_j brontide"),
+    _team("Lantern Club", 0.1, "wick moth tallow glim beacon9"),
+    _team("Sixth Floor", -0.2, "stairwell lobbyist elevatr annex mezzo"),
+    _team("Wild Fennel", 0.0, "anise caraway sorrel dill chervil"),
+    _team("Harbour Cats", -0.4, "mackerel tabby ropework kipper wharf"),
+    _team("Quiet Riot Act", 0.2, "murmur tacit decibel lull sotto"),
+    _team("Brass Comet", 0.4, "perigee tailspin coma_b gilt cornet"),
+    _team("Second Breakfast", -0.1, "crumpet marmalade elevens toastrack jam"),
+    _team("Blue Hour", 0.3, "gloam cobalt civil_dusk veil indigo"),
+    _team("Stone Skippers", -0.3, "pebble ripple flatrock seven_hops cairn"),
+    _team("Night Ferry", 0.1, "gangway ballast foghorn starboard wake"),
+    _team("Ninth Wave", 0.0, "undertow crest riptide spindrift lee"),
 )
 
 TITLES = (
