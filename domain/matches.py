@@ -296,11 +296,16 @@ def result_payload(match: Match, fact_type: str, data: dict[str, Any]) -> dict[s
         raise ImpossibleValue("the match belongs to another game", field="game")
     payload["game"] = match.game
     payload["tournament_id"] = match.tournament_id or data.get("tournament_id")
+    if payload["tournament_id"] is not None:
+        check_id(payload["tournament_id"], "tournament_id")
     if fact_type == "match.cancelled":
         return _drop_none(payload)
     sides = [side.id for side in match.competitors]
-    if data.get("competitors") and {c["id"] for c in data["competitors"]} != set(sides):
-        raise ImpossibleValue("the competitors differ from the scheduled ones", field="competitors")
+    if data.get("competitors"):
+        known = {(side.type, side.id) for side in match.competitors}
+        if {(side.type, side.id) for side in competitors_of(data)} != known:
+            text = "the competitors differ from the scheduled ones"
+            raise ImpossibleValue(text, field="competitors")
     payload["competitors"] = data.get("competitors") or msgspec.to_builtins(match.competitors)
     payload["played_at"] = _time_text(parse_time(data["played_at"], "played_at"))
     _check_sides(payload, sides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -71,9 +72,11 @@ def _url(*schemes: str) -> Callable[[str], str | None]:
     def parse(raw: str) -> str | None:
         if not raw:
             return None
-        if urlsplit(raw).scheme not in schemes:
-            raise ValueError(f"must be a URL that starts with {' or '.join(schemes)}://")
-        return raw
+        # Nothing of the value is shown, not even what urlsplit says of it: it may hold a password.
+        with contextlib.suppress(ValueError):
+            if urlsplit(raw).scheme in schemes:
+                return raw
+        raise ValueError(f"must be a URL that starts with {' or '.join(schemes)}://")
 
     return parse
 
@@ -177,7 +180,8 @@ class Settings:
                 values[spec.name] = spec.metadata["parse"](raw)
             except ValueError as error:
                 env = spec.metadata["env"]
-                raise SettingsError(f"{env} {error}, not {raw[:80]!r}", field=env) from None
+                given = "" if spec.name.endswith("_url") else f", not {raw[:80]!r}"
+                raise SettingsError(f"{env} {error}{given}", field=env) from None
         return cls(**values)
 
     def with_(self, **changes: Any) -> Settings:

@@ -18,12 +18,14 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from domain.errors import StartError
 
 LOCK_FILE = "gamehub.lock"
+LOCK_ATTEMPTS = 5  # then another gamehub has it
 SECRETS_FILE = "secrets.json"
 POINTER_FILE = "servers.path"  # as root: where the servers' data is, when it is not in here
 ROOT_HOMES = Path("/var/lib")  # only root can create entries in it, everyone may pass through
@@ -77,9 +79,7 @@ class DataLock:
         """
         make_data_directory(data)
         self._file = os.open(data / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not self._locked():
             holder = os.read(self._file, 20).decode(errors="replace").strip() or "unknown"
             os.close(self._file)
             raise StartError(
@@ -88,6 +88,16 @@ class DataLock:
             ) from None
         os.ftruncate(self._file, 0)
         os.write(self._file, f"{os.getpid()}\n".encode())
+
+    def _locked(self) -> bool:
+        """Whether the lock is ours; `is_locked` of a second terminal may hold it for a moment."""
+        for attempt in range(LOCK_ATTEMPTS):
+            if attempt:
+                time.sleep(0.05)
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+        return False
 
     def release(self) -> None:
         """Let another gamehub start on this directory."""

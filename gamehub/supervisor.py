@@ -67,6 +67,7 @@ def up(settings: Settings, *, fleet: bool, servers: int = 0) -> int:
     logs.configure("gamehub", level="warning", log_format="console")
     lock = DataLock(data)
     try:
+        running.withdraw(data)  # of one that was killed: nobody may take its addresses for ours
         settings = settings.with_(data_dir=str(data), port=_claim_port(settings))
         settings = keys.with_keys(settings, data)
         hurry = Hurry()
@@ -237,12 +238,13 @@ class _Installation:
             self.screen.died(unit.name, unit.log, delay_s)
         elif now >= unit.restart_at:
             unit.restart_at = None
-            unit.started_at = now
             try:
-                self._adopt(unit, unit.start())
+                with self.hurry.interrupting():
+                    self._adopt(unit, unit.start())
                 self.screen.restarted(unit.name)
-            except StartError as error:
+            except (StartError, OSError) as error:  # OSError: no process, file or space to be had
                 unit.handle = None
+                unit.started_at = time.monotonic()  # however long it took to fail: it never ran
                 self.screen.failed(unit.name, str(error))
         return True
 

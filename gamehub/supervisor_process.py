@@ -124,8 +124,9 @@ def is_ready(url: str) -> bool:
 
 def last_line(log: Path) -> str:
     """The last line of a log, cut to what fits a message."""
-    with contextlib.suppress(OSError):
-        lines = log.read_bytes()[-8192:].decode(errors="replace").strip().splitlines()
+    with contextlib.suppress(OSError), log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - 8192))  # it may have grown for months
+        lines = stream.read(8192).decode(errors="replace").strip().splitlines()
         if lines:
             return f"{lines[-1][-400:]} (log: {log})"
     return f"see {log}"

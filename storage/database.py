@@ -48,6 +48,18 @@ CONFLICTS = (
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
 )
+# For people or time to mend: not migrated, no rights, a wrong password, a broken disk, a lock. Never
+# the fault of the values that were sent.
+FOR_PEOPLE = (
+    asyncpg.SyntaxOrAccessError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidTransactionStateError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.PostgresSystemError,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -50,9 +50,14 @@ async def add(conn: Connection, letters: Sequence[Letter]) -> None:
             [each.event_id for each in letters],
             [each.type for each in letters],
             [each.error_type for each in letters],
-            [each.error_text[:ERROR_TEXT_MAX].replace("\x00", "") for each in letters],
+            [_storable(each.error_text[:ERROR_TEXT_MAX]) for each in letters],
             [each.attempts for each in letters],
         )
+
+
+def _storable(text: str) -> str:
+    """Whatever an exception says, as Postgres can hold it (no NUL, no lone surrogates)."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "")
 
 
 async def page(conn: Connection, limit: int = 50, after_id: int = 0) -> list[Letter]:

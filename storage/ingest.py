@@ -219,13 +219,15 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::uuid
 """
 
 _LATEST = """
--- The ids of a stream's latest facts, oldest first.
+-- The ids of a stream's latest facts, oldest first. The limit comes before the other conditions:
+-- a stream that has been silent is not searched back to its beginning.
 SELECT event_id FROM (
-    SELECT event_id, seq FROM ingest.receipts
-    WHERE server = $1 AND stream = $2 AND event_id IS NOT NULL
-      AND created_at > clock_timestamp() - make_interval(secs => $4)
+    SELECT event_id, seq, created_at FROM ingest.receipts
+    WHERE server = $1 AND stream = $2
     ORDER BY seq DESC LIMIT $3
-) AS newest ORDER BY seq
+) AS newest
+WHERE event_id IS NOT NULL AND created_at > clock_timestamp() - make_interval(secs => $4)
+ORDER BY seq
 """
 
 
@@ -258,16 +260,16 @@ async def add_receipts(conn: Connection, new: Sequence[Receipt]) -> None:
 
 
 async def latest_event_ids(conn: Connection, server: str, stream: str) -> list[UUID]:
-    """Ids of the stream's facts of the last hour, at most 256, oldest first."""
+    """Ids of the facts of the last hour among the stream's last 256 FACTs, oldest first."""
     rows = await conn.fetch(_LATEST, server, stream, LATEST_MAX, LATEST_WITHIN_S)
     return [row["event_id"] for row in rows]
 
 
 _PRUNE_RECEIPTS = """
--- Receipts that nobody will ask for any more.
+-- Receipts that nobody will ask for any more. No index can be compared with clock_timestamp().
 DELETE FROM ingest.receipts WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM ingest.receipts
-    WHERE created_at < clock_timestamp() - make_interval(secs => $1)
+    WHERE created_at < statement_timestamp() - make_interval(secs => $1)
     LIMIT $2 FOR UPDATE SKIP LOCKED))
 """
 
@@ -335,8 +337,8 @@ async def add_refused(conn: Connection, refused: Sequence[Refused]) -> None:
             [each.code for each in refused],
             [_printable(each.message) for each in refused],
             [_printable(each.field) for each in refused],
-            [to_json(sorted(each.scope)) for each in refused],
-            [None if each.games is None else to_json(sorted(each.games)) for each in refused],
+            [_names(each.scope) for each in refused],
+            [None if each.games is None else _names(each.games) for each in refused],
         )
 
 
@@ -345,6 +347,10 @@ def _printable(text: str | None) -> str | None:
     if text is None:
         return None
     return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def _names(names: frozenset[str]) -> str:
+    return to_json(sorted(_printable(name) or "" for name in names))
 
 
 async def refused_page(conn: Connection, limit: int = 50, before_id: int = 2**62) -> list[Refused]:

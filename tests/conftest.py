@@ -51,14 +51,19 @@ def _provided(
         servers.missing(f"{variable} is not set and nothing can be embedded: {error}")
 
 
+@pytest.fixture(scope="session")
+def database_clones(postgres_server: servers.PostgresService) -> Iterator[servers.Clones]:
+    """Databases made ahead, for all tests of the session."""
+    clones = servers.Clones(postgres_server)
+    yield clones
+    clones.close()
+
+
 @pytest.fixture
-def database_url(postgres_server: servers.PostgresService) -> Iterator[str]:
+def database_url(database_clones: servers.Clones) -> Iterator[str]:
     """The URL of a migrated database of the test's own."""
-    name = f"gamehub_test_{uuid.uuid4().hex[:12]}"
-    service = postgres_server
-    servers.in_thread(lambda: servers.create_database(service.url, name, service.template))
-    yield servers.with_database(service.url, name)
-    servers.in_thread(lambda: servers.drop_database(service.url, name))
+    with database_clones.one() as url:
+        yield url
 
 
 @pytest.fixture

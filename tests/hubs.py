@@ -149,7 +149,7 @@ class HubProcess:
         """Ends it, whatever state it is in."""
         await self.stop(signal.SIGKILL)
         self._log.close()
-        os.unlink(self._log.name)
+        await asyncio.to_thread(Path(self._log.name).unlink, missing_ok=True)
 
 
 async def wait_ready(url: str) -> None:

@@ -25,8 +25,7 @@ class Bus:
     """Subscriptions that survive Redis: after a break all are made again and `on_resume` is called.
 
     Messages in between are lost, which is why `on_resume` must check every room's position. It is
-    called whenever the idle channel is confirmed, because redis-py mends a broken connection by
-    itself, once, and tells nobody.
+    called whenever the idle channel is confirmed: redis-py may have mended the connection by itself.
     """
 
     def __init__(

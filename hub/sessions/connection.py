@@ -52,7 +52,9 @@ class Socket(web.WebSocketResponse):
         if code == WSCloseCode.MESSAGE_TOO_BIG:
             code, message = outbound.CLOSE_TOO_BIG, b"message too big"
         if not self.closed:
-            self.sent_code = code
+            # aiohttp answers a peer's close with 1000; the code that counts is the peer's own.
+            if self.close_code is None or code != WSCloseCode.OK:
+                self.sent_code = code
             if self.on_closing is not None:
                 self.on_closing()
         return await super().close(code=code, message=message, drain=drain)

@@ -7,8 +7,9 @@ the commit, and one signal does for many batches.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -20,7 +21,7 @@ from domain.matches import LEASE_S, Lease, Match, Sender, lease_of
 from services.ingest.batch import Batch, FactFrame, FactOutcome
 from storage import ingest, matches
 from storage import log as facts
-from storage.database import CONFLICTS, answering
+from storage.database import CONFLICTS, FOR_PEOPLE, answering
 from storage.log import Event
 
 __all__ = [
@@ -67,18 +68,23 @@ async def commit_facts(pool: asyncpg.Pool, frames: Sequence[FactFrame]) -> list[
     frames again is safe even if the commit went through.
     """
     assert len(frames) <= BATCH_MAX
-    if not frames:
-        return []
+    return await _commit_again(pool, frames) if frames else []
+
+
+async def _commit_again(
+    pool: asyncpg.Pool, frames: Sequence[FactFrame], forced: ImpossibleValue | None = None
+) -> list[FactOutcome]:
     for _ in range(TRIES_MAX):
         try:
             with answering():
-                return await _commit(pool, frames)
+                return await _commit(pool, frames, forced)
         except CONFLICTS:
             await asyncio.sleep(random.uniform(0, RETRY_AFTER_S_MAX))
         except Unavailable:
             raise
         except Exception as error:
-            if isinstance(error, asyncpg.PostgresError) and not isinstance(error, _BAD_DATA):
+            ours = isinstance(error, asyncpg.PostgresError) and not isinstance(error, _BAD_DATA)
+            if ours or forced is not None:
                 # Not migrated, no rights, a full disk: for people to mend, and no frame's fault.
                 log.exception("commit_failed")
                 raise Unavailable(f"Postgres refuses: {type(error).__name__}") from error
@@ -97,12 +103,11 @@ async def _commit_apart(
     log.error("fact_not_storable", type=frames[0].type, seq=frames[0].seq, exc_info=error)
     text = f"the database cannot hold this: {type(error).__name__}"
     forced = ImpossibleValue(getattr(error, "message", text), field=getattr(error, "field", None))
-    with answering():
-        return await _commit(pool, frames, forced)
+    return await _commit_again(pool, frames, forced)
 
 
 async def _commit(
-    pool: asyncpg.Pool, frames: Sequence[FactFrame], forced: ImpossibleValue | None = None
+    pool: asyncpg.Pool, frames: Sequence[FactFrame], forced: ImpossibleValue | None
 ) -> list[FactOutcome]:
     async with facts.transaction(pool) as tx:
         conn = tx.connection
@@ -147,15 +152,26 @@ async def _write(tx: facts.Transaction, batch: Batch) -> None:
 # -- streams and leases --------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def _served() -> Iterator[None]:
+    """`answering`, where what people have to mend in the database is Unavailable as well."""
+    try:
+        with answering():
+            yield
+    except FOR_PEOPLE as error:
+        log.exception("streams_failed")
+        raise Unavailable(f"Postgres refuses: {type(error).__name__}") from error
+
+
 async def open_stream(
     pool: asyncpg.Pool, server: str, stream: str, connection_id: str
 ) -> OpenedStream:
     """A connection (or one HTTP request) takes over the stream and counts as heard.
 
-    `latest`: the stream's facts of the last hour, at most 256, oldest first, for the hub to
-    publish again before it says welcome. Raises Unavailable.
+    `latest`: the facts of the last hour among the stream's last 256 FACTs, oldest first, for the
+    hub to publish again before it says welcome. Raises Unavailable.
     """
-    with answering():
+    with _served():
         async with pool.acquire() as conn:
             fact_seq = await ingest.open_stream(conn, server, stream, connection_id)
             ids = await ingest.latest_event_ids(conn, server, stream)
@@ -168,7 +184,7 @@ async def keep_alive(pool: asyncpg.Pool, beats: Sequence[tuple[str, str, str, fl
     Answers the connections whose stream a newer connection has opened; the hub closes them.
     Call it at least every LEASE_S / 3. Raises Unavailable.
     """
-    with answering():
+    with _served():
         async with pool.acquire() as conn:
             return await ingest.keep_alive(conn, beats)
 
@@ -178,7 +194,7 @@ async def close_stream(pool: asyncpg.Pool, server: str, stream: str, connection_
 
     Call it when the connection's last FACT is committed. Raises Unavailable.
     """
-    with answering():
+    with _served():
         async with pool.acquire() as conn:
             await ingest.close_stream(conn, server, stream, connection_id)
 
@@ -188,7 +204,7 @@ async def lease(
 ) -> tuple[Match | None, Lease]:
     """The match and who holds it as this stream sees it, for LIVE frames; raises Unavailable."""
     sender = Sender(server=server, stream=stream, scope=frozenset())
-    with answering():
+    with _served():
         async with pool.acquire() as conn:
             match = await matches.get(conn, match_id)
             if match is None or match.holder_server is None or match.holder_stream is None:

@@ -13,12 +13,10 @@ from domain.matches import Sender
 from gamehub.replay_format import completed_data, open_recording, scheduled_data
 from services.ingest import BATCH_MAX, FactFrame, commit_facts
 from storage.redis import connect
-from tests import servers
-from tests.sources import ROOT
+from tests.journeys import season
 from workers import history
 from workers.pipeline import drain
 
-SEASON = ROOT.parent / "shared" / "data" / "cwl-2018.matches.jsonl.gz"
 IMPORTER = Sender(
     server="importer",
     stream="9" * 32,
@@ -31,9 +29,8 @@ NOW_MS = 1_800_000_000_000
 @pytest.fixture(scope="module")
 def records() -> list[dict[str, Any]]:
     """The season's match records, sorted by time."""
-    if not SEASON.exists():
-        servers.missing("the season's file is not there (../shared/data)")
-    return list(open_recording([SEASON]).matches.values())
+    season.need()
+    return list(open_recording([season.MATCHES]).matches.values())
 
 
 def drawn(record: dict[str, Any]) -> dict[str, Any]:

@@ -184,3 +184,72 @@ async def test_reader_that_never_reads_again_is_cut_off(
         rendered = hub.hub.context.metrics.render().decode()
         assert 'gamehub_closes_total{code="4011"} 1.0' in rendered
         slow.writer.close()
+
+
+async def test_reader_that_asks_without_reading_is_not_answered_without_end(
+    hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with server(hub.url, server_token(hub.settings)) as sender:
+        await sender.start("m1")
+        await flood(sender, "m1", 500)
+        slow = await StallingReader.open(hub)
+        for _ in range(200):
+            slow.say(op="history", room="match:m1", limit=500)
+        [connection] = hub.hub.hall.connections
+        assert isinstance(connection, connection_module.Connection)
+        most = 0
+
+        async def read_on() -> int:
+            return (await slow.hear())["events"][-1]["data"]["n"]  # type: ignore[no-any-return]
+
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            most = max(most, connection.outbox.unsent_bytes)
+        # One answer of about 500 KB may stand over the limit, two hundred may not.
+        assert most < 2_000_000
+        # It is answered as it reads, and cut off once it has stopped.
+        assert [await read_on() for _ in range(3)] == [500, 500, 500]
+        monkeypatch.setattr(connection_module, "STUCK_S", 0.3)
+        assert await read_on() == 500
+        await eventually(lambda: not hub.hub.hall.connections, what="cut off with 4011")
+        slow.writer.close()
+
+
+async def test_closed_socket_of_a_stalled_reader_is_given_back(hub: RunningHub) -> None:
+    async with server(hub.url, server_token(hub.settings)) as sender:
+        await sender.start("m1")
+        slow = await StallingReader.open(hub)
+        slow.say(op="join", room="match:m1")
+        assert (await slow.hear())["op"] == "joined"
+        [connection] = hub.hub.hall.connections
+        assert isinstance(connection, connection_module.Connection)
+        sock = connection.transport.get_extra_info("socket")
+        await flood(sender, "m1", 500)
+        assert connection.outbox.unsent_bytes
+        await connection.close(4003, "revoked")
+        await eventually(lambda: not hub.hub.hall.connections)
+        await eventually(lambda: sock.fileno() == -1, what="its file descriptor is closed")
+        slow.writer.close()
+
+
+async def test_nothing_follows_a_close_frame(hub: RunningHub) -> None:
+    async with server(hub.url, server_token(hub.settings)) as sender:
+        await sender.start("m1")
+        reader = await StallingReader.open(hub)
+        reader.say(op="join", room="match:m1")
+        assert (await reader.hear())["op"] == "joined"
+        for _ in range(3):
+            reader.say(op="nonsense")
+        await eventually(
+            lambda: all(
+                isinstance(each, connection_module.Connection) and each.close_sent
+                for each in hub.hub.hall.connections
+            )
+        )
+        # The client has not answered the close yet, and the match goes on.
+        await flood(sender, "m1", 5)
+        heard = [(await reader.hear())["op"] for _ in range(4)]
+        assert heard == ["error", "error", "error", "close"]
+        reader.writer.write(struct.pack("!BB", 0x88, 0x80) + b"\0\0\0\0")
+        assert await reader.reader.read() == b""
+        reader.writer.close()

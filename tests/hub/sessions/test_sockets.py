@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.hubs import RunningHub, running_hub, server_token, user_token
+from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
 from tests.sockets import server, viewer
 
 
@@ -186,3 +186,41 @@ async def test_history_over_the_socket(hub: RunningHub) -> None:
         answer = await raw.ask(op="history", room="match:m1", limit=2)
         assert [each["data"]["number"] for each in answer["events"]] == [3, 4]
         assert answer["epoch"]
+
+
+async def test_reason_of_a_close_is_whole_text(hub: RunningHub) -> None:
+    path = f"/ws/{'%C3%A9' * 70}/m1"
+    async with viewer(hub.url, user_token(hub.settings), path=path) as raw:
+        assert (await raw.close_code())[0] == 4004
+
+
+async def test_close_codes_that_clients_make_up_are_counted_together(hub: RunningHub) -> None:
+    for code in (3123, 4777):
+        async with viewer(hub.url, user_token(hub.settings)) as raw:
+            await raw.ws.close(code)
+    await eventually(lambda: not hub.hub.hall.connections)
+    rendered = hub.hub.context.metrics.render().decode()
+    assert 'gamehub_closes_total{code="other"} 2.0' in rendered
+    assert "3123" not in rendered
+
+
+PRIVATE = ["user:bob", "staff:all", "ops:all", "team:red"]
+
+
+@pytest.mark.parametrize("room", PRIVATE)
+async def test_private_rooms_show_nothing_to_others(hub: RunningHub, room: str) -> None:
+    async with viewer(hub.url, user_token(hub.settings)) as raw:
+        for ask in (
+            {"op": "join", "room": room},
+            {"op": "join", "room": room, "since": {"epoch": "x", "offset": 0}},
+            {"op": "history", "room": room},
+            {"op": "presence", "room": room},
+            {"op": "publish", "room": room, "type": "announcement.posted", "data": {"text": "x"}},
+        ):
+            answer = await raw.ask(**ask)
+            assert (answer["op"], answer["code"]) == ("error", "forbidden_action")
+        assert (await raw.ask(op="leave", room=room))["op"] == "left"
+    path = f"/ws/{room.replace(':', '/')}"
+    async with viewer(hub.url, user_token(hub.settings), path=path) as raw:
+        assert (await raw.hear())["code"] == "forbidden_action"
+    assert not hub.hub.hall.rooms.everywhere()
