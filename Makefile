@@ -28,17 +28,20 @@ check: $(VENV)/.installed-dev ## Check style, types and generated files
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -c "from domain.settings import example; print(example(), end='')" | diff -u .env.example - \
-	  || { echo ".env.example is out of date: make env"; exit 1; }
+	@$(BIN)/python -m gamehub.contract --check
 
 .PHONY: style
 style: $(VENV)/.installed-dev ## Mend what the formatter and linter can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-.PHONY: env
-env: $(VENV)/.installed ## Write .env.example from the settings
-	@$(BIN)/python -c "from domain.settings import example; print(example(), end='')" > .env.example
+.PHONY: contract
+contract: $(VENV)/.installed ## Write .env.example and docs/contract from settings and message types
+	@$(BIN)/python -m gamehub.contract
+
+.PHONY: bench
+bench: $(VENV)/.installed ## Measure a hub on this machine for a minute (ARGS="--json FILE")
+	@$(BIN)/gamehub bench $(ARGS)
 
 .PHONY: migrate
 migrate: $(VENV)/.installed ## Bring the database up to date (DATABASE_URL or the running gamehub)

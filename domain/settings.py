@@ -76,7 +76,8 @@ def _url(*schemes: str) -> Callable[[str], str | None]:
         with contextlib.suppress(ValueError):
             if urlsplit(raw).scheme in schemes:
                 return raw
-        raise ValueError(f"must be a URL that starts with {' or '.join(schemes)}://")
+        starts = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"must be a URL that starts with {starts}")
 
     return parse
 

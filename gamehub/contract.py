@@ -174,7 +174,7 @@ def _json(value: Any) -> str:
 
 
 def faults(root: Path) -> list[str]:
-    """What is out of date under `root`, a text per file with its difference; empty when all is well."""
+    """A text per file under `root` that is out of date, with its difference; else nothing."""
     wanted = files()
     found = []
     for path, text in wanted.items():

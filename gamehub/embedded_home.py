@@ -85,7 +85,7 @@ class DataLock:
             raise StartError(
                 f"gamehub is already running on {data} (process {holder}); "
                 "stop it first, or choose another directory with --data"
-            ) from None
+            )
         os.ftruncate(self._file, 0)
         os.write(self._file, f"{os.getpid()}\n".encode())
 

@@ -29,12 +29,19 @@ ROLES: tuple[tuple[str, str], ...] = (
 )
 
 
+class _Terminal(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever read us is gone (`up | head`): by default rich would end the process for that."""
+        with contextlib.suppress(SystemExit):
+            super().on_broken_pipe()
+
+
 class Screen:
     """The terminal of one `gamehub up`."""
 
     def __init__(self, data: Path) -> None:
         """Shows the data directory in the summary."""
-        self._console = Console(highlight=False)
+        self._console = _Terminal(highlight=False)
         self._data = data
         self._status: Status | None = None
 

@@ -48,8 +48,8 @@ CONFLICTS = (
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
 )
-# For people or time to mend: not migrated, no rights, a wrong password, a broken disk, a lock. Never
-# the fault of the values that were sent.
+# For people or time to mend: not migrated, no rights, a wrong password, a broken disk, a lock.
+# Never the fault of the values that were sent.
 FOR_PEOPLE = (
     asyncpg.SyntaxOrAccessError,
     asyncpg.InvalidCatalogNameError,

@@ -219,8 +219,7 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::uuid
 """
 
 _LATEST = """
--- The ids of a stream's latest facts, oldest first. The limit comes before the other conditions:
--- a stream that has been silent is not searched back to its beginning.
+-- The ids of a stream's latest facts, oldest first; a silent stream is not searched to its start.
 SELECT event_id FROM (
     SELECT event_id, seq, created_at FROM ingest.receipts
     WHERE server = $1 AND stream = $2

@@ -17,7 +17,7 @@ def connect(url: str, *, socket_timeout_s: float | None = SOCKET_TIMEOUT_S) -> R
     """A client for redis://, rediss:// or unix:// that connects when first used; bytes, not text.
 
     A command on a connection that turns out to be closed is sent once more on a fresh one; every
-    script of this house may be run twice.
+    script of this house may be run twice. A listener's is not: it must know that it was away.
     """
     client: Redis = Redis.from_url(
         url,
@@ -26,6 +26,6 @@ def connect(url: str, *, socket_timeout_s: float | None = SOCKET_TIMEOUT_S) -> R
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_keepalive=True,
         max_connections=CONNECTIONS_MAX,
-        retry=Retry(NoBackoff(), 1),
+        retry=Retry(NoBackoff(), 0 if socket_timeout_s is None else 1),
     )
     return client

@@ -100,18 +100,25 @@ class Wire:
         await asyncio.gather(*self._pipes, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind = await asyncio.open_connection(self._behind.hostname, self._behind.port)
-        for source, sink in ((reader, behind[1]), (behind[0], writer)):
-            task = asyncio.create_task(self._pass(source, sink))
-            self._pipes.add(task)
-            task.add_done_callback(self._pipes.discard)
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._pipes.add(task)
+        task.add_done_callback(self._pipes.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers = [writer]
+        try:
+            behind = await asyncio.open_connection(self._behind.hostname, self._behind.port)
+            writers.append(behind[1])
+            await asyncio.gather(self._pass(reader, behind[1]), self._pass(behind[0], writer))
+        except (OSError, asyncio.CancelledError):
+            return
+        finally:
+            for each in writers:
+                each.close()
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                while data := await source.read(65_536):
-                    await self._open.wait()
-                    sink.write(data)
-                    await sink.drain()
-        finally:
-            sink.close()
+        while data := await source.read(65_536):
+            await self._open.wait()
+            sink.write(data)
+            await sink.drain()
+        sink.close()

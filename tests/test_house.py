@@ -10,7 +10,6 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from domain.settings import example
 from tests.sources import LAYERS, ROOT, Source, imports, modules, python_files, tracked_files
 
 # -- who may import whom --------------------------------------------------------------------------
@@ -338,7 +337,3 @@ def test_no_trace_of_one_machine() -> None:
                     yield f"{name}:{number} {found.group()}"
 
     complain(faults())
-
-
-def test_the_example_of_settings_is_up_to_date() -> None:
-    assert (ROOT / ".env.example").read_text("utf-8") == example(), "run `make env`"

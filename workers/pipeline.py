@@ -5,9 +5,9 @@ through tx.connection, may announce further facts, and must come to the same end
 again: its transaction also moves the cursor, but what it does in Redis may happen twice.
 
 A drain ends when seq = head. A batch that fails is tried 1 + 3 times, then taken apart: the facts
-to blame go to the dead letters, the rest goes on (EVT-03). Postgres or Redis being away, or not what
-this release needs (not migrated, no rights), is no fact's fault: nothing is counted, the cursor
-stays, and the next drain tries again.
+to blame go to the dead letters, the rest goes on (EVT-03). Postgres or Redis being away, or not
+what this release needs (not migrated, no rights), is no fact's fault: nothing is counted, the
+cursor stays, and the next drain tries again.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Bus:
     """Subscriptions that survive Redis: after a break all are made again and `on_resume` is called.
 
     Messages in between are lost, which is why `on_resume` must check every room's position. It is
-    called whenever the idle channel is confirmed: redis-py may have mended the connection by itself.
+    called whenever the idle channel is confirmed, whoever mended the connection.
     """
 
     def __init__(
@@ -60,11 +60,7 @@ class Bus:
         if future is None:
             future = asyncio.get_running_loop().create_future()
             self._confirmed[channel] = future
-            if self._pubsub is not None:
-                try:
-                    await self._pubsub.subscribe(channel)
-                except (RedisError, OSError) as error:
-                    log.warning("subscribe_failed", error=str(error))
+            await self._tell("SUBSCRIBE", channel)
         try:
             await asyncio.wait_for(asyncio.shield(future), SUBSCRIBE_TIMEOUT_S)
         except TimeoutError:
@@ -74,9 +70,20 @@ class Bus:
         """Stops listening to a channel; a failure is mended by the next reconnect."""
         self._wanted.discard(channel)
         self._confirmed.pop(channel, None)
-        if self._pubsub is not None:
-            with contextlib.suppress(RedisError, OSError):
-                await self._pubsub.unsubscribe(channel)
+        await self._tell("UNSUBSCRIBE", channel)
+
+    async def _tell(self, command: str, channel: str) -> None:
+        """Only writes: PubSub's own methods would mend a broken connection under the reader.
+
+        When it is broken, the next one begins with all channels that are wanted by then.
+        """
+        connection = None if self._pubsub is None else self._pubsub.connection
+        if connection is None or not connection.is_connected:
+            return
+        try:
+            await connection.send_command(command, channel)
+        except (RedisError, OSError) as error:
+            log.warning("bus_write_failed", command=command, error=str(error))
 
     async def _run(self) -> None:
         backoff_s = 0.05

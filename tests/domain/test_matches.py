@@ -238,3 +238,21 @@ def test_the_bounds_of_played_at() -> None:
     check_played_at(NOW_MS + PLAYED_AT_FUTURE_MS, NOW_MS)
     with pytest.raises(ImpossibleValue):
         check_played_at(NOW_MS + PLAYED_AT_FUTURE_MS + 1, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"tournament_id": "no id:at all"}, "tournament_id"),
+        ({"competitors": [{**SIDES[0], "roster": [{"id": "a\x00"}]}, SIDES[1]]}, None),
+        ({"competitors": [*SIDES, SIDES[1]]}, "competitors"),
+        ({"competitors": [{**SIDES[0], "type": "user"}, SIDES[1]]}, "competitors"),
+    ],
+)
+def test_a_result_names_nobody_that_a_schedule_could_not(
+    change: dict[str, Any], field: str | None
+) -> None:
+    """What no room and no history row could be made of would end as a dead letter."""
+    with pytest.raises(Refusal) as refusal:
+        step(LIVE, "match.completed", {**RESULT, **change}, OURS, "ours")
+    assert refusal.value.field == (field or "competitors.roster.id")

@@ -54,6 +54,20 @@ def test_no_password_is_shown() -> None:
     assert "db:5432" in shown
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+asyncpg://me:secret@db/x",
+        "mysql://me:secret@db/x",
+        "postgresql://me:secret[@db/x",
+    ],
+)
+def test_a_bad_address_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"DATABASE_URL.*postgresql://") as error:
+        Settings.parse({"DATABASE_URL": url})
+    assert "secret" not in str(error.value)
+
+
 def test_the_example_is_what_the_parser_reads() -> None:
     pairs = dict(
         line.split("=", 1) for line in example().splitlines() if "=" in line[:40] and line[0] != "#"

@@ -56,7 +56,7 @@ def test_version_and_help() -> None:
     assert done.returncode == 0
     for verb in ("up", "demo", "hub", "worker", "migrate", "token", "doctor", "replay"):
         assert verb in done.stdout
-    for verb in ("deadletters", "quarantine"):
+    for verb in ("deadletters", "quarantine", "bench"):
         assert verb in done.stdout
 
 

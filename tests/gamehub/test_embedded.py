@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pwd
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -275,6 +277,16 @@ def test_two_on_one_data_directory_is_a_clear_error(data_dir: Path) -> None:
     lock.release()
     assert not embedded_home.is_locked(data_dir)
     DataLock(data_dir).release()
+
+
+def test_a_second_terminal_that_looks_does_not_hinder_a_start(data_dir: Path) -> None:
+    DataLock(data_dir).release()
+    looking = os.open(data_dir / embedded_home.LOCK_FILE, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)  # as embedded_home.is_locked does for a moment
+    timer = threading.Timer(0.06, os.close, [looking])
+    timer.start()
+    DataLock(data_dir).release()
+    timer.join()
 
 
 def test_a_data_directory_that_cannot_be_made_is_a_clear_error(data_dir: Path) -> None:

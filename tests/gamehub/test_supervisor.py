@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from domain.errors import StartError
 from domain.settings import Settings
 from gamehub import running, supervisor
 from gamehub.embedded_process import free_port
 from gamehub.supervisor_process import Hurry, Process, connections_needed, is_ready, last_line
+from gamehub.supervisor_screen import Screen
 
 ROOT = Path(__file__).parents[2]
 GAMEHUB = (sys.executable, "-m", "gamehub")
@@ -169,6 +171,104 @@ def test_a_process_gets_the_settings(tmp_path: Path) -> None:
 
 def test_the_pools_fit_into_the_embedded_database() -> None:
     assert connections_needed(Settings(database_pool_max=20)) <= (supervisor.CONNECTIONS_MIN - 3)
+
+
+class Fallen:
+    """A part that has ended."""
+
+    def running(self) -> bool:
+        return False
+
+    def stop(self) -> None:
+        raise AssertionError
+
+
+def installation(tmp_path: Path, hurry: Hurry | None = None) -> supervisor._Installation:
+    return supervisor._Installation(Settings(), tmp_path, hurry or Hurry(), Screen(tmp_path))
+
+
+def test_a_part_that_cannot_be_started_for_want_of_something_is_tried_again(tmp_path: Path) -> None:
+    """No process, no file, no space to be had right now: the other parts go on."""
+    tries = []
+
+    def start() -> Fallen:
+        tries.append(1)
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    unit = supervisor.Unit("Hub", start, tmp_path / "hub.log", restart_at=0.0)
+    assert installation(tmp_path)._keep_alive(unit)
+    assert tries
+    assert unit.handle is None
+
+
+def test_a_part_that_takes_long_to_fail_is_given_up_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "BACKOFF_FIRST_S", 0.0)
+    clock = [0.0]
+    monkeypatch.setattr("gamehub.supervisor.time.monotonic", lambda: clock[0])
+
+    def start() -> Fallen:
+        clock[0] += 2 * supervisor.STEADY_S
+        raise StartError("it does not answer")
+
+    unit = supervisor.Unit("Postgres", start, tmp_path / "postgres.log", Fallen())
+    looks = 4 * supervisor.RESTARTS_MAX
+    assert not all(installation(tmp_path)._keep_alive(unit) for _ in range(looks))
+
+
+def test_a_second_signal_ends_a_restart_that_hangs(tmp_path: Path) -> None:
+    hurry = Hurry()
+
+    def start() -> Fallen:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        return Fallen()
+
+    unit = supervisor.Unit("Postgres", start, tmp_path / "postgres.log", restart_at=0.0)
+    with hurry.listening(), pytest.raises(KeyboardInterrupt):
+        installation(tmp_path, hurry)._keep_alive(unit)
+
+
+def test_a_reader_that_went_away_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `gamehub up | head`: the next line that is shown finds a broken pipe."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        screen = Screen(tmp_path)
+        screen.died("Hub", tmp_path / "hub.log", 0.5)
+        screen.restarted("Hub")
+
+
+def test_the_end_of_a_huge_log(tmp_path: Path) -> None:
+    log = tmp_path / "hub.log"
+    with log.open("wb") as stream:
+        stream.truncate(1 << 40)  # a hole: nothing is stored
+        stream.seek(0, os.SEEK_END)
+        stream.write(b"\nthe reason\n")
+    assert last_line(log).startswith("the reason")
+
+
+def test_addresses_of_a_killed_gamehub_are_nobodys(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the next one starts, a second terminal must not be sent to the old ports."""
+    data_dir.mkdir()
+    running.publish(data_dir, running.Running(1, "http://127.0.0.1:1", "postgresql://", "redis://"))
+    seen = []
+
+    def claim(_settings: Settings) -> int:
+        seen.append(running.find_running(data_dir))
+        raise StartError("enough")
+
+    monkeypatch.setattr(supervisor, "_claim_port", claim)
+    monkeypatch.setattr("gamehub.supervisor.logs.configure", lambda *_, **__: None)
+    with pytest.raises(StartError, match="enough"):
+        supervisor.up(Settings(data_dir=str(data_dir)), fleet=False)
+    assert seen == [None]
 
 
 def test_a_taken_port_is_told_before_anything_starts(data_dir: Path) -> None:

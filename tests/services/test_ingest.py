@@ -273,3 +273,13 @@ async def test_nothing_is_acked_while_postgres_is_away(database_url: str) -> Non
         except Unavailable:
             outcomes = await commit_facts(pool, [started(2)])
         assert codes(outcomes) == ["accepted"]
+
+
+async def test_a_frame_that_cannot_even_be_refused_is_not_acked(pool: asyncpg.Pool) -> None:
+    """Anything but Unavailable would end the hub's committer, for all servers."""
+    await pool.execute("ALTER TABLE matches.matches ADD CHECK (title <> 'poison')")
+    await pool.execute("ALTER TABLE ingest.quarantine ADD CHECK (seq < 0)")
+    with pytest.raises(Unavailable):
+        await commit_facts(pool, [scheduled(1, title="poison")])
+    await pool.execute("ALTER TABLE ingest.quarantine DROP CONSTRAINT quarantine_seq_check")
+    assert codes(await commit_facts(pool, [scheduled(1, title="poison")])) == ["impossible_value"]

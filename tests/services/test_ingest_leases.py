@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
+from domain.errors import Unavailable
 from services import ingest
 from services.ingest import commit_facts
 from services.ingest.quarantine import retry_refused
@@ -169,3 +170,20 @@ async def test_a_refused_fact_that_creates_something(pool: asyncpg.Pool, kind: s
     assert again is not None
     assert again.event is not None
     assert again.event.type == kind
+
+
+async def test_a_database_that_is_not_ready_is_waited_for(pool: asyncpg.Pool) -> None:
+    """Hubs try again after Unavailable; after anything else they would never ask again."""
+    await start(pool)
+    await pool.execute("ALTER SCHEMA matches RENAME TO gone")
+    with pytest.raises(Unavailable):
+        await ingest.lease(pool, "srv-1", STREAM, "m1")
+    await pool.execute("ALTER SCHEMA ingest RENAME TO gone_too")
+    beat = ("srv-1", STREAM, "conn-1")
+    for asked in (
+        ingest.open_stream(pool, *beat),
+        ingest.keep_alive(pool, [(*beat, 0.0)]),
+        ingest.close_stream(pool, *beat),
+    ):
+        with pytest.raises(Unavailable):
+            await asked

@@ -45,3 +45,10 @@ async def test_failing_again_keeps_one_letter(pool: asyncpg.Pool) -> None:
         await deadletters.add(conn, [replace(LETTER, error_type="KeyError", attempts=1)])
         (after,) = await deadletters.page(conn)
     assert (after.id, after.error_type, after.attempts) == (before.id, "KeyError", 6)
+
+
+async def test_a_letter_holds_whatever_an_exception_says(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as conn:
+        await deadletters.add(conn, [replace(LETTER, error_text="cannot say \ud800")])
+        (letter,) = await deadletters.page(conn)
+    assert letter.error_text == "cannot say ?"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import asyncpg
 import pytest
@@ -50,6 +52,38 @@ async def test_receipts_come_back(pool: asyncpg.Pool) -> None:
         found = await ingest.receipts(conn, [("s", "t", 1), ("s", "t", 2)])
         assert found == {("s", "t", 1): replace(receipt, message="m\ufffd")}
         assert await ingest.receipts(conn, []) == {}
+
+
+async def test_what_a_token_says_is_held_whatever_it_is(pool: asyncpg.Pool) -> None:
+    odd = replace(REFUSED, scope=frozenset({"a\x00"}), games=frozenset({"b\ud800"}))
+    async with pool.acquire() as conn:
+        await ingest.add_refused(conn, [odd])
+        (refused,) = await ingest.refused_page(conn)
+    assert refused.scope == {"a\ufffd"}
+    assert refused.games == frozenset({"b?"})
+
+
+async def _buffers(conn: Any, statement: str, *values: object) -> int:
+    """Pages that the statement looks at."""
+    text = await conn.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *values)
+    plan = json.loads(text)[0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+async def test_old_receipts_do_not_make_it_slow(pool: asyncpg.Pool) -> None:
+    """Neither a hello nor the pruning reads all receipts, of which there may be millions."""
+    async with pool.acquire() as conn:
+        await conn.execute(
+            "INSERT INTO ingest.receipts (server, stream, seq, content_hash, event_id, created_at) "
+            "SELECT 's', 't', n, '', gen_random_uuid(), now() - interval '2 hours' "
+            "FROM generate_series(1, 30000) AS n"
+        )
+        await conn.execute("ANALYZE ingest.receipts")
+        pages = await conn.fetchval("SELECT pg_relation_size('ingest.receipts') / 8192")
+        assert pages > 300
+        kept_s = ingest.RECEIPTS_KEPT_S
+        assert await _buffers(conn, ingest._PRUNE_RECEIPTS, kept_s, ingest.PRUNE_ROWS_MAX) < 20
+        assert await _buffers(conn, ingest._LATEST, "s", "t", 256, 3600) < 20
 
 
 async def test_the_quarantine_is_bounded(

@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 from domain.errors import SettingsError
 from domain.settings import Settings
 from services.ingest import commit_facts
-from storage import log, rooms
+from storage import deadletters, log, migrate, rooms
+from storage.database import connect_pool
 from storage.redis import connect
 from tests.facts import completed, scheduled, sender, started
 from tests.hubs import HubProcess, eventually, settings_for
@@ -94,6 +95,22 @@ async def test_an_emptied_redis_is_gone_on_with(
         await eventually(lambda: drained(pool), what="facts after FLUSHALL")
         await log.wake(redis)
         assert (await rooms.read(redis, "match:two")).offset == 3
+
+
+async def test_a_worker_that_comes_before_the_migrations_waits_for_them(
+    redis_url: str, empty_database_url: str
+) -> None:
+    async with worker(empty_database_url, redis_url) as process:
+        await eventually(lambda: "drain_" in process.log_text(), what="a first try")
+        await eventually(lambda: "sweep_failed" in process.log_text(), what="a sweep")
+        await migrate.up(empty_database_url)
+        pool = await connect_pool(empty_database_url, max_size=2, application_name="test")
+        try:
+            await play(pool, "late")
+            await eventually(lambda: drained(pool), what="facts after the migrations")
+            assert await deadletters.count(pool) == 0  # type: ignore[arg-type]
+        finally:
+            await pool.close()
 
 
 def test_a_worker_needs_both_servers() -> None:

@@ -11,10 +11,12 @@ import pytest
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
+from services.ingest import commit_facts
 from storage import deadletters, log
 from storage.log import Event, LoggedEvent, Transaction
 from storage.redis import connect
-from workers import pipeline
+from tests.facts import completed, scheduled, started
+from workers import history, pipeline
 from workers.pipeline import Drained, Pipeline, drain, retry
 
 
@@ -247,3 +249,44 @@ async def test_a_long_drain_makes_room(
     monkeypatch.setattr(pipeline, "DRAIN_S_MAX", -1.0)
     await announce(pool, 1)
     assert await drain(Notebook().pipeline, pool, redis) == Drained(0, more=True)
+
+
+async def test_a_database_behind_the_release_is_nobodys_fault(
+    pool: asyncpg.Pool, redis: Redis
+) -> None:
+    """A worker that comes before its migration must not set the whole log aside."""
+    await commit_facts(pool, [scheduled(1), started(2), completed(3)])
+    await pool.execute("ALTER TABLE history.matches RENAME TO later")
+    for _ in range(6):
+        with pytest.raises(Unavailable):
+            await drain(history.PIPELINE, pool, redis)
+    await pool.execute("ALTER TABLE history.later RENAME TO matches")
+    assert await drain(history.PIPELINE, pool, redis) == Drained(3)
+    async with pool.acquire() as conn:
+        assert await deadletters.count(conn) == 0
+
+
+async def test_two_transactions_that_meet_are_nobodys_fault(
+    pool: asyncpg.Pool, redis: Redis
+) -> None:
+    async def apply(tx: Transaction, _redis: Redis, _batch: Sequence[LoggedEvent]) -> None:
+        await tx.connection.execute("DO $$ BEGIN RAISE deadlock_detected; END $$")
+
+    await announce(pool, 2)
+    with pytest.raises(Unavailable):
+        await drain(Pipeline("one", apply), pool, redis)
+    async with pool.acquire() as conn:
+        assert await deadletters.count(conn) == 0
+
+
+async def test_an_error_that_cannot_be_written_does_not_stop_the_others(
+    pool: asyncpg.Pool, redis: Redis
+) -> None:
+    async def apply(_tx: Transaction, _redis: Redis, batch: Sequence[LoggedEvent]) -> None:
+        if any(each.payload["number"] == 1 for each in batch):
+            raise ValueError("bad text \ud800")
+
+    await announce(pool, 3)
+    assert await drain(Pipeline("one", apply), pool, redis) == Drained(3)
+    async with pool.acquire() as conn:
+        assert await deadletters.count(conn) == 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import asyncpg
 import pytest
 
 from services.ingest import commit_facts
 from storage import ingest
 from tests.facts import scheduled
+from tests.hubs import eventually
 from workers import retention
 
 
@@ -21,3 +24,27 @@ async def test_everything_that_is_due_goes_in_parts(
         await conn.execute("UPDATE ingest.receipts SET created_at = now() - interval '8 days'")
     assert await retention.prune(pool) == 35
     assert await retention.prune(pool) == 0
+
+
+async def test_retention_goes_on_after_whatever_failed(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "EVERY_S", 0.01)
+    await commit_facts(pool, [scheduled(1)])
+    await pool.execute("UPDATE ingest.receipts SET created_at = now() - interval '8 days'")
+    await pool.execute("ALTER TABLE ingest.quarantine RENAME TO later")
+    task = asyncio.create_task(retention.run(pool))
+    try:
+        await asyncio.wait([task], timeout=0.2)
+        assert not task.done()
+        await pool.execute("ALTER TABLE ingest.later RENAME TO quarantine")
+        await eventually(
+            lambda: _is_empty(pool, "SELECT count(*) FROM ingest.receipts"), what="the pruning"
+        )
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _is_empty(pool: asyncpg.Pool, count: str) -> bool:
+    return bool(await pool.fetchval(count) == 0)
