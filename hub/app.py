@@ -144,8 +144,11 @@ class Hub:
         self._stack.push_async_callback(bounded)
 
 
-async def serve(settings: Settings) -> None:
-    """Runs one hub until SIGTERM or SIGINT, then drains it."""
+async def serve(settings: Settings) -> int:
+    """Runs one hub until SIGTERM or SIGINT, then drains it; the exit code.
+
+    1: a road broke down. Nothing is drained then; servers send again what was never acked.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -153,8 +156,14 @@ async def serve(settings: Settings) -> None:
     hub = Hub(settings)
     try:
         await hub.start()
-        await stop.wait()
+        ends = [asyncio.create_task(each.wait()) for each in (stop, hub.dock.road.failed)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for each in ends:
+            each.cancel()
+        if not stop.is_set():
+            return 1
         await hub.drain()
+        return 0
     finally:
         await hub.stop()
 
@@ -162,5 +171,4 @@ async def serve(settings: Settings) -> None:
 def run(settings: Settings) -> int:
     """Runs one hub in this process; 0 after a drained stop. Raises StartError, SettingsError."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings))
-    return 0
+        return runner.run(serve(settings))

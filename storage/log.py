@@ -21,9 +21,9 @@ import asyncpg
 import msgpack
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from storage.database import Connection, time_ms, to_time
+from storage.redis import AWAY
 
 log = structlog.get_logger(__name__)
 
@@ -242,5 +242,5 @@ async def wake(redis: Redis) -> None:
     """Tells the workers after a commit that the log has grown; a failure is only logged."""
     try:
         await redis.publish(WAKE_CHANNEL, b"")
-    except (RedisError, OSError) as error:
+    except AWAY as error:
         log.warning("wake_failed", error=type(error).__name__)

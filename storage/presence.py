@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgpack
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from domain.errors import Unavailable
+from storage.redis import AWAY
 
 # A node that does not report for so long is gone, and its counts with it.
 LEASE_MS = 15_000
@@ -43,7 +43,7 @@ async def report(
         pipe.pexpire(_key(node), LEASE_MS)
         known, *_ = await pipe.execute()
         return bool(known)
-    except (RedisError, OSError) as error:
+    except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
 
 
@@ -70,7 +70,7 @@ async def elsewhere(redis: Redis, node: str, room: str) -> Counts:
         if gone:
             await redis.srem(_NODES, *gone)
         return total
-    except (RedisError, OSError) as error:
+    except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
 
 
@@ -79,5 +79,5 @@ async def retire(redis: Redis, node: str) -> None:
     try:
         await redis.delete(_key(node))
         await redis.srem(_NODES, node)
-    except (RedisError, OSError):
+    except AWAY:
         return

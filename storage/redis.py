@@ -5,6 +5,11 @@ from __future__ import annotations
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+# What a client raises when Redis, or the way to it, is gone. uvloop raises RuntimeError for a write
+# to a connection that was closed a moment ago, and redis-py passes it on.
+AWAY = (RedisError, OSError, RuntimeError)
 
 # A command that is not answered in time fails as Unavailable. redis-py has 5 s by default, also
 # for blocking reads: whoever listens passes None.

@@ -11,11 +11,12 @@ from typing import Any, Literal, cast
 
 import msgpack
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from domain.errors import Unavailable
 from domain.events import room_kind
 from domain.ids import split_room
+from storage.redis import AWAY
 
 # Event ids remembered per room for dedupe; match rooms remember all as long as they live. The
 # relay's batches (500) are smaller, so that what it sends again is always still remembered.
@@ -168,7 +169,7 @@ async def publish(
             if unloaded:
                 await redis.script_load(_PUBLISH.text)
             waiting = unloaded
-    except (RedisError, OSError) as error:
+    except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
     return cast("list[Published]", results)
 
@@ -179,7 +180,7 @@ async def _call(redis: Redis, script: _Script, keys: list[str], args: list[Any])
             return await redis.evalsha(script.sha, len(keys), *keys, *args)
         except NoScriptError:
             return await redis.eval(script.text, len(keys), *keys, *args)
-    except (RedisError, OSError) as error:
+    except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
 
 
@@ -214,7 +215,7 @@ async def positions(redis: Redis, rooms: Sequence[str]) -> dict[str, tuple[str, 
         for room in rooms:
             pipe.hmget(_keys(room)[0], ["epoch", "offset"])
         answers = await pipe.execute()
-    except (RedisError, OSError) as error:
+    except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
     found = {}
     for room, (epoch, offset) in zip(rooms, answers, strict=True):
@@ -232,7 +233,7 @@ async def keep_live_seqs(redis: Redis, live_seqs: Mapping[str, int]) -> None:
         for stream, seq in live_seqs.items():
             pipe.set(f"gamehub:live_seq:{stream}", seq, ex=LIVE_SEQ_TTL_S)
         await pipe.execute()
-    except (RedisError, OSError) as error:
+    except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
 
 
@@ -247,7 +248,7 @@ async def take_stream(redis: Redis, stream: str, node: str) -> tuple[int, bool]:
         pipe.get(f"gamehub:live_seq:{stream}")
         pipe.set(f"gamehub:node:{stream}", node, ex=LIVE_SEQ_TTL_S, get=True)
         live_seq, before = await pipe.execute()
-    except (RedisError, OSError) as error:
+    except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
     return int(live_seq or 0), before is not None and before.decode() == node
 
@@ -261,7 +262,7 @@ async def scores(redis: Redis, match_ids: Sequence[str]) -> dict[str, dict[str, 
         for match_id in match_ids:
             pipe.get(f"{{match:{match_id}}}:scores")
         answers = await pipe.execute()
-    except (RedisError, OSError) as error:
+    except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
     return {
         match_id: msgpack.unpackb(packed)

@@ -66,12 +66,13 @@ async def post_ingest(request: web.Request, dock: Dock) -> web.Response:
     codec = _codec(request)
     if (request.content_length or 0) > wire.MESSAGE_BYTES_MAX:
         raise PayloadTooLarge(f"a batch has at most {wire.MESSAGE_BYTES_MAX} bytes")
-    batch = wire.parse_batch(await request.read(), codec)
+    body = await request.read()
+    batch = wire.parse_batch(body, codec)
     intake = await dock.open(who, batch.stream, socket=None)
     if intake.full:
         raise Unavailable("what came before is not stored yet", retry_after_ms=1000)
     collector = Collector(len(batch.frames))
-    intake.receive(batch.frames, collector, who, round(time.time() * 1000))
+    intake.receive(batch.frames, collector, who, round(time.time() * 1000), len(body))
     try:
         await asyncio.wait_for(collector.done.wait(), ANSWER_TIMEOUT_S)
     except TimeoutError:

@@ -153,7 +153,7 @@ class ServerSocket:
 
     async def _read(self, who: Principal, intake: Intake) -> None:
         while True:
-            if intake.outstanding >= wire.LIVE_CREDIT + wire.FACT_CREDIT:
+            if intake.full:
                 await intake.room_for_more()
             if self._transport and not await keeps_up(self._transport, ANSWERS_BYTES_MAX):
                 self._transport.abort()
@@ -168,13 +168,12 @@ class ServerSocket:
                 raise TokenExpired("the server's token has ended")
             try:
                 parsed = wire.parse_message(data)
+                if isinstance(parsed, list):
+                    intake.receive(parsed, self, who, round(time.time() * 1000), len(data))
+                elif isinstance(parsed, wire.Hello):
+                    raise InvalidSchema("hello was said already", field="op")
             except InvalidSchema as error:
                 self._strike(error)
-                continue
-            if isinstance(parsed, list):
-                intake.receive(parsed, self, who, round(time.time() * 1000))
-            elif isinstance(parsed, wire.Hello):
-                self._strike(InvalidSchema("hello was said already", field="op"))
 
     def _strike(self, error: GamehubError) -> None:
         self._strikes += 1

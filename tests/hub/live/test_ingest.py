@@ -156,6 +156,31 @@ async def test_fact_over_its_limit_is_refused(sender: RawServer) -> None:
     assert code == "payload_too_large"
 
 
+@pytest.mark.parametrize("value", [b"bytes", float("nan"), {1: 2}, 2**64 - 1])
+async def test_fact_that_json_cannot_say_is_refused_as_a_whole(
+    sender: RawServer, value: Any
+) -> None:
+    await sender.start("m1")
+    frame = {"seq": 2, "type": "match.cancelled", "match": "m1", "ts": 1}
+    await sender.send({**frame, "data": {"reason": "rain", "extra": value}})
+    if isinstance(value, int):
+        assert await sender.acked(fact=2) == []
+        return
+    answer = await sender.hear_op("error")
+    assert (answer["code"], answer["field"]) == ("invalid_schema", "data")
+    await sender.send({**frame, "data": {"reason": "rain"}})
+    assert await sender.acked(fact=2) == []
+
+
+async def test_deep_fact_is_refused_as_a_whole(sender: RawServer) -> None:
+    await sender.start("m1")
+    deep: dict[str, Any] = {}
+    for _ in range(200):
+        deep = {"a": deep}
+    await sender.send({"seq": 2, "type": "match.cancelled", "match": "m1", "data": deep})
+    assert (await sender.hear_op("error"))["code"] == "invalid_schema"
+
+
 async def test_old_results_need_the_scope_import(hub: RunningHub) -> None:
     token = server_token(hub.settings, scope=("ingest", "match:create"))
     async with server(hub.url, token) as raw:
