@@ -112,10 +112,12 @@ class ServerSocket:
         except GamehubError as error:
             await self._refuse(error)
         finally:
-            self._dock.sockets.discard(self)
             if self._transport is not None:
                 hang_up(self._transport)
-            await self._dock.closed(self)
+            try:
+                await self._dock.closed(self)
+            finally:
+                self._dock.sockets.discard(self)
 
     async def _serve(self, request: web.Request) -> None:
         token = token_from(request)

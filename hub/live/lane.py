@@ -126,13 +126,17 @@ def _check_size(value: Any, limit: int, name: str) -> None:
 
 @dataclass(slots=True)
 class Lane:
-    """Frames of one match in their order; at most one step of it is under way (`busy`)."""
+    """Frames of one match in their order.
+
+    `steps` of it are under way: one run of LIVE frames, one look at lease and document, or a run
+    of FACTs, which are committed together and published one after the other.
+    """
 
     server: str
     stream: str
     match_id: str
     queue: deque[Item] = field(default_factory=deque)
-    busy: bool = False
+    steps: int = 0
     match: Match | None = None
     held: bool | None = None
     refusal: Refusal | None = None
@@ -146,6 +150,11 @@ class Lane:
     since_stored: int = 0
     stored_at_s: float = 0.0
     stored_epoch: str = ""
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything of it is under way; what follows in the queue waits."""
+        return self.steps > 0
 
     @property
     def room(self) -> str:

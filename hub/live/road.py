@@ -89,20 +89,26 @@ class Road:
         while lane.queue and not lane.busy:
             head = lane.queue[0]
             if isinstance(head, Fact):
-                if not intake.may_commit(head):
-                    return
-                lane.queue.popleft()
-                lane.busy = True
-                self._to_commit.append((intake, lane, head))
-                self._commit_now.set()
-                intake.committing(head)
+                self._commit_run(intake, lane)
                 return
             now_s = time.monotonic()
             if not lane.lease_known(now_s) or (lane.held and not lane.document_loaded):
-                lane.busy = True
+                lane.steps += 1
                 self._spawn(self._prepare(intake, lane, head))
                 return
             self._publish_run(intake, lane)
+
+    def _commit_run(self, intake: Intake, lane: Lane) -> None:
+        """FACTs of one match in a row go into one commit, as far as it is their stream's turn."""
+        while lane.queue:
+            head = lane.queue[0]
+            if not isinstance(head, Fact) or not intake.may_commit(head):
+                return
+            lane.queue.popleft()
+            lane.steps += 1
+            self._to_commit.append((intake, lane, head))
+            self._commit_now.set()
+            intake.committing(head)
 
     def _publish_run(self, intake: Intake, lane: Lane) -> None:
         run: list[Item] = []
@@ -117,12 +123,12 @@ class Road:
                 continue
             run.append(live)
         if run:
-            lane.busy = True
+            lane.steps += 1
             self._to_publish.append((intake, lane, run))
             self._publish_now.set()
 
     def _release(self, intake: Intake, lane: Lane) -> None:
-        lane.busy = False
+        lane.steps -= 1
         self.pump(intake, lane)
 
     async def _prepare(self, intake: Intake, lane: Lane, head: Live) -> None:
@@ -271,7 +277,7 @@ class Road:
         for room, (intake, lane) in idle.items():
             if found.get(room, ("", 0))[0] == lane.epoch or lane.busy:
                 continue
-            lane.busy = True
+            lane.steps += 1
             try:
                 state = lane.state_publish(lane.document, round(time.time() * 1000), "heal")
                 for result in await store.publish(self._redis, [state]):
