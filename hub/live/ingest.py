@@ -112,12 +112,10 @@ class ServerSocket:
         except GamehubError as error:
             await self._refuse(error)
         finally:
+            self._dock.sockets.discard(self)
             if self._transport is not None:
                 hang_up(self._transport)
-            try:
-                await self._dock.closed(self)
-            finally:
-                self._dock.sockets.discard(self)
+            await self._dock.closed(self)
 
     async def _serve(self, request: web.Request) -> None:
         token = token_from(request)

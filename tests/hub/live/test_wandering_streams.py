@@ -56,6 +56,8 @@ async def document(hub: RunningHub, match: str = "m1") -> Any:
 async def gone(hub: RunningHub) -> None:
     await eventually(lambda: not hub.hub.dock.sockets)
     await eventually(lambda: all(not each.outstanding for each in hub.hub.dock._intakes.values()))
+    # What is kept for the next hello is written when the connection is wound up.
+    await hub.hub.dock.road.keep_live_seqs()
 
 
 async def test_there_and_back_again(hubs: Hubs) -> None:
