@@ -261,9 +261,7 @@ class _Replay:
         """Hands over FACTs in their order; their receipts are watched beside everything else."""
         await self._watch_later(match_id, facts, await self._hand_over(match_id, facts))
 
-    async def _watch_later(
-        self, match_id: str, facts: list[Fact], receipts: list[Receipt]
-    ) -> None:
+    async def _watch_later(self, match_id: str, facts: list[Fact], receipts: list[Receipt]) -> None:
         while len(self._watchers) >= WATCHERS_MAX:
             await self._watched()
         self._watchers.add(asyncio.create_task(self._watch(match_id, facts, receipts)))

@@ -151,9 +151,7 @@ def run(
 
 
 async def _until_stopped(url: str, token: str, *, servers: int, matches: int, seed: int) -> int:
-    playing = asyncio.create_task(
-        play_on(url, token, servers=servers, matches=matches, seed=seed)
-    )
+    playing = asyncio.create_task(play_on(url, token, servers=servers, matches=matches, seed=seed))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, playing.cancel)

@@ -1,13 +1,13 @@
 """What the SDK raises: branches of the one tree in domain/errors, with the hub's own codes.
 
-    GamehubError
-     +-- HubError                 the hub's own code     what a hub answered, word for word
-     |    +-- FrameRefused        ... and the frame      a FACT or LIVE frame was nacked for good
-     |    +-- RequestRefused      ... and the room       a viewer's join, history or presence
-     |    +-- ConnectionRefused   ... and close_code     the hub does not want this client back
-     +-- Unavailable
-          +-- HubUnreachable      hub_unreachable        no hub answered in time
-          +-- Undelivered         undelivered            closed before the hub had everything
+GamehubError
+ +-- HubError                 the hub's own code     what a hub answered, word for word
+ |    +-- FrameRefused        ... and the frame      a FACT or LIVE frame was nacked for good
+ |    +-- RequestRefused      ... and the room       a viewer's join, history or presence
+ |    +-- ConnectionRefused   ... and close_code     the hub does not want this client back
+ +-- Unavailable
+      +-- HubUnreachable      hub_unreachable        no hub answered in time
+      +-- Undelivered         undelivered            closed before the hub had everything
 """
 
 from __future__ import annotations

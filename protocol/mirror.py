@@ -56,9 +56,7 @@ class Mirror:
             self.state = None if snapshot is None else snapshot["state"]
             self._based = True
         out: list[Message] = [
-            Joined(
-                room=self.room, epoch=epoch, offset=end, recovered=recovered, state=self.state
-            )
+            Joined(room=self.room, epoch=epoch, offset=end, recovered=recovered, state=self.state)
         ]
         for each in events:
             if each["offset"] <= self.offset:
@@ -88,9 +86,7 @@ class Mirror:
         if self.epoch != epoch or offset >= self.offset:
             self.epoch, self.offset, self.state = epoch, offset, message["state"]
             self._based = True
-        return Step(
-            [Snapshot(room=self.room, epoch=epoch, offset=self.offset, state=self.state)]
-        )
+        return Step([Snapshot(room=self.room, epoch=epoch, offset=self.offset, state=self.state)])
 
     def lagged(self, message: dict[str, Any]) -> Step:
         """The hub left events out; nothing is applied until its snapshot comes."""

@@ -33,9 +33,7 @@ def match_record(number: int = 1, **changes: Any) -> dict[str, Any]:
         "played_at": at(start_ms + 5 * GAME_MS),
         "round": "Round 1",
         "best_of": 3,
-        "competitors": [
-            {"id": team, "name": team.title(), "type": "team"} for team in TEAMS
-        ],
+        "competitors": [{"id": team, "name": team.title(), "type": "team"} for team in TEAMS],
         "scores": {"reds": 2, "blues": 0},
         "winner": "reds",
         "duration_s": 120,

@@ -53,9 +53,7 @@ async def outcomes(hub: hubs.RunningHub) -> dict[str, tuple[str, Any, Any]]:
         url = f"{hub.url}/api/v1/matches"
         async with client.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
             body = await answer.json()
-    return {
-        m["match_id"]: (m["status"], m["outcome"], m["winner_id"]) for m in body["matches"]
-    }
+    return {m["match_id"]: (m["status"], m["outcome"], m["winner_id"]) for m in body["matches"]}
 
 
 RESULTS = {
@@ -106,9 +104,7 @@ async def test_with_both_files_every_event_is_shown_and_the_result_follows(
     assert state["phase"] == "over"
 
 
-async def test_with_the_live_file_alone_matches_stay_live(
-    hub: hubs.RunningHub, live: Path
-) -> None:
+async def test_with_the_live_file_alone_matches_stay_live(hub: hubs.RunningHub, live: Path) -> None:
     report = await replayed(hub, live)
 
     assert report.facts_acked == Counter({"match.scheduled": 2, "match.started": 2})
@@ -130,9 +126,7 @@ async def test_replayed_again_the_live_events_of_ended_matches_are_refused_and_c
 async def test_two_replays_at_once_record_each_result_once(
     hub: hubs.RunningHub, matches: Path, live: Path
 ) -> None:
-    one, two = await asyncio.gather(
-        replayed(hub, matches, live), replayed(hub, matches, live)
-    )
+    one, two = await asyncio.gather(replayed(hub, matches, live), replayed(hub, matches, live))
 
     assert one.facts_acked == two.facts_acked == Counter(FACTS)
     assert not one.facts_refused

@@ -31,9 +31,7 @@ class ModelHub:
             else:
                 self._live(frame)
         if (self.live_seq, self.fact_seq) != before:
-            self.answers.append(
-                {"op": "ack", "live_seq": self.live_seq, "fact_seq": self.fact_seq}
-            )
+            self.answers.append({"op": "ack", "live_seq": self.live_seq, "fact_seq": self.fact_seq})
 
     def _fact(self, frame: dict[str, Any]) -> None:
         seq = frame["seq"]

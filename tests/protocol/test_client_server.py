@@ -284,9 +284,7 @@ async def test_a_draining_hub_is_left_for_the_time_it_asks(fake_hub: FakeHub) ->
 
 async def test_an_expired_token_is_replaced_by_a_fresh_one(fake_hub: FakeHub) -> None:
     tokens = iter([token("a"), token("b")])
-    game = GameServer(
-        fake_hub.url, lambda: next(tokens), server_id="server-1", dice=NoWait()
-    )
+    game = GameServer(fake_hub.url, lambda: next(tokens), server_id="server-1", dice=NoWait())
     async with game:
         await fake_hub.close(4002)
         await (await game.fact("match.started", "m1", {"n": 1}))

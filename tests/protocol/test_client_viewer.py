@@ -254,9 +254,7 @@ async def test_a_refusal_at_the_door_is_told_at_once(fake_hub: FakeHub) -> None:
 
 async def test_nobody_there_is_told() -> None:
     with pytest.raises(HubUnreachable):
-        async with Viewer(
-            "http://127.0.0.1:9", token(), connect_timeout_s=0.1, dice=NoWait()
-        ):
+        async with Viewer("http://127.0.0.1:9", token(), connect_timeout_s=0.1, dice=NoWait()):
             pytest.fail("nobody listens there")
 
 

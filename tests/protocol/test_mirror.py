@@ -230,8 +230,20 @@ def test_a_room_left_is_not_joined_again_and_its_late_events_are_dropped() -> No
 
 STEPS = st.lists(
     st.sampled_from(
-        ["patch", "patch", "patch", "state", "plain", "drop", "double", "lag", "epoch", "cut",
-         "connect", "answer"]
+        [
+            "patch",
+            "patch",
+            "patch",
+            "state",
+            "plain",
+            "drop",
+            "double",
+            "lag",
+            "epoch",
+            "cut",
+            "connect",
+            "answer",
+        ]
     ),
     max_size=80,
 )

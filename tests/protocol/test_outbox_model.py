@@ -26,8 +26,27 @@ def live(match: str, n: int, patch: dict[str, Any] | None = None) -> Entry:
 
 STEPS = st.lists(
     st.sampled_from(
-        ["live", "live", "live", "patch", "patch", "state", "fact", "fact", "bad", "take", "take",
-         "deliver", "deliver", "answer", "answer", "cut", "connect", "need", "gap"]
+        [
+            "live",
+            "live",
+            "live",
+            "patch",
+            "patch",
+            "state",
+            "fact",
+            "fact",
+            "bad",
+            "take",
+            "take",
+            "deliver",
+            "deliver",
+            "answer",
+            "answer",
+            "cut",
+            "connect",
+            "need",
+            "gap",
+        ]
     ),
     max_size=120,
 )
