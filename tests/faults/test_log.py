@@ -93,6 +93,7 @@ async def write_season(pool: asyncpg.Pool, pace_s: float = 0.0) -> None:
     await asyncio.gather(*sends)
 
 
+@pytest.mark.proof
 async def test_a_worker_that_is_killed_again_and_again(
     pool: asyncpg.Pool, database_url: str, redis_url: str
 ) -> None:
@@ -144,6 +145,7 @@ async def test_connections_that_are_cut_in_the_middle(
     await check_everything(pool, redis_url)
 
 
+@pytest.mark.proof
 async def test_postgres_and_redis_restart_under_a_worker() -> None:
     with servers.embedded_home() as home:
         await _restart_both(home)

@@ -262,6 +262,7 @@ async def test_presence_survives_a_flushed_redis(
         await eventually(counted)
 
 
+@pytest.mark.proof
 async def test_joins_and_leaves_leave_nothing_behind(hub: RunningHub, client: Redis) -> None:
     tasks = len(asyncio.all_tasks())
     async with server(hub.url, server_token(hub.settings)) as sender:

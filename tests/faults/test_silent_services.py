@@ -72,6 +72,7 @@ async def test_live_flows_while_postgres_is_silent(postgres: Wire, redis_url: st
 
 
 @pytest.mark.parametrize("silent", ["postgres", "redis"])
+@pytest.mark.proof
 async def test_hub_exits_in_time_though_a_service_is_silent(
     postgres: Wire, valkey: Wire, silent: str
 ) -> None:
@@ -197,6 +198,7 @@ async def pour(sender: RawServer, matches: list[str], count: int) -> None:
 
 
 @pytest.mark.parametrize("fault", ["none", "cut", "pause"])
+@pytest.mark.proof
 async def test_wanderers_meet_no_untold_hole_and_nothing_twice(
     database_url: str, redis_url: str, valkey: Wire, fault: str
 ) -> None:

@@ -233,6 +233,7 @@ async def test_every_result_once_though_the_hub_is_killed_and_replays_repeat(
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.proof
 async def test_two_first_replays_at_once(database_url: str, redis_url: str) -> None:
     records = season.lines(season.MATCHES)
     settings = settings_for(database_url, redis_url)

@@ -332,6 +332,7 @@ async def test_order_within_a_match_is_what_the_server_sent(
 ) -> None:
     await sender.fact("match.scheduled", "m1", game="arena", competitors=COMPETITORS)
     async with viewer(hub.url, user_token(hub.settings)) as raw:
+        raw.passes_over = set()
         await raw.ask(op="join", room="match:m1")
         frames: list[dict[str, Any]] = [
             {"seq": 2, "type": "match.started", "match": "m1", "ts": 1, "data": {}}

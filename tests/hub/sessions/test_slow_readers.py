@@ -72,7 +72,9 @@ class StallingReader:
                 return {"op": "close", "code": struct.unpack("!H", payload[:2])[0]}
             if first == 0x81:
                 message: dict[str, Any] = json.loads(payload)
-                return message
+                # Shown a moment after its ack, so before or after the join.
+                if message.get("type") != "match.started":
+                    return message
 
 
 async def flood(sender: RawServer, match: str, count: int, first: int = 1) -> None:
