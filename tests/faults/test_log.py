@@ -7,6 +7,7 @@ import random
 
 import asyncpg
 import msgpack
+import pytest
 
 from domain.errors import Unavailable
 from gamehub.embedded import database_exists, start_postgres, start_valkey
