@@ -25,6 +25,9 @@ from gamehub import embedded, embedded_home, embedded_process
 from gamehub.embedded_home import DataLock, Home, find_home, load_secrets, make_data_directory
 
 ROOT = Path(__file__).parents[2]
+# Real servers, started and killed for the better part of a minute.
+pytestmark = pytest.mark.proof
+
 AS_ROOT = os.geteuid() == 0
 # A program of its own that starts both servers, commits something, says so and waits.
 HOST = """

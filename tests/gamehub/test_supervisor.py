@@ -284,6 +284,7 @@ def test_a_taken_port_is_told_before_anything_starts(data_dir: Path) -> None:
     assert not (data_dir / "postgres").exists()
 
 
+@pytest.mark.proof
 def test_up_serves_heals_and_stops(data_dir: Path) -> None:
     with up_on(data_dir) as hub:
         hub.await_ready()
@@ -344,6 +345,7 @@ def _killed_servers_come_back(hub: Up) -> None:
     assert eventually(lambda: is_ready(hub.url), 30)
 
 
+@pytest.mark.proof
 def test_demo_lets_everyone_watch_live_matches(data_dir: Path) -> None:
     with up_on(data_dir, "demo") as hub:
         hub.await_ready()
@@ -360,6 +362,7 @@ def test_demo_lets_everyone_watch_live_matches(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.proof
 def test_a_signal_while_starting_leaves_nothing(data_dir: Path, number: int) -> None:
     with up_on(data_dir) as hub:
         assert eventually((data_dir / "logs" / "postgres.log").exists, 30)

@@ -60,6 +60,7 @@ async def says(page: Page, selector: str, text: str) -> None:
     )
 
 
+@pytest.mark.proof
 async def test_a_match_on_screen(
     browser: Browser, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
