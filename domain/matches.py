@@ -17,9 +17,9 @@ from domain.errors import (
     NotHolder,
     UnknownMatch,
 )
-from domain.events import Competitor
 from domain.facts import content_hash
 from domain.ids import check_id
+from domain.payloads import Competitor
 from domain.times import parse_time, time_text
 
 PLAYED_AT_PAST_MS = 24 * 3600 * 1000

@@ -209,6 +209,7 @@ def principal(claims: dict[str, Any]) -> Principal:
         games=games,
         overlay_room=_overlay_room(claims.get("subject")) if kind == "overlay" else None,
         expires_at_s=int(claims["exp"]),
+        issued_at_s=int(claims["iat"]),
         token_id=token_id,
     )
 

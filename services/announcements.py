@@ -8,9 +8,10 @@ import asyncpg
 import msgspec
 
 from domain.errors import Unavailable
-from domain.events import EVENT_TYPES, AnnouncementPosted, Principal, check_may_publish
+from domain.events import EVENT_TYPES, Principal, check_may_publish
 from domain.facts import schema_error
 from domain.ids import uuid7
+from domain.payloads import AnnouncementPosted
 from storage import log as facts
 from storage.database import CONFLICTS, answering
 from storage.log import Event

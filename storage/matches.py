@@ -9,8 +9,8 @@ import asyncpg
 import msgspec
 
 from domain.errors import InvalidSchema
-from domain.events import Competitor
 from domain.matches import Match, Status
+from domain.payloads import Competitor
 from domain.times import TIME_MAX_MS, TIME_MIN_MS
 from storage.database import (
     Connection,

@@ -30,7 +30,7 @@ PROTOCOL_MAY_IMPORT = {"domain.ids", "domain.events", "domain.errors"}
 # Within these folders files are strangers, but for ground files that anyone may import and for
 # wiring that imports everyone.
 GROUND = {
-    "domain": {"ids", "times", "money", "errors", "events", "facts", "settings"},
+    "domain": {"ids", "times", "money", "errors", "events", "facts", "payloads", "settings"},
     "storage": {"database", "redis", "log", "wallet"},
     "services": set[str](),
     "workers": {"broker", "pipeline"},

@@ -16,9 +16,10 @@ from domain.errors import (
     Refusal,
     UnknownMatch,
 )
-from domain.events import EVENT_TYPES, ScoreUpdated, rooms_of
+from domain.events import EVENT_TYPES, rooms_of
 from domain.facts import schema_error
 from domain.ids import check_id, derived_event_id, root_event_id
+from domain.payloads import ScoreUpdated
 from protocol import frames as wire
 from protocol.codecs import MSGPACK, check_plain
 from protocol.envelope import pack_body

@@ -13,8 +13,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from domain import errors
-from domain.events import EVENT_TYPES, Competitor, MatchCompleted, MatchForfeited, MatchScheduled
+from domain.events import EVENT_TYPES
 from domain.facts import normalise
+from domain.payloads import Competitor, MatchCompleted, MatchForfeited, MatchScheduled
 from gamehub import contract
 from protocol import frames, inbound, outbound
 from tests.sources import ROOT

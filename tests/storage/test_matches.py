@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from domain.errors import ImpossibleValue, InvalidSchema
-from domain.events import Competitor, Member
 from domain.matches import Match, Status
+from domain.payloads import Competitor, Member
 from domain.times import TIME_MAX_MS, TIME_MIN_MS
 from storage import matches
 from storage.matches import SECTIONS, Section

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-from domain.events import Competitor
 from domain.matches import Match, Status
+from domain.payloads import Competitor
 from storage import matches, rooms
 from storage import redis as redis_store
 from tests.hub.api.serving import Client, bearer, serving
