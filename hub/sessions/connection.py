@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from domain.errors import GamehubError, Unavailable, UnknownRoom
+from domain.errors import ConnectionLimit, GamehubError, RoomFull, Unavailable, UnknownRoom
 from hub.sessions import session as core
 from hub.sessions.fanout import EventFrame
+from hub.sessions.limits import Limits
 from hub.sessions.outbox import STUCK_S, Outbox
 from protocol import outbound
 from protocol.codecs import Codec
@@ -23,6 +24,7 @@ from protocol.envelope import unpack_body
 
 if TYPE_CHECKING:
     from hub.context import Context
+    from hub.sessions.gate import Visit
     from hub.sessions.hall import Hall
 
 log = structlog.get_logger(__name__)
@@ -95,7 +97,7 @@ def reason_bytes(reason: str) -> bytes:
 class Connection:
     """One open socket. Effects are carried out in order: a client that floods waits for itself."""
 
-    __slots__ = ("_context", "_hall", "_timer", "close_sent", "opened_at_s", "outbox",
+    __slots__ = ("_context", "_hall", "_timer", "_visit", "close_sent", "opened_at_s", "outbox",
                  "recovering", "session", "socket", "transport")  # fmt: skip
 
     def __init__(
@@ -106,23 +108,28 @@ class Connection:
         transport: asyncio.WriteTransport,
         codec: Codec,
         door_room: str | None,
+        visit: Visit,
     ) -> None:
         settings = context.settings
         now_s = time.monotonic()
         self._context = context
         self._hall = hall
+        self._visit = visit
         self.socket = ws
         self.transport = transport
         self.opened_at_s = now_s
         self.close_sent: int | None = None
         self.recovering = False
         self._timer: asyncio.TimerHandle | None = None
-        limits = core.Limits(
+        limits = Limits(
             max_payload_bytes=settings.ws_max_payload_bytes,
             heartbeat_s=settings.ws_heartbeat_s,
             auth_timeout_s=settings.ws_auth_timeout_s,
             idle_timeout_s=settings.ws_idle_timeout_s,
             leeway_s=settings.jwt_leeway_s,
+            message_rps=settings.ws_rate_msg_rps,
+            message_burst=settings.ws_rate_msg_burst,
+            exempt=visit.exempt,
         )
         self.session = core.Session(secrets.token_hex(8), limits, codec, now_s, door_room)
         self.outbox = Outbox(
@@ -142,7 +149,7 @@ class Connection:
         structlog.contextvars.bind_contextvars(session_id=self.session.session_id)
         limit_kernel_buffer(self.transport)
         try:
-            await self._carry_out(self.session.opened(token))
+            await self._carry_out(await self._arrive(token))
             self._schedule()
             while not self.socket.closed:
                 message = await self.socket.receive()
@@ -153,6 +160,7 @@ class Connection:
                 else:
                     break
         finally:
+            self._visit.end()
             self._silence()
             hang_up(self.transport)
             if self._timer is not None:
@@ -168,6 +176,13 @@ class Connection:
                 user=self.session.who.subject if self.session.who else None,
                 duration_s=round(time.monotonic() - self.opened_at_s, 3),
             )
+
+    async def _arrive(self, token: str | None) -> list[core.Effect]:
+        try:
+            await self._visit.arrive()
+        except ConnectionLimit as error:
+            return self.session.over_limit(error, None)
+        return self.session.opened(token)
 
     async def _received(self, kind: WSMsgType, data: str | bytes) -> None:
         now_s = time.monotonic()
@@ -209,8 +224,7 @@ class Connection:
             except GamehubError as error:
                 self._refuse(error, getattr(effect, "ref", None))
                 if isinstance(effect, core.JoinRoom) and effect.at_door:
-                    code = outbound.CLOSE_UNKNOWN_ROOM if _unknown(error) else 1011
-                    await self.close(code, error.message)
+                    await self.close(_door_close_code(error), error.message)
 
     async def _one(self, effect: core.Effect) -> list[core.Effect]:
         session = self.session
@@ -223,11 +237,10 @@ class Connection:
             case core.Verify(token, ref):
                 return await self._verify(token, ref)
             case core.JoinRoom(room, since, ref):
-                await self._hall.check_exists(room)
-                await self._hall.rooms.join(self, room, since, ref)
-                session.joined(room)
+                await self._join(room, since, ref)
             case core.LeaveRoom(room, ref):
                 self._hall.rooms.leave(self, room)
+                self._visit.leave(room)
                 session.left(room)
                 self.outbox.send(outbound.left(room, ref))
             case core.ReadHistory(room, since, limit, ref):
@@ -239,7 +252,23 @@ class Connection:
                 assert session.who is not None
                 await self._hall.announce(session.who, room, data)
                 self.outbox.send(outbound.pong(ref))
+            case core.LeaseTokens(message, asked):
+                assert session.who is not None
+                leased = await self._visit.lease(session.who, asked.want, asked.back)
+                return session.leased(message, *leased, time.monotonic())
         return []
+
+    async def _join(self, room: str, since: Any, ref: core.Ref) -> None:
+        session = self.session
+        assert session.who is not None
+        await self._hall.check_exists(room)
+        await self._visit.enter(room, session.who.role)
+        try:
+            await self._hall.rooms.join(self, room, since, ref)
+            session.joined(room)
+        finally:
+            if room not in session.rooms:
+                self._visit.leave(room)
 
     async def _verify(self, token: str, ref: core.Ref) -> list[core.Effect]:
         try:
@@ -247,6 +276,11 @@ class Connection:
         except GamehubError as error:
             return self.session.refused(error, ref)
         effects = self.session.verified(who, ref)
+        if self.session.who is who:
+            try:
+                await self._visit.identify(who)
+            except ConnectionLimit as error:
+                return self.session.over_limit(error, ref)
         self._schedule()
         structlog.contextvars.bind_contextvars(user=who.subject)
         return effects
@@ -326,8 +360,12 @@ class Connection:
         self.transport.abort()
 
 
-def _unknown(error: GamehubError) -> bool:
-    return isinstance(error, UnknownRoom) or error.code == "invalid_schema"
+def _door_close_code(error: GamehubError) -> int:
+    """Why the room of the URL could not be joined."""
+    if isinstance(error, RoomFull):
+        return outbound.CLOSE_POLICY
+    unknown = isinstance(error, UnknownRoom) or error.code == "invalid_schema"
+    return outbound.CLOSE_UNKNOWN_ROOM if unknown else 1011
 
 
 def door_room(kind: str | None, room_id: str | None) -> str | None:
