@@ -10,15 +10,15 @@ from aiohttp import web
 from hub.api.health import Checks, health, healthz, metrics, readiness
 from hub.api.history import read_history
 from hub.api.matches import get_match, list_matches, schedule_match
-from hub.api.session import TOKENS_BURST, TOKENS_PER_S, Bucket, spectate
+from hub.api.session import Visitors, spectate
 
 
 def routes() -> list[web.RouteDef]:
     """The routes of one hub; POST /api/v1/ingest stands with the sockets in hub/live/routes."""
     checks = Checks()
-    bucket = Bucket(TOKENS_PER_S, TOKENS_BURST, time.monotonic())
+    visitors = Visitors(time.monotonic())
     return [
-        web.post("/api/v1/session/spectate", partial(spectate, bucket=bucket)),
+        web.post("/api/v1/session/spectate", partial(spectate, visitors=visitors)),
         web.get("/api/v1/matches", list_matches),
         web.post("/api/v1/matches", schedule_match),
         web.get("/api/v1/matches/{id:.+}", get_match),
