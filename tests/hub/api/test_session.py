@@ -77,7 +77,7 @@ async def test_one_visitor_cannot_take_it_all() -> None:
         assert (await refused[0].json())["error"]["code"] == "message_rate_limit_exceeded"
 
 
-async def test_exempt_addresses_have_the_common_bucket_only() -> None:
+async def test_exempt_addresses_share_the_bucket_of_all() -> None:
     async with serving(public_spectating=True, ws_rate_exempt_cidrs="127.0.0.0/8") as client:
         for _ in range(32):
             assert (await client.post("/api/v1/session/spectate")).status == 200
