@@ -14,6 +14,7 @@ import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from domain.errors import GamehubError, Unavailable, UnknownRoom
+from domain.events import Role
 from hub.sessions import session as core
 from hub.sessions.fanout import EventFrame
 from hub.sessions.outbox import STUCK_S, Outbox
@@ -135,6 +136,11 @@ class Connection:
         """The role as presence counts it."""
         return core.role_label(self.session.who)
 
+    def role_in(self, _tournament_id: str | None) -> Role:
+        """The role that counts in a tournament's rooms."""
+        who = self.session.who
+        return Role.SPECTATOR if who is None else who.role
+
     # -- the socket's life ------------------------------------------------------------------------
 
     async def run(self, token: str | None) -> None:
@@ -223,8 +229,8 @@ class Connection:
             case core.Verify(token, ref):
                 return await self._verify(token, ref)
             case core.JoinRoom(room, since, ref):
-                await self._hall.check_exists(room)
-                await self._hall.rooms.join(self, room, since, ref)
+                seen = await self._hall.find(room, self.role_in)
+                await self._hall.rooms.join(self, room, since, ref, late=seen.late)
                 session.joined(room)
             case core.LeaveRoom(room, ref):
                 self._hall.rooms.leave(self, room)
@@ -233,7 +239,7 @@ class Connection:
             case core.ReadHistory(room, since, limit, ref):
                 await self._history(room, since, limit, ref)
             case core.ReadPresence(room, ref):
-                counts = await self._hall.presence(room)
+                counts = await self._hall.presence(room, await self._hall.find(room, self.role_in))
                 self.outbox.send(outbound.presence(room, counts, ref))
             case core.PublishText(room, data, ref):
                 assert session.who is not None
@@ -247,12 +253,25 @@ class Connection:
         except GamehubError as error:
             return self.session.refused(error, ref)
         effects = self.session.verified(who, ref)
+        await self._look_again()
         self._schedule()
         structlog.contextvars.bind_contextvars(user=who.subject)
         return effects
 
+    async def _look_again(self) -> None:
+        """Rights may have changed: delayed matches are seen as they allow now."""
+        for room in list(self.session.rooms):
+            try:
+                seen = await self._hall.find(room, self.role_in)
+                await self._hall.rooms.switch(self, room, late=seen.late)
+            except GamehubError as error:
+                # Not knowing what it may see, it sees nothing.
+                self._refuse(error, None)
+                await self._one(core.LeaveRoom(room, None))
+
     async def _history(self, room: str, since: Any, limit: int, ref: core.Ref) -> None:
-        epoch, first, bodies = await self._hall.history(room, since, limit)
+        seen = await self._hall.find(room, self.role_in)
+        epoch, first, bodies = await self._hall.history(room, since, limit, late=seen.late)
         frames = [
             EventFrame(room, first + index, unpack_body(body)) for index, body in enumerate(bodies)
         ]
