@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import secrets
 import time
@@ -20,15 +19,14 @@ from domain.errors import GamehubError, InvalidSchema
 from domain.ids import check_id, is_stream
 from protocol import frames as wire
 from protocol.client_frames import fact_entry, live_entry, token_subject
+from protocol.client_life import Life
 from protocol.client_link import LOST, Link, TokenSource
 from protocol.client_match import Match, Side
 from protocol.client_receipt import Receipt
 from protocol.codecs import MSGPACK
-from protocol.errors import ConnectionRefused, FrameRefused, HubUnreachable, Undelivered
+from protocol.errors import FrameRefused, Undelivered
 from protocol.outbox import Outbox
 from protocol.outbox_road import Entry
-
-log = logging.getLogger("gamehub.server")
 
 # LIVE frames kept until acked; over it the oldest is dropped and counted in `dropped`.
 LIVE_BUFFER = 10_000
@@ -46,7 +44,7 @@ CONFIRM_S = 2.0
 _PING = MSGPACK.encode({"op": "ping"})
 
 
-class GameServer:
+class GameServer(Life):
     """A game server's connection to a hub; use it as an async context manager.
 
     url: `http://host:8000` (or ws://). token: text, or a function that gives a fresh one.
@@ -54,7 +52,8 @@ class GameServer:
     to go on with a stream whose frames you kept.
 
     Entering waits for the hub's welcome, at most `connect_timeout_s` (0: don't wait). Leaving waits
-    until the hub has everything, at most `flush_timeout_s`, and raises Undelivered otherwise.
+    until the hub has everything, at most `flush_timeout_s`, and raises Undelivered otherwise;
+    `close` ends the connection at once: what the hub does not have is Undelivered.
     """
 
     def __init__(
@@ -79,39 +78,21 @@ class GameServer:
                 text = "name the server_id when the token is a function"
                 raise InvalidSchema(text, field="server_id")
             server_id = token_subject(token)
+        link = Link(url, "/ingest", token, dice=dice)
+        super().__init__(link, connect_timeout_s, "server")
         self.server_id = server_id
         self.stream = stream or secrets.token_hex(16)
         self.refusals: deque[FrameRefused] = deque(maxlen=REFUSALS_MAX)
         self._outbox = Outbox(live_max=live_buffer, fact_max=fact_buffer)
-        self._link = Link(url, "/ingest", token, dice=dice)
-        self._connect_timeout_s = connect_timeout_s
         self._flush_timeout_s = flush_timeout_s
         self._wake = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
-        self._task: asyncio.Task[None] | None = None
-        self._failure: GamehubError | None = None
-        self._closed = False
         self._connected = False
-        self._welcomed = False
 
     # -- life -------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> GameServer:
-        self._task = asyncio.create_task(self._run(), name="game-server")
-        self._task.add_done_callback(self._ended)
-        if self._connect_timeout_s > 0:
-            try:
-                async with asyncio.timeout(self._connect_timeout_s):
-                    await self._until(lambda: self._welcomed)
-            except TimeoutError:
-                await self.close()
-                raise HubUnreachable(
-                    f"no hub at {self._link.url} within {self._connect_timeout_s:g} s "
-                    f"({self._link.last_problem})"
-                ) from None
-            except GamehubError:
-                await self.close()
-                raise
+        await self._start()
         return self
 
     async def __aexit__(
@@ -129,27 +110,13 @@ class GameServer:
         finally:
             await self.close()
 
-    async def close(self) -> None:
-        """Ends the connection at once; what the hub does not have is Undelivered."""
-        self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, GamehubError):
-                await self._task
+    async def _closing(self) -> None:
         left = self._outbox.facts()
         for entry in left:
             _settle(entry, Undelivered("closed before the hub had it", frames=len(left)))
         self._progress()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """The runner is over: callers that wait learn why."""
-        error = None if task.cancelled() else task.exception()
-        if error is None:
-            return
-        if not isinstance(error, GamehubError):
-            log.error("the client of %s failed", self._link.url, exc_info=error)
-            error = ConnectionRefused("internal_error", f"the client failed: {error!r}")
-        self._failure = error
+    def _failed(self, error: GamehubError) -> None:
         for entry in self._outbox.facts():
             _settle(entry, error)
         self._progress()
@@ -249,33 +216,24 @@ class GameServer:
 
     # -- the connection ---------------------------------------------------------------------------
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                ws = await self._link.connect()
-                try:
-                    await self._serve(ws)
-                finally:
-                    self._connected = False
-                    self._outbox.disconnected()
-                    await ws.close()
-            except LOST as error:
-                plan = self._link.failed(error)
-                problem = self._link.last_problem
-                log.info("%s: %s; again in %.1f s", self._link.url, problem, plan.delay_s)
-                await asyncio.sleep(plan.delay_s)
+    def _lost(self) -> None:
+        self._connected = False
+        self._outbox.disconnected()
 
     async def _serve(self, ws: ClientConnection) -> None:
         hello = {"op": "hello", "server": self.server_id, "stream": self.stream}
         with contextlib.suppress(ConnectionClosed):  # `recv` then tells why
             await ws.send(MSGPACK.encode(hello))
         if not await self._welcome(ws):
-            log.warning("the hub lost FACTs of stream %s; going on as a new stream", self.stream)
+            self._log.warning(
+                "the hub lost FACTs of stream %s; going on as a new stream", self.stream
+            )
             self.stream = secrets.token_hex(16)
             self._outbox.renew()
             return
         self._link.welcomed()
-        self._connected = self._welcomed = True
+        self._connected = True
+        self._welcomed.set()
         self._progress()
         writer = asyncio.create_task(self._write(ws), name="game-server-writer")
         confirm = asyncio.get_running_loop().call_later(CONFIRM_S, self._confirm)
@@ -330,7 +288,7 @@ class GameServer:
             self._outbox.set_credit(message.get("live"), message.get("fact"))
         elif op == "error":
             self._link.heard_error(message)
-            log.warning("the hub said: %s", message.get("message"))
+            self._log.warning("the hub said: %s", message.get("message"))
         self._wake.set()
         self._progress()
 
