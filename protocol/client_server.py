@@ -18,15 +18,15 @@ from websockets.exceptions import ConnectionClosed
 from domain.errors import GamehubError, InvalidSchema
 from domain.ids import check_id, is_stream
 from protocol import frames as wire
-from protocol.client_frames import fact_entry, live_entry, token_subject
+from protocol.client_frames import decoded, fact_entry, live_entry, refusal_of, token_subject
 from protocol.client_life import Life
 from protocol.client_link import LOST, Link, TokenSource
 from protocol.client_match import Match, Side
-from protocol.client_receipt import Receipt
+from protocol.client_receipt import Receipt, receipt_of, settle
+from protocol.client_spool import SPOOL_BYTES_MAX, SpoolDesk, SpoolFsync, SpoolPath
 from protocol.codecs import MSGPACK
 from protocol.errors import FrameRefused, Undelivered
 from protocol.outbox import Outbox
-from protocol.outbox_road import Entry
 
 # LIVE frames kept until acked; over it the oldest is dropped and counted in `dropped`.
 LIVE_BUFFER = 10_000
@@ -54,6 +54,15 @@ class GameServer(Life):
     Entering waits for the hub's welcome, at most `connect_timeout_s` (0: don't wait). Leaving waits
     until the hub has everything, at most `flush_timeout_s`, and raises Undelivered otherwise;
     `close` ends the connection at once: what the hub does not have is Undelivered.
+
+    spool: a folder that keeps what the hub has not acknowledged, so that this process may die; one
+    per server, on a local disk. A FACT is handed over when `fact` has returned. spool_fsync says
+    what then cannot undo it, "always": a power cut either; "interval" (the default): kill -9, but a
+    power cut may take the last second; "never": kill -9, a power cut takes what the system had not
+    written. spool_bytes_max: `fact` waits at it; from half of it on LIVE frames are left out of the
+    spool and counted in `unspooled`. With a spool, leaving logs what is not delivered instead of
+    raising. Entering raises SpoolLocked, SpoolForeign, SpoolDamaged or SpoolFailed when it cannot
+    be opened (docs/protocol.md: A game server that may crash).
     """
 
     def __init__(
@@ -67,12 +76,17 @@ class GameServer(Life):
         fact_buffer: int = FACT_BUFFER,
         connect_timeout_s: float = 30.0,
         flush_timeout_s: float = 10.0,
+        spool: SpoolPath | None = None,
+        spool_fsync: SpoolFsync = "interval",
+        spool_bytes_max: int = SPOOL_BYTES_MAX,
         dice: random.Random | None = None,
     ) -> None:
         if live_buffer < 1 or fact_buffer < 1:
             raise InvalidSchema("live_buffer and fact_buffer must be at least 1", field="buffer")
         if stream is not None and not is_stream(stream):
             raise InvalidSchema("stream must be 32 lower-case hex digits", field="stream")
+        if stream is not None and spool is not None:
+            raise InvalidSchema("a spool has a stream of its own", field="stream")
         if server_id is None:
             if not isinstance(token, str):
                 text = "name the server_id when the token is a function"
@@ -81,8 +95,13 @@ class GameServer(Life):
         link = Link(url, "/ingest", token, dice=dice)
         super().__init__(link, connect_timeout_s, "server")
         self.server_id = server_id
-        self.stream = stream or secrets.token_hex(16)
+        # With a spool, the spool's own; known once it is open.
+        self.stream = stream or ("" if spool is not None else secrets.token_hex(16))
         self.refusals: deque[FrameRefused] = deque(maxlen=REFUSALS_MAX)
+        self._recovered: tuple[Receipt, ...] = ()
+        self._desk: SpoolDesk | None = None
+        if spool is not None:
+            self._desk = SpoolDesk(spool, server_id, spool_fsync, spool_bytes_max)
         self._outbox = Outbox(live_max=live_buffer, fact_max=fact_buffer)
         self._flush_timeout_s = flush_timeout_s
         self._wake = asyncio.Event()
@@ -92,8 +111,19 @@ class GameServer(Life):
     # -- life -------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> GameServer:
+        if self._desk is not None:
+            await self._open_spool(self._desk)
         await self._start()
         return self
+
+    async def _open_spool(self, desk: SpoolDesk) -> None:
+        try:
+            facts = await desk.open(self._outbox)
+        except BaseException:
+            await desk.close()
+            raise
+        self.stream = desk.spool.stream
+        self._recovered = tuple(receipt_of(entry) for entry in facts)
 
     async def __aexit__(
         self,
@@ -103,22 +133,34 @@ class GameServer(Life):
     ) -> None:
         try:
             if error is None:
-                await self.flush(self._flush_timeout_s)
+                await self._flush_at_end()
             elif isinstance(error, Exception) and self._failure is None:
                 with contextlib.suppress(GamehubError):
                     await self.flush(self._flush_timeout_s)
         finally:
             await self.close()
 
+    async def _flush_at_end(self) -> None:
+        try:
+            await self.flush(self._flush_timeout_s)
+        except Undelivered as error:
+            if self._desk is None:
+                raise
+            self._log.warning("%s; they wait in the spool for the next start", error.message)
+
     async def _closing(self) -> None:
         left = self._outbox.facts()
+        text = "closed before the hub had it"
+        if self._desk is not None:
+            text += "; it waits in the spool for the next start"
+            await self._desk.close()
         for entry in left:
-            _settle(entry, Undelivered("closed before the hub had it", frames=len(left)))
+            settle(entry, Undelivered(text, frames=len(left)))
         self._progress()
 
     def _failed(self, error: GamehubError) -> None:
         for entry in self._outbox.facts():
-            _settle(entry, error)
+            settle(entry, error)
         self._progress()
 
     # -- what callers see -------------------------------------------------------------------------
@@ -143,6 +185,16 @@ class GameServer(Life):
         """(LIVE frames, FACTs) that the hub has not acknowledged."""
         return self._outbox.live_count, self._outbox.fact_count
 
+    @property
+    def unspooled(self) -> int:
+        """LIVE frames that were left out of the spool because it or the disk was full."""
+        return 0 if self._desk is None else self._desk.left_out
+
+    @property
+    def recovered(self) -> tuple[Receipt, ...]:
+        """FACTs of an earlier process that were in the spool when it was opened."""
+        return self._recovered
+
     def match(
         self,
         match_id: str,
@@ -159,18 +211,24 @@ class GameServer(Life):
     async def fact(
         self, fact_type: str, match: str | None, data: Mapping[str, Any], ts: int | None = None
     ) -> Receipt:
-        """Hands over a FACT and returns its receipt; waits only while the buffer is full.
+        """Hands over a FACT and returns its receipt; waits only while buffer or spool are full.
 
+        With a spool it is written when this returns (spool_fsync="always": and synced).
         ts: ms since the epoch, now by default. Raises InvalidSchema or PayloadTooLarge for what no
-        hub would take, ConnectionRefused when the hub has closed for good.
+        hub would take, ConnectionRefused when the hub has closed for good, SpoolFailed when the
+        disk does not take it: then it is not handed over.
         """
         entry = fact_entry(fact_type, match, data, _now_ms() if ts is None else ts)
         self._check_open()
-        await self._until(lambda: self._outbox.fact_room)
-        receipt = Receipt(entry)
-        entry.tag = receipt
+        desk = self._desk
+        await self._until(lambda: self._outbox.fact_room and (desk is None or desk.has_room(entry)))
+        if desk is not None:
+            desk.put_fact(entry)
+        receipt = receipt_of(entry)
         self._outbox.put(entry)
         self._wake.set()
+        if desk is not None:
+            await desk.handed_over()
         return receipt
 
     def live(
@@ -184,10 +242,13 @@ class GameServer(Life):
         """Hands over a LIVE frame; never waits (a game loop may call it), see `ready`.
 
         patch: RFC 7396, applied to the match's document; when frames with patches are dropped, the
-        whole document is sent before the match's next frame. Raises like `fact`.
+        whole document is sent before the match's next frame. With a spool it is written at once,
+        where there is room. Raises like `fact`, but nothing about the disk.
         """
         entry = live_entry(live_type, match, data, patch, _now_ms() if ts is None else ts)
         self._check_open()
+        if self._desk is not None:
+            self._desk.put_live(entry)
         self._outbox.put(entry)
         self._wake.set()
 
@@ -230,6 +291,8 @@ class GameServer(Life):
             )
             self.stream = secrets.token_hex(16)
             self._outbox.renew()
+            if self._desk is not None:
+                self._desk.renewed(self.stream)
             return
         self._link.welcomed()
         self._connected = True
@@ -239,7 +302,7 @@ class GameServer(Life):
         confirm = asyncio.get_running_loop().call_later(CONFIRM_S, self._confirm)
         try:
             while True:
-                self._receive(_decode(await ws.recv()))
+                self._receive(decoded(await ws.recv()))
         finally:
             confirm.cancel()
             writer.cancel()
@@ -249,7 +312,7 @@ class GameServer(Life):
     async def _welcome(self, ws: ClientConnection) -> bool:
         async with asyncio.timeout(WELCOME_TIMEOUT_S):
             while True:
-                message = _decode(await ws.recv())
+                message = decoded(await ws.recv())
                 if message.get("op") == "error":
                     self._link.heard_error(message)
                 elif message.get("op") == "welcome":
@@ -266,6 +329,8 @@ class GameServer(Life):
         while True:
             message = self._outbox.take(_now_ms())
             if message is not None:
+                if self._desk is not None:
+                    await self._desk.before_sending(lambda: ws.send(_PING))
                 await ws.send(message)
                 continue
             try:
@@ -279,11 +344,13 @@ class GameServer(Life):
         op = message.get("op")
         if op == "ack":
             for entry in self._outbox.settled(int(message["live_seq"]), int(message["fact_seq"])):
-                _settle(entry)
+                settle(entry)
         elif op == "nack":
             self._refused(message)
         elif op == "need_state":
-            self._outbox.need_state(str(message.get("match")))
+            match = str(message.get("match"))
+            if not self._outbox.need_state(match):
+                self._log.warning("the hub lacks the document of %s: say it with `state`", match)
         elif op == "credit":
             self._outbox.set_credit(message.get("live"), message.get("fact"))
         elif op == "error":
@@ -297,26 +364,20 @@ class GameServer(Life):
         entry = self._outbox.refused(message["class"], seq, code)
         if entry is None:
             return
-        refusal = FrameRefused(
-            code,
-            str(message.get("message", "")),
-            field=message.get("field"),
-            frame_class=entry.frame_class,
-            frame_type=entry.type,
-            match=entry.match,
-            seq=seq,
-        )
+        refusal = refusal_of(entry, message)
         self.refusals.append(refusal)
-        _settle(entry, refusal)
+        settle(entry, refusal)
 
     def _confirm(self) -> None:
         for entry in self._outbox.confirmed():
-            _settle(entry)
+            settle(entry)
         self._progress()
 
     # -- waiting ----------------------------------------------------------------------------------
 
     def _progress(self) -> None:
+        if self._desk is not None and not self._closed:
+            self._desk.answered()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -328,17 +389,6 @@ class GameServer(Life):
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
-
-
-def _settle(entry: Entry, error: GamehubError | None = None) -> None:
-    if isinstance(entry.tag, Receipt):
-        entry.tag.settle(error)
-
-
-def _decode(data: str | bytes) -> dict[str, Any]:
-    """A message of the hub; unknown ones are ignored, so that hubs may learn new words."""
-    message = MSGPACK.decode(data) if isinstance(data, bytes) else None
-    return message if isinstance(message, dict) else {}
 
 
 def _now_ms() -> int:
