@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from domain.events import Principal
     from domain.settings import Settings
+    from hub.audit import AuditWriter
     from hub.metrics import Metrics
 
 
@@ -36,6 +37,7 @@ class Context:
     redis: Redis
     auth: Verifier
     metrics: Metrics
+    audit: AuditWriter
     started_at_s: float
     draining: bool = False
 

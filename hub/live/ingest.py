@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from domain.errors import (
     GamehubError,
     InvalidSchema,
     TokenExpired,
+    TokenInvalid,
     Unauthenticated,
     Unavailable,
 )
@@ -46,6 +48,7 @@ STRIKES_MAX = 3
 CLOSE_TIMEOUT_S = 3.0
 # Unread answers of one server; over it the hub reads no more frames, later the connection goes.
 ANSWERS_BYTES_MAX = 262_144
+_SIGN_IN_FAILURES = (Unauthenticated, TokenExpired, TokenInvalid, Forbidden)
 
 
 class ServerSocket:
@@ -63,6 +66,9 @@ class ServerSocket:
         self._closing: asyncio.Task[None] | None = None
         self._replaced = False
         self._strikes = 0
+        self.session_id = secrets.token_hex(8)
+        self._opened_at_s = time.monotonic()
+        self._who: Principal | None = None
 
     # -- answers (Sink) ---------------------------------------------------------------------------
 
@@ -107,15 +113,28 @@ class ServerSocket:
         self._transport = cast("asyncio.WriteTransport | None", request.transport)
         if self._transport is not None:
             limit_kernel_buffer(self._transport)
+        structlog.contextvars.bind_contextvars(session_id=self.session_id)
         try:
             await self._serve(request)
         except GamehubError as error:
+            # Before the welcome it is a token, a server's name or a hello that was not good.
+            if self.intake is None and isinstance(error, _SIGN_IN_FAILURES):
+                self._context.audit.failed(error, token_from(request))
             await self._refuse(error)
         finally:
+            self._note_end()
             self._dock.sockets.discard(self)
             if self._transport is not None:
                 hang_up(self._transport)
             await self._dock.closed(self)
+
+    def _note_end(self) -> None:
+        if self._who is not None:
+            code = int(self._ws.sent_code or self._ws.close_code or 1006)
+            duration_s = time.monotonic() - self._opened_at_s
+            self._context.audit.signed_out(
+                self._who, session=self.session_id, code=code, duration_s=duration_s
+            )
 
     async def _serve(self, request: web.Request) -> None:
         token = token_from(request)
@@ -137,6 +156,8 @@ class ServerSocket:
         self._acked = (intake.live_done, intake.fact_done)
         self._send(wire.welcome(intake.live_done, intake.fact_done))
         log.info("server_connected", stream=hello.stream, live_seq=intake.live_done)
+        self._who = who
+        self._context.audit.signed_in(who, session=self.session_id)
         await self._read(who, intake)
 
     async def _hello(self) -> wire.Hello:
