@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from domain.events import Principal
     from domain.settings import Settings
     from hub.metrics import Metrics
+    from hub.standing import Standing
 
 
 class Verifier(Protocol):
@@ -35,6 +36,7 @@ class Context:
     pool: asyncpg.Pool
     redis: Redis
     auth: Verifier
+    standing: Standing
     metrics: Metrics
     started_at_s: float
     draining: bool = False

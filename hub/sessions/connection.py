@@ -22,6 +22,7 @@ from protocol.codecs import Codec
 from protocol.envelope import unpack_body
 
 if TYPE_CHECKING:
+    from domain.events import Principal
     from hub.context import Context
     from hub.sessions.hall import Hall
 
@@ -131,6 +132,11 @@ class Connection:
         ws.on_closing = self._silence
 
     @property
+    def who(self) -> Principal | None:
+        """Whose token the session has now."""
+        return self.session.who
+
+    @property
     def role(self) -> str:
         """The role as presence counts it."""
         return core.role_label(self.session.who)
@@ -141,6 +147,7 @@ class Connection:
         """Serves the socket until it is closed from either side."""
         structlog.contextvars.bind_contextvars(session_id=self.session.session_id)
         limit_kernel_buffer(self.transport)
+        self._context.standing.watch(self)
         try:
             await self._carry_out(self.session.opened(token))
             self._schedule()
@@ -153,6 +160,7 @@ class Connection:
                 else:
                     break
         finally:
+            self._context.standing.forget(self)
             self._silence()
             hang_up(self.transport)
             if self._timer is not None:
@@ -225,7 +233,7 @@ class Connection:
             case core.JoinRoom(room, since, ref):
                 await self._hall.check_exists(room)
                 await self._hall.rooms.join(self, room, since, ref)
-                session.joined(room)
+                return session.joined(room)
             case core.LeaveRoom(room, ref):
                 self._hall.rooms.leave(self, room)
                 session.left(room)
@@ -237,16 +245,21 @@ class Connection:
                 self.outbox.send(outbound.presence(room, counts, ref))
             case core.PublishText(room, data, ref):
                 assert session.who is not None
-                await self._hall.announce(session.who, room, data)
+                await self._hall.announce(session.who, session.roles, room, data)
                 self.outbox.send(outbound.pong(ref))
+            case core.ReviewRooms():
+                return session.rooms_now_forbidden()
         return []
 
     async def _verify(self, token: str, ref: core.Ref) -> list[core.Effect]:
         try:
             who = await self._context.auth.verify(token)
+            # Nothing is awaited from here to `verified`: what is revoked or changed after this
+            # line is told to a session that has the token.
+            self._context.standing.check(who)
         except GamehubError as error:
             return self.session.refused(error, ref)
-        effects = self.session.verified(who, ref)
+        effects = self.session.verified(who, ref, self._context.standing.roles_of(who))
         self._schedule()
         structlog.contextvars.bind_contextvars(user=who.subject)
         return effects
@@ -266,6 +279,20 @@ class Connection:
     def _count(self, message: dict[str, Any]) -> None:
         if message["op"] == "error":
             self._context.metrics.errors_out.labels(code=message["code"]).inc()
+
+    def standing_changed(self) -> None:
+        """Closes when the session's token is revoked; reviews its rooms when roles changed."""
+        session, standing = self.session, self._context.standing
+        if session.who is None:
+            return
+        try:
+            standing.check(session.who)
+        except GamehubError as error:
+            effects = session.refused(error, None)
+        else:
+            effects = session.roles_changed(standing.roles_of(session.who))
+        if effects:
+            self._hall.spawn(self._carry_out(effects))
 
     # -- time -------------------------------------------------------------------------------------
 

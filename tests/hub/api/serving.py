@@ -23,6 +23,7 @@ from hub.api.bodies import BODY_BYTES_MAX
 from hub.auth import Authenticator, thumbprint
 from hub.context import CONTEXT, Context
 from hub.metrics import Metrics
+from hub.standing import Standing
 from storage import redis as redis_store
 from tests.hub.tokens import KEYS, claims, jwk
 
@@ -76,6 +77,7 @@ async def serving(
             pool=cast("asyncpg.Pool", pool),
             redis=redis,
             auth=Authenticator(chosen),
+            standing=Standing(cast("asyncpg.Pool", pool), redis),
             metrics=Metrics(),
             started_at_s=time.time(),
         )
