@@ -18,6 +18,7 @@ from domain.errors import SettingsError, StartError
 from domain.settings import Settings
 from hub.api import errors
 from hub.api import routes as api
+from hub.audit import AuditWriter
 from hub.auth import Authenticator
 from hub.context import CONTEXT, Context
 from hub.live import routes as live
@@ -73,6 +74,10 @@ class Hub:
         self._at_stop(standing.stop)
         auth = Authenticator(settings, check=standing.check)
         self._at_stop(auth.close)
+        metrics = Metrics()
+        audit = AuditWriter(pool, metrics)
+        audit.start()
+        self._at_stop(audit.stop)
         self.context = Context(
             settings=settings,
             node=node,
@@ -80,7 +85,8 @@ class Hub:
             redis=redis,
             auth=auth,
             standing=standing,
-            metrics=Metrics(),
+            metrics=metrics,
+            audit=audit,
             started_at_s=time.time(),
         )
         self.hall = Hall(self.context, ear)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from domain.events import Principal
     from domain.settings import Settings
+    from hub.audit import AuditWriter
     from hub.metrics import Metrics
     from hub.standing import Standing
 
@@ -38,6 +39,7 @@ class Context:
     auth: Verifier
     standing: Standing
     metrics: Metrics
+    audit: AuditWriter
     started_at_s: float
     draining: bool = False
 

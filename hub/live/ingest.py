@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from domain.errors import (
     GamehubError,
     InvalidSchema,
     TokenExpired,
+    TokenInvalid,
     TokenRevoked,
     Unauthenticated,
     Unavailable,
@@ -50,6 +52,7 @@ LAST_ACKS_S = 0.5
 LAST_ACKS_LOOK_S = 0.01
 # Unread answers of one server; over it the hub reads no more frames, later the connection goes.
 ANSWERS_BYTES_MAX = 262_144
+_SIGN_IN_FAILURES = (Unauthenticated, TokenExpired, TokenInvalid, Forbidden)
 
 
 class ServerSocket:
@@ -68,6 +71,8 @@ class ServerSocket:
         self._closing: asyncio.Task[None] | None = None
         self._replaced = False
         self._strikes = 0
+        self.session_id = secrets.token_hex(8)
+        self._opened_at_s = time.monotonic()
 
     # -- answers (Sink) ---------------------------------------------------------------------------
 
@@ -113,16 +118,29 @@ class ServerSocket:
         if self._transport is not None:
             limit_kernel_buffer(self._transport)
         self._context.standing.watch(self)
+        structlog.contextvars.bind_contextvars(session_id=self.session_id)
         try:
             await self._serve(request)
         except GamehubError as error:
+            # Before the welcome it is a token, a server's name or a hello that was not good.
+            if self.intake is None and isinstance(error, _SIGN_IN_FAILURES):
+                self._context.audit.failed(error, token_from(request))
             await self._refuse(error)
         finally:
             self._context.standing.forget(self)
+            self._note_end()
             self._dock.sockets.discard(self)
             if self._transport is not None:
                 hang_up(self._transport)
             await self._dock.closed(self)
+
+    def _note_end(self) -> None:
+        if self.who is not None and self.intake is not None:
+            code = int(self._ws.sent_code or self._ws.close_code or 1006)
+            duration_s = time.monotonic() - self._opened_at_s
+            self._context.audit.signed_out(
+                self.who, session=self.session_id, code=code, duration_s=duration_s
+            )
 
     async def _serve(self, request: web.Request) -> None:
         token = token_from(request)
@@ -146,6 +164,7 @@ class ServerSocket:
         self._acked = (intake.live_done, intake.fact_done)
         self._send(wire.welcome(intake.live_done, intake.fact_done))
         log.info("server_connected", stream=hello.stream, live_seq=intake.live_done)
+        self._context.audit.signed_in(who, session=self.session_id)
         await self._read(who, intake)
 
     async def _hello(self) -> wire.Hello:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from domain.errors import GamehubError, Unavailable, UnknownRoom
+from domain.errors import GamehubError, TokenInvalid, Unauthenticated, Unavailable, UnknownRoom
 from hub.sessions import session as core
 from hub.sessions.fanout import EventFrame
 from hub.sessions.outbox import STUCK_S, Outbox
@@ -176,6 +176,7 @@ class Connection:
                 user=self.session.who.subject if self.session.who else None,
                 duration_s=round(time.monotonic() - self.opened_at_s, 3),
             )
+            self._note_end(code)
 
     async def _received(self, kind: WSMsgType, data: str | bytes) -> None:
         now_s = time.monotonic()
@@ -258,11 +259,28 @@ class Connection:
             # line is told to a session that has the token.
             self._context.standing.check(who)
         except GamehubError as error:
+            if error.http_status == 401:
+                self._context.audit.failed(error, token)
             return self.session.refused(error, ref)
         effects = self.session.verified(who, ref, self._context.standing.roles_of(who))
+        if self.session.who is who:
+            self._context.audit.signed_in(who, session=self.session.session_id)
+        else:
+            self._context.audit.failed(TokenInvalid("the token is not for this socket"), token)
         self._schedule()
         structlog.contextvars.bind_contextvars(user=who.subject)
         return effects
+
+    def _note_end(self, code: int) -> None:
+        """For the audit log: who left, or that nobody said who they are (AUD-11)."""
+        session, audit = self.session, self._context.audit
+        if session.who is not None:
+            duration_s = time.monotonic() - self.opened_at_s
+            audit.signed_out(
+                session.who, session=session.session_id, code=code, duration_s=duration_s
+            )
+        elif code == outbound.CLOSE_NO_TOKEN:
+            audit.failed(Unauthenticated("no token came in time"), None)
 
     async def _history(self, room: str, since: Any, limit: int, ref: core.Ref) -> None:
         epoch, first, bodies = await self._hall.history(room, since, limit)
