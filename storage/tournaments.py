@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import asyncpg
 
 from domain.events import Role
-from storage.database import Connection, time_ms
+from storage.database import Connection, pack_position, time_ms, unpack_position
 
 READ_MAX = 10_000  # rows of one read; whoever gets as many reads on
+PAGE_DEFAULT = 100
+PAGE_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +90,17 @@ async def count(conn: Connection, count_max: int) -> int:
 
 
 async def page(
-    conn: Connection, tournament_id: str, limit: int, after_user_id: str = ""
-) -> list[TournamentRole]:
-    """Who has a role in the tournament, by id, after a user."""
-    return [_role(row) for row in await conn.fetch(_PAGE, tournament_id, after_user_id, limit)]
+    conn: Connection, tournament_id: str, limit: int = PAGE_DEFAULT, cursor: str | None = None
+) -> tuple[list[TournamentRole], str | None]:
+    """(who has a role in the tournament, by id; cursor of the next page or None).
+
+    Raises InvalidSchema for a cursor that is none of ours.
+    """
+    assert 1 <= limit <= PAGE_MAX
+    (after,) = ("",) if cursor is None else unpack_position(cursor, str)
+    rows = await conn.fetch(_PAGE, tournament_id, after, limit + 1)
+    more = pack_position(rows[limit - 1]["user_id"]) if len(rows) > limit else None
+    return [_role(row) for row in rows[:limit]], more
 
 
 async def head(conn: Connection) -> int:
