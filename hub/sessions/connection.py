@@ -14,7 +14,6 @@ import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from domain.errors import GamehubError, TokenInvalid, Unauthenticated, Unavailable, UnknownRoom
-from domain.events import Role
 from hub.sessions import session as core
 from hub.sessions.fanout import EventFrame
 from hub.sessions.outbox import STUCK_S, Outbox
@@ -23,6 +22,7 @@ from protocol.codecs import Codec
 from protocol.envelope import unpack_body
 
 if TYPE_CHECKING:
+    from domain.events import Principal
     from hub.context import Context
     from hub.sessions.hall import Hall
 
@@ -132,14 +132,14 @@ class Connection:
         ws.on_closing = self._silence
 
     @property
+    def who(self) -> Principal | None:
+        """Whose token the session has now."""
+        return self.session.who
+
+    @property
     def role(self) -> str:
         """The role as presence counts it."""
         return core.role_label(self.session.who)
-
-    def role_in(self, _tournament_id: str | None) -> Role:
-        """The role that counts in a tournament's rooms."""
-        who = self.session.who
-        return Role.SPECTATOR if who is None else who.role
 
     # -- the socket's life ------------------------------------------------------------------------
 
@@ -147,6 +147,7 @@ class Connection:
         """Serves the socket until it is closed from either side."""
         structlog.contextvars.bind_contextvars(session_id=self.session.session_id)
         limit_kernel_buffer(self.transport)
+        self._context.standing.watch(self)
         try:
             await self._carry_out(self.session.opened(token))
             self._schedule()
@@ -159,6 +160,7 @@ class Connection:
                 else:
                     break
         finally:
+            self._context.standing.forget(self)
             self._silence()
             hang_up(self.transport)
             if self._timer is not None:
@@ -230,9 +232,12 @@ class Connection:
             case core.Verify(token, ref):
                 return await self._verify(token, ref)
             case core.JoinRoom(room, since, ref):
-                seen = await self._hall.find(room, self.role_in)
+                seen = await self._hall.find(room, session.role_in)
                 await self._hall.rooms.join(self, room, since, ref, late=seen.late)
-                session.joined(room)
+                effects = session.joined(room)
+                # What it may see can have changed while it joined.
+                await self._look_again(room)
+                return effects
             case core.LeaveRoom(room, ref):
                 self._hall.rooms.leave(self, room)
                 session.left(room)
@@ -240,23 +245,30 @@ class Connection:
             case core.ReadHistory(room, since, limit, ref):
                 await self._history(room, since, limit, ref)
             case core.ReadPresence(room, ref):
-                counts = await self._hall.presence(room, await self._hall.find(room, self.role_in))
+                counts = await self._hall.presence(
+                    room, await self._hall.find(room, self.session.role_in)
+                )
                 self.outbox.send(outbound.presence(room, counts, ref))
             case core.PublishText(room, data, ref):
                 assert session.who is not None
-                await self._hall.announce(session.who, room, data)
+                await self._hall.announce(session.who, session.roles, room, data)
                 self.outbox.send(outbound.pong(ref))
+            case core.ReviewRooms():
+                await self._look_again(*session.rooms)
+                return session.rooms_now_forbidden()
         return []
 
     async def _verify(self, token: str, ref: core.Ref) -> list[core.Effect]:
         try:
             who = await self._context.auth.verify(token)
+            # Nothing is awaited from here to `verified`: what is revoked or changed after this
+            # line is told to a session that has the token.
+            self._context.standing.check(who)
         except GamehubError as error:
             if error.http_status == 401:
                 self._context.audit.failed(error, token)
             return self.session.refused(error, ref)
-        effects = self.session.verified(who, ref)
-        await self._look_again()
+        effects = self.session.verified(who, ref, self._context.standing.roles_of(who))
         if self.session.who is who:
             self._context.audit.signed_in(who, session=self.session.session_id)
         else:
@@ -265,11 +277,11 @@ class Connection:
         structlog.contextvars.bind_contextvars(user=who.subject)
         return effects
 
-    async def _look_again(self) -> None:
+    async def _look_again(self, *rooms: str) -> None:
         """Rights may have changed: delayed matches are seen as they allow now."""
-        for room in list(self.session.rooms):
+        for room in rooms:
             try:
-                seen = await self._hall.find(room, self.role_in)
+                seen = await self._hall.find(room, self.session.role_in)
                 await self._hall.rooms.switch(self, room, late=seen.late)
             except GamehubError as error:
                 # Not knowing what it may see, it sees nothing.
@@ -288,7 +300,7 @@ class Connection:
             audit.failed(Unauthenticated("no token came in time"), None)
 
     async def _history(self, room: str, since: Any, limit: int, ref: core.Ref) -> None:
-        seen = await self._hall.find(room, self.role_in)
+        seen = await self._hall.find(room, self.session.role_in)
         epoch, first, bodies = await self._hall.history(room, since, limit, late=seen.late)
         frames = [
             EventFrame(room, first + index, unpack_body(body)) for index, body in enumerate(bodies)
@@ -303,6 +315,20 @@ class Connection:
     def _count(self, message: dict[str, Any]) -> None:
         if message["op"] == "error":
             self._context.metrics.errors_out.labels(code=message["code"]).inc()
+
+    def standing_changed(self) -> None:
+        """Closes when the session's token is revoked; reviews its rooms when roles changed."""
+        session, standing = self.session, self._context.standing
+        if session.who is None:
+            return
+        try:
+            standing.check(session.who)
+        except GamehubError as error:
+            effects = session.refused(error, None)
+        else:
+            effects = session.roles_changed(standing.roles_of(session.who))
+        if effects:
+            self._hall.spawn(self._carry_out(effects))
 
     # -- time -------------------------------------------------------------------------------------
 
