@@ -17,6 +17,8 @@
           +-- RoomLimit           room_limit_exceeded    too many rooms on one socket
           +-- RoomFull            room_full              the room takes no more members
           +-- RateLimited         message_rate_limit_exceeded
+          +-- ConnectionLimit     connection_limit_exceeded  too many sockets of one kind
+          +-- OriginNotAllowed    origin_not_allowed     a page of another site opens a socket
           +-- Draining            draining               this hub is about to stop
           +-- IngestRefusal                              a game server's frame is nacked
                +-- UnknownMatch       unknown_match
@@ -163,6 +165,20 @@ class RateLimited(Refusal):
 
     code = "message_rate_limit_exceeded"
     http_status = 429
+
+
+class ConnectionLimit(Refusal):
+    """Too many sockets of one user, one address or one overlay token at once (RATE-09)."""
+
+    code = "connection_limit_exceeded"
+    http_status = 429
+
+
+class OriginNotAllowed(Refusal):
+    """The page that opens the socket comes from a site that may not (WSA-09)."""
+
+    code = "origin_not_allowed"
+    http_status = 403
 
 
 class Draining(Refusal):

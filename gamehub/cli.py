@@ -116,9 +116,11 @@ def demo(
     ] = 0,
 ) -> None:
     """The same with simulated game servers, and pages that anyone may watch."""
+    from domain.settings import LOOPBACK
     from gamehub import supervisor
 
     settings = settings_from(host=host, port=port, data=data).with_(public_spectating=True)
+    settings = settings.with_(ws_rate_exempt_cidrs=settings.ws_rate_exempt_cidrs or LOOPBACK)
     raise typer.Exit(supervisor.up(settings, fleet=True, servers=servers))
 
 

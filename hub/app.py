@@ -25,6 +25,7 @@ from hub.live import routes as live
 from hub.live.dock import Dock
 from hub.metrics import Metrics
 from hub.pages.routes import routes as pages
+from hub.sessions.gate import Gate
 from hub.sessions.hall import Hall
 from hub.standing import Standing
 from protocol.frames import MESSAGE_BYTES_MAX
@@ -89,6 +90,9 @@ class Hub:
             audit=audit,
             started_at_s=time.time(),
         )
+        self.gate = Gate(self.context)
+        self.gate.caps.start()
+        self._at_stop(self.gate.caps.stop)
         self.hall = Hall(self.context, ear)
         self.dock = Dock(self.context)
         self.hall.start()
@@ -104,7 +108,7 @@ class Hub:
         app = web.Application(client_max_size=MESSAGE_BYTES_MAX)
         app[CONTEXT] = self.context
         errors.install(app)
-        app.add_routes(live.routes(self.hall, self.dock))
+        app.add_routes(live.routes(self.hall, self.dock, self.gate))
         app.add_routes(api.routes())
         app.add_routes(pages())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLEANUP_TIMEOUT_S)

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import jwt
 
-from domain.settings import Settings
+from domain.settings import LOOPBACK, Settings
 from gamehub.keys import ensure_keys, mint, with_keys
 from hub.app import Hub
 
@@ -40,6 +40,7 @@ def settings_for(database_url: str, redis_url: str, **changes: Any) -> Settings:
         drain_timeout_s=5.0,
         drain_spread_ms=0,
         public_spectating=True,
+        ws_rate_exempt_cidrs=LOOPBACK,  # "" in tests of the limits themselves
     )
     return with_keys(base.with_(**changes), _KEYS)
 

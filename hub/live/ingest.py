@@ -24,16 +24,17 @@ from domain.errors import (
 )
 from domain.events import Principal
 from hub.auth import token_from
+from hub.bucket import Bucket
 from hub.live.dock import Dock, check_server
 from hub.live.intake import Intake
-from hub.sessions.connection import (
+from hub.sessions.fanout import encode
+from hub.sessions.socket import (
     Socket,
     hang_up,
     keeps_up,
     limit_kernel_buffer,
     reason_bytes,
 )
-from hub.sessions.fanout import encode
 from protocol import frames as wire
 from protocol import outbound
 from protocol.codecs import MSGPACK
@@ -53,12 +54,18 @@ LAST_ACKS_LOOK_S = 0.01
 # Unread answers of one server; over it the hub reads no more frames, later the connection goes.
 ANSWERS_BYTES_MAX = 262_144
 _SIGN_IN_FAILURES = (Unauthenticated, TokenExpired, TokenInvalid, Forbidden)
+# At WS_RATE_SERVER_MSG_RPS the hub waits before it reads on, at least so long: nothing is lost, and
+# TCP slows the server down (RATE-17). A second's worth of messages may come at once.
+PACE_S = 0.01
 
 
 class ServerSocket:
     """One connection of one stream; it is the sink of that stream's answers."""
 
-    def __init__(self, context: Context, dock: Dock, ws: Socket) -> None:
+    def __init__(self, context: Context, dock: Dock, ws: Socket, *, paced: bool = True) -> None:
+        """`paced`: whether its messages are limited (WS_RATE_EXEMPT_CIDRS)."""
+        rps = context.settings.ws_rate_server_msg_rps
+        self._bucket = Bucket(rps, max(rps, 1.0), time.monotonic()) if paced else None
         self._context = context
         self._dock = dock
         self._ws = ws
@@ -183,6 +190,8 @@ class ServerSocket:
         while True:
             if intake.full:
                 await intake.room_for_more()
+            while self._bucket is not None and not self._bucket.take(time.monotonic()):
+                await intake.pause(max(self._bucket.wait_ms(time.monotonic()) / 1000, PACE_S))
             if self._transport and not await keeps_up(self._transport, ANSWERS_BYTES_MAX):
                 self._transport.abort()
                 return

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from domain.errors import (
+    Forbidden,
     GamehubError,
     InvalidSchema,
+    RateLimited,
     RoomLimit,
     TokenExpired,
     TokenInvalid,
@@ -25,13 +27,15 @@ from domain.events import (
     role_within,
     room_kind,
 )
+from hub.sessions.limits import Ask, Limits, Meter, Unmetered
 from protocol import inbound, outbound
 from protocol.codecs import Codec
 from protocol.inbound import Inbound, Since
 
 # A socket may be in so many rooms at once; the next join is refused with room_limit_exceeded.
 ROOMS_MAX = 200
-# A strike is a message that is refused for its form; the third one within the window closes 4008.
+# A strike is a message that is refused for its form, or because there were too many; the third one
+# within the window closes 4008 (contract: Limits).
 STRIKES_MAX = 3
 STRIKE_WINDOW_S = 10.0
 STRIKE_RETRY_AFTER_MS = 1000
@@ -39,21 +43,6 @@ STRIKE_RETRY_AFTER_MS = 1000
 PRESENCE_INTERVAL_S = 2.0
 
 Ref = int | str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a session needs of the settings."""
-
-    max_payload_bytes: int
-    heartbeat_s: float
-    auth_timeout_s: float
-    idle_timeout_s: float
-    leeway_s: int
-
-    def shown(self) -> dict[str, Any]:
-        """What `welcome` tells the client."""
-        return {"max_payload_bytes": self.max_payload_bytes, "rooms": ROOMS_MAX}
 
 
 # -- effects: what connection.py carries out, in this order ---------------------------------------
@@ -132,9 +121,17 @@ class ReviewRooms:
     """The session may see more or less than before: call `rooms_now_forbidden` for what it left."""
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseTokens:
+    """Lease tokens of the user's bucket, then call `leased` with the message that waits."""
+
+    message: Inbound
+    asked: Ask
+
+
 Effect = (
     Send | Close | Verify | JoinRoom | LeaveRoom | ReadHistory | ReadPresence | PublishText
-    | ReviewRooms
+    | ReviewRooms | LeaseTokens
 )  # fmt: skip
 
 
@@ -154,12 +151,14 @@ class Session:
     strikes: list[float] = field(default_factory=list)
     presence_asked_s: dict[str, float] = field(default_factory=dict)
     last_op: str = "invalid"
+    meter: Meter = field(default_factory=Unmetered)
 
     # -- in ---------------------------------------------------------------------------------------
 
     def opened(self, token: str | None) -> list[Effect]:
         """The socket is open; `token` came at the door, or `auth` must come in time."""
         self.last_heard_s = self.opened_at_s
+        self.meter = self.limits.meter(None, self.opened_at_s)
         return [] if token is None else [Verify(token, None)]
 
     def verified(self, who: Principal, ref: Ref, roles: TournamentRoles = NO_ROLES) -> list[Effect]:
@@ -177,6 +176,8 @@ class Session:
             refusal = TokenInvalid(f"the fresh token must be a {self.who.kind}'s", field="token")
             return [Send(outbound.error(refusal.as_dict(), ref))]
         first = self.who is None
+        if self.who is None:
+            self.meter = self.limits.meter(who, self.last_heard_s)
         self.who, self.roles = who, roles
         effects: list[Effect] = [
             Send(
@@ -185,7 +186,7 @@ class Session:
                     who.subject,
                     who.role.name if who.kind == "user" else "OVERLAY",
                     self.limits.heartbeat_s,
-                    self.limits.shown(),
+                    self.limits.shown(who, ROOMS_MAX),
                     ref,
                 )
             )
@@ -230,8 +231,12 @@ class Session:
             return _refuse(error, 1012, ref)[: 1 if known else None]
         return _refuse(error, 1011, ref)
 
+    def over_limit(self, error: GamehubError, ref: Ref) -> list[Effect]:
+        """There are too many sockets like this one."""
+        return _refuse(error, outbound.CLOSE_POLICY, ref)
+
     def received(self, data: bytes, now_s: float) -> list[Effect]:
-        """One message from the client (RT-16: form first, then permission, then work)."""
+        """One message from the client (RT-16: form, then rate, then permission, then work)."""
         self.last_heard_s = now_s
         self.last_op = "invalid"
         if len(data) > self.limits.max_payload_bytes:
@@ -241,6 +246,20 @@ class Session:
         except InvalidSchema as error:
             return self._strike(error, now_s, None)
         self.last_op = type(message).__name__.lower()
+        return self._metered(message, now_s)
+
+    def leased(self, message: Inbound, tokens: int, wait_ms: int, now_s: float) -> list[Effect]:
+        """So many tokens were leased for `message` and those after it (LeaseTokens)."""
+        self.meter.granted(tokens, wait_ms, now_s)
+        return self._metered(message, now_s)
+
+    def _metered(self, message: Inbound, now_s: float) -> list[Effect]:
+        step = self.meter.step(now_s)
+        if isinstance(step, Ask):
+            return [LeaseTokens(message, step)]
+        if step > 0:
+            error = RateLimited("too many messages; this one was dropped", retry_after_ms=step)
+            return self._strike(error, now_s, message.ref)
         if isinstance(message, inbound.Auth):
             return [Verify(message.token, message.ref)]
         if self.who is None:
@@ -294,6 +313,8 @@ class Session:
 
     def _handle(self, message: Inbound, now_s: float) -> list[Effect]:
         assert self.who is not None
+        if self.who.kind == "overlay" and isinstance(message, inbound.Presence | inbound.Publish):
+            raise Forbidden("an overlay only watches", field="op")
         match message:
             case inbound.Join():
                 return self._join(message)
@@ -354,8 +375,9 @@ class Session:
         body = error.as_dict()
         if len(self.strikes) < STRIKES_MAX:
             return [Send(outbound.error(body, ref))]
-        body["retry_after_ms"] = STRIKE_RETRY_AFTER_MS
-        return [Send(outbound.error(body, ref)), Close(outbound.CLOSE_POLICY, error.code)]
+        wait_ms = body["retry_after_ms"] = max(error.retry_after_ms or 0, STRIKE_RETRY_AFTER_MS)
+        reason = f"{error.code}, retry_after_ms={wait_ms}"
+        return [Send(outbound.error(body, ref)), Close(outbound.CLOSE_POLICY, reason)]
 
 
 def _refuse(error: GamehubError, code: int, ref: Ref) -> list[Effect]:

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from hub.sessions.connection import reason_bytes
+from hub.sessions.socket import reason_bytes
 from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
 from tests.sockets import server, viewer
 
