@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -82,6 +83,16 @@ def _url(*schemes: str) -> Callable[[str], str | None]:
     return parse
 
 
+def _networks(raw: str) -> str:
+    """A comma list of CIDRs, kept as text; a bare address is a network of one."""
+    try:
+        return ",".join(
+            str(ip_network(each.strip(), strict=False)) for each in raw.split(",") if each.strip()
+        )
+    except ValueError:
+        raise ValueError("must be CIDRs with commas between, like 10.0.0.0/8,fd00::/8") from None
+
+
 def _setting(env: str, parse: Callable[[str], Any], default: Any, doc: str) -> Any:
     """A field of Settings with its environment name, parser and one line of documentation."""
     return field(default=default, metadata={"env": env, "parse": parse, "doc": doc})
@@ -95,6 +106,12 @@ class Settings:
     port: int = _setting("GAMEHUB_PORT", _whole(0, 65535), 8000, "Port of the hub; 0 = any free.")
     data_dir: str | None = _setting(
         "GAMEHUB_DATA", _optional, None, "Data directory; empty = the user's data folder."
+    )
+    trusted_proxies: str = _setting(
+        "TRUSTED_PROXIES",
+        _networks,
+        "",
+        "CIDRs whose X-Forwarded-For is believed; empty = none, the socket's peer is the client.",
     )
     database_url: str | None = _setting(
         "DATABASE_URL",

@@ -19,6 +19,7 @@ from domain.errors import GamehubError, Unavailable
 from hub.api.bodies import answer
 from hub.auth import PRINCIPAL
 from hub.context import CONTEXT
+from hub.peer import client_ip
 from storage import database
 
 log = structlog.get_logger(__name__)
@@ -165,6 +166,7 @@ def _http_error(error: web.HTTPException) -> web.Response:
 
 def _record(request: web.Request, status: int, took_s: float) -> None:
     who = request.get(PRINCIPAL)
+    context = request.app.get(CONTEXT)
     log.info(
         "request",
         method=request.method,
@@ -172,8 +174,8 @@ def _record(request: web.Request, status: int, took_s: float) -> None:
         status=status,
         duration_ms=round(took_s * 1000, 1),
         user=who.subject if who is not None else None,
+        ip=client_ip(request) if context is not None else request.remote,
     )
-    context = request.app.get(CONTEXT)
     if context is None:
         return
     resource = request.match_info.route.resource
