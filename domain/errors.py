@@ -12,6 +12,7 @@
           +-- TokenExpired        token_expired          the token's time is over
           +-- TokenInvalid        token_invalid          the token is not ours, or malformed
           +-- UnknownRoom         unknown_room           no such room
+          +-- UnknownOverlay      unknown_overlay        no such overlay, or not the caller's
           +-- RoomLimit           room_limit_exceeded    too many rooms on one socket
           +-- RoomFull            room_full              the room takes no more members
           +-- RateLimited         message_rate_limit_exceeded
@@ -128,6 +129,13 @@ class UnknownRoom(Refusal):
     """The room's kind or id does not exist (WSA-03)."""
 
     code = "unknown_room"
+    http_status = 404
+
+
+class UnknownOverlay(Refusal):
+    """There is no overlay of this id, or it belongs to somebody else."""
+
+    code = "unknown_overlay"
     http_status = 404
 
 

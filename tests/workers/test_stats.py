@@ -140,10 +140,8 @@ async def test_counting_reads_no_rows_of_others(pool: asyncpg.Pool) -> None:
             " FROM generate_series(1, 20000) AS n"
         )
         await conn.execute("VACUUM ANALYZE history.matches")
-        plan = await conn.fetch(
-            "EXPLAIN (ANALYZE, BUFFERS) "
-            + history.history._TOTALS.replace("$1::text[]", "ARRAY['u1', 'u2']")
-        )
+        query = _TOTALS.replace("$1::text[]", "ARRAY['u1', 'u2']")
+        plan = await conn.fetch(f"EXPLAIN (ANALYZE, BUFFERS) {query}")
     text = "\n".join(row[0] for row in plan)
     assert "Index Only Scan using matches_totals" in text
     assert "Seq Scan" not in text
