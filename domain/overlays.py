@@ -113,7 +113,7 @@ def _subject(who: Principal, wish: Wish) -> str:
     if wish.kind is Kind.PLAYER:
         if wish.match is not None:
             raise InvalidSchema(
-                "an overlay of kind player shows a user, not a match", field="match"
+                "kind player shows a user, not a match", field="match"
             )
         user = check_id(wish.user if wish.user is not None else who.subject, "user")
         if user != who.subject and who.role < Role.ADMIN:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from domain.ids import derived_event_id
 from services.ingest import FactFrame, commit_facts
 from storage import log
+from storage.history import _TOTALS
 from storage.log import LoggedEvent
 from storage.redis import connect
 from tests.facts import completed, started
