@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import asyncpg
 
-from domain.errors import Forbidden, UnknownOverlay
+from domain.errors import LimitReached, UnknownOverlay
 from domain.events import Principal, Role
 from domain.overlays import OVERLAYS_MAX, Overlay, check_may_own
-from storage import audit, overlays
-from storage.audit import Entry
-from storage.database import answering
+from domain.tokens import REVOCATIONS_MAX, kept_until_s
+from storage import audit, overlays, tokens
+from storage.audit import Entry, Origin
+from storage.database import Connection, answering
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,48 +21,59 @@ class Request:
 
     who: Principal
     now_ms: int
-    ip: str | None = None
-    user_agent: str | None = None
-    trace_id: str | None = None
+    origin: Origin
 
 
 async def create(pool: asyncpg.Pool, request: Request, overlay: Overlay) -> None:
     """Stores what domain.overlays.planned made of a request (WSA-11).
 
-    Raises Forbidden when the owner has OVERLAYS_MAX already, Unavailable.
+    Raises LimitReached when the owner has OVERLAYS_MAX already, Unavailable.
     """
     with answering():
         async with pool.acquire() as conn, conn.transaction():
             had = await overlays.count_locked(conn, overlay.owner, request.now_ms // 1000)
             if had >= OVERLAYS_MAX:
-                raise Forbidden(f"an owner has at most {OVERLAYS_MAX} overlays; delete one first")
+                raise LimitReached(f"an owner has at most {OVERLAYS_MAX} overlays; delete one")
             await overlays.insert(conn, overlay)
             await audit.append(conn, [_entry(request, "overlay.created", overlay)])
 
 
 async def remove(pool: asyncpg.Pool, request: Request, overlay_id: str) -> Overlay:
-    """Takes an overlay away; ADMIN may take anyone's.
+    """Takes an overlay away and revokes its token; ADMIN may take anyone's.
 
-    Raises UnknownOverlay, also for somebody else's, Forbidden, Unavailable.
+    Raises UnknownOverlay, also for somebody else's, Forbidden, LimitReached, Unavailable. The
+    caller tells the hubs (storage.redis.tell_standing) afterwards.
     """
     check_may_own(request.who)
     owner = None if request.who.role >= Role.ADMIN else request.who.subject
     with answering():
         async with pool.acquire() as conn, conn.transaction():
+            # The first lock of whoever revokes; given back when there is no such overlay.
+            seq = await tokens.next_seq(conn)
             overlay = await overlays.take(conn, overlay_id, owner)
             if overlay is None:
                 raise UnknownOverlay("there is no overlay of this id", field="id")
+            await _revoke(conn, seq, overlay, audit.actor_of(request.who)[0])
             await audit.append(conn, [_entry(request, "overlay.revoked", overlay)])
     return overlay
 
 
+async def _revoke(conn: Connection, seq: int, overlay: Overlay, by: str) -> None:
+    """Ends the overlay's token: its jti is the overlay's id, and its end is known."""
+    await tokens.prune(conn)
+    clock = await tokens.clock(conn, REVOCATIONS_MAX)
+    if clock.kept >= REVOCATIONS_MAX:
+        raise LimitReached(
+            f"{REVOCATIONS_MAX} revocations are in force: replace the signing key (operations.md)"
+        )
+    kept_ms = round(kept_until_s(clock.now_ms / 1000, overlay.expires_at_s) * 1000)
+    await tokens.revoke_token(
+        conn, seq, overlay.overlay_id, by=by, now_ms=clock.now_ms, kept_until_ms=kept_ms
+    )
+
+
 def _entry(request: Request, action: str, overlay: Overlay) -> Entry:
     actor, role = audit.actor_of(request.who)
-    told: Mapping[str, str] = {
-        "kind": overlay.kind.value,
-        "subject": overlay.subject,
-        "owner": overlay.owner,
-    }
     return Entry(
         actor=actor,
         role=role,
@@ -70,8 +81,12 @@ def _entry(request: Request, action: str, overlay: Overlay) -> Entry:
         occurred_at_ms=request.now_ms,
         target_type="overlay",
         target_id=overlay.overlay_id,
-        metadata=told,
-        ip=request.ip,
-        user_agent=request.user_agent,
-        trace_id=request.trace_id,
+        metadata={
+            "kind": overlay.kind.value,
+            "subject": overlay.subject,
+            "owner": overlay.owner,
+        },
+        ip=request.origin.ip,
+        user_agent=request.origin.user_agent,
+        trace_id=request.origin.trace_id,
     )

@@ -9,6 +9,7 @@ DELETE and TRUNCATE (AUD-09); what is old goes by the month, as whole partitions
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -40,6 +41,18 @@ METADATA_BYTES_MAX = 4_096
 MONTHS_AHEAD = 3
 # Making and dropping partitions waits so long for the table's lock, then leaves it for later.
 LOCK_TIMEOUT_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a request came from: its address, what calls itself so, and its trace (GW-08)."""
+
+    ip: str | None = None
+    user_agent: str | None = None
+    trace_id: str | None = None
+
+
+NOWHERE = Origin()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,27 +111,40 @@ def clean(text: str, length_max: int) -> str:
 
 
 _APPEND = """
--- All rows of one transaction, or of one moment of a hub.
+-- All rows of one transaction, or of one moment of a hub; with ids of its own a row that is there
+-- already is left as it is.
 INSERT INTO audit.entries
-    (actor, role, action, occurred_at, target_type, target_id, tournament_id, metadata, ip,
+    (id, actor, role, action, occurred_at, target_type, target_id, tournament_id, metadata, ip,
      user_agent, trace_id)
-SELECT actor, role, action, occurred_at, target_type, target_id, tournament_id,
-       metadata::jsonb, ip::inet, user_agent, trace_id
-FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[],
-            $7::text[], $8::text[], $9::text[], $10::text[], $11::text[])
-    AS e(actor, role, action, occurred_at, target_type, target_id, tournament_id, metadata, ip,
-         user_agent, trace_id)
+SELECT coalesce(id, nextval('audit.entry_ids')), actor, role, action, occurred_at, target_type,
+       target_id, tournament_id, metadata::jsonb, ip::inet, user_agent, trace_id
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[],
+            $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[])
+    AS e(id, actor, role, action, occurred_at, target_type, target_id, tournament_id, metadata,
+         ip, user_agent, trace_id)
+ON CONFLICT (occurred_at, id) DO NOTHING
 """
 
 
-async def append(conn: Connection, entries: Sequence[Entry]) -> None:
+async def append(
+    conn: Connection, entries: Sequence[Entry], ids: Sequence[int] | None = None
+) -> None:
     """Adds the rows in one statement, in the caller's transaction if there is one.
 
-    Texts are cleaned and cut here; an address that is none is left out.
+    Texts are cleaned and cut here; an address that is none is left out. With `ids` of `take_ids`
+    the same rows may be added again after a failure that leaves open whether they are there.
     """
     if entries:
         columns = zip(*map(_row, entries), strict=True)
-        await conn.execute(_APPEND, *map(list, columns))
+        await conn.execute(_APPEND, ids or [None] * len(entries), *map(list, columns))
+
+
+async def take_ids(conn: Connection, count: int) -> list[int]:
+    """Ids that nobody else gets, for rows that may have to be added again."""
+    rows = await conn.fetch(
+        "SELECT nextval('audit.entry_ids') AS id FROM generate_series(1, $1)", count
+    )
+    return [row["id"] for row in rows]
 
 
 def _row(entry: Entry) -> tuple[Any, ...]:
@@ -156,6 +182,8 @@ def _storable(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [_storable(each) for each in value]
     if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
         return value
     return clean(str(value), METADATA_BYTES_MAX)
 

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
-import structlog
 from aiohttp import web
 
 from domain.events import Principal, Role
@@ -17,12 +16,13 @@ from domain.overlays import OVERLAYS_MAX, Overlay, planned
 from domain.times import time_text
 from hub.api.bodies import answer, read_object
 from hub.api.errors import ACQUIRE_TIMEOUT_S
+from hub.audit import origin
 from hub.auth import require
 from hub.context import CONTEXT
-from hub.peer import client_ip
 from services import overlays as keeping
 from services.overlays import Request
 from storage import overlays
+from storage.redis import tell_standing
 
 
 async def list_overlays(request: web.Request) -> web.Response:
@@ -37,7 +37,7 @@ async def list_overlays(request: web.Request) -> web.Response:
 async def create_overlay(request: web.Request) -> web.Response:
     """201 with the overlay of {kind, match | user, title?, options?, life_s?}. From PLAYER up."""
     who = await require(request, Role.PLAYER)
-    asked = _asked(request, who)
+    asked = _asked(who)
     overlay_id = str(uuid7(asked.now_ms, secrets.randbits(74)))
     overlay = planned(who, await read_object(request), overlay_id, asked.now_ms // 1000)
     # Signed before it is stored: without a key there is nothing to store.
@@ -49,19 +49,14 @@ async def create_overlay(request: web.Request) -> web.Response:
 async def delete_overlay(request: web.Request) -> web.Response:
     """Takes the overlay away; its token ends with it. 404 unknown_overlay for somebody else's."""
     who = await require(request, Role.PLAYER)
-    pool = request.app[CONTEXT].pool
-    gone = await keeping.remove(pool, _asked(request, who), request.match_info["id"])
+    context = request.app[CONTEXT]
+    gone = await keeping.remove(context.pool, _asked(who), request.match_info["id"])
+    await tell_standing(context.redis)
     return answer({"id": gone.overlay_id, "revoked": True})
 
 
-def _asked(request: web.Request, who: Principal) -> Request:
-    return Request(
-        who=who,
-        now_ms=round(time.time() * 1000),
-        ip=client_ip(request),
-        user_agent=request.headers.get("User-Agent"),
-        trace_id=structlog.contextvars.get_contextvars().get("trace_id"),
-    )
+def _asked(who: Principal) -> Request:
+    return Request(who=who, now_ms=round(time.time() * 1000), origin=origin())
 
 
 def _shown(request: web.Request, overlay: Overlay) -> dict[str, Any]:

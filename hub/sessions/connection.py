@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from domain.errors import GamehubError, Unavailable, UnknownRoom
+from domain.errors import GamehubError, TokenInvalid, Unauthenticated, Unavailable, UnknownRoom
 from hub.sessions import session as core
 from hub.sessions.fanout import EventFrame
 from hub.sessions.outbox import STUCK_S, Outbox
@@ -22,6 +22,7 @@ from protocol.codecs import Codec
 from protocol.envelope import unpack_body
 
 if TYPE_CHECKING:
+    from domain.events import Principal
     from hub.context import Context
     from hub.sessions.hall import Hall
 
@@ -131,6 +132,11 @@ class Connection:
         ws.on_closing = self._silence
 
     @property
+    def who(self) -> Principal | None:
+        """Whose token the session has now."""
+        return self.session.who
+
+    @property
     def role(self) -> str:
         """The role as presence counts it."""
         return core.role_label(self.session.who)
@@ -141,6 +147,7 @@ class Connection:
         """Serves the socket until it is closed from either side."""
         structlog.contextvars.bind_contextvars(session_id=self.session.session_id)
         limit_kernel_buffer(self.transport)
+        self._context.standing.watch(self)
         try:
             await self._carry_out(self.session.opened(token))
             self._schedule()
@@ -153,6 +160,7 @@ class Connection:
                 else:
                     break
         finally:
+            self._context.standing.forget(self)
             self._silence()
             hang_up(self.transport)
             if self._timer is not None:
@@ -168,6 +176,7 @@ class Connection:
                 user=self.session.who.subject if self.session.who else None,
                 duration_s=round(time.monotonic() - self.opened_at_s, 3),
             )
+            self._note_end(code)
 
     async def _received(self, kind: WSMsgType, data: str | bytes) -> None:
         now_s = time.monotonic()
@@ -225,7 +234,7 @@ class Connection:
             case core.JoinRoom(room, since, ref):
                 await self._hall.check_exists(room)
                 await self._hall.rooms.join(self, room, since, ref)
-                session.joined(room)
+                return session.joined(room)
             case core.LeaveRoom(room, ref):
                 self._hall.rooms.leave(self, room)
                 session.left(room)
@@ -237,19 +246,41 @@ class Connection:
                 self.outbox.send(outbound.presence(room, counts, ref))
             case core.PublishText(room, data, ref):
                 assert session.who is not None
-                await self._hall.announce(session.who, room, data)
+                await self._hall.announce(session.who, session.roles, room, data)
                 self.outbox.send(outbound.pong(ref))
+            case core.ReviewRooms():
+                return session.rooms_now_forbidden()
         return []
 
     async def _verify(self, token: str, ref: core.Ref) -> list[core.Effect]:
         try:
             who = await self._context.auth.verify(token)
+            # Nothing is awaited from here to `verified`: what is revoked or changed after this
+            # line is told to a session that has the token.
+            self._context.standing.check(who)
         except GamehubError as error:
+            if error.http_status == 401:
+                self._context.audit.failed(error, token)
             return self.session.refused(error, ref)
-        effects = self.session.verified(who, ref)
+        effects = self.session.verified(who, ref, self._context.standing.roles_of(who))
+        if self.session.who is who:
+            self._context.audit.signed_in(who, session=self.session.session_id)
+        else:
+            self._context.audit.failed(TokenInvalid("the token is not for this socket"), token)
         self._schedule()
         structlog.contextvars.bind_contextvars(user=who.subject)
         return effects
+
+    def _note_end(self, code: int) -> None:
+        """For the audit log: who left, or that nobody said who they are (AUD-11)."""
+        session, audit = self.session, self._context.audit
+        if session.who is not None:
+            duration_s = time.monotonic() - self.opened_at_s
+            audit.signed_out(
+                session.who, session=session.session_id, code=code, duration_s=duration_s
+            )
+        elif code == outbound.CLOSE_NO_TOKEN:
+            audit.failed(Unauthenticated("no token came in time"), None)
 
     async def _history(self, room: str, since: Any, limit: int, ref: core.Ref) -> None:
         epoch, first, bodies = await self._hall.history(room, since, limit)
@@ -266,6 +297,20 @@ class Connection:
     def _count(self, message: dict[str, Any]) -> None:
         if message["op"] == "error":
             self._context.metrics.errors_out.labels(code=message["code"]).inc()
+
+    def standing_changed(self) -> None:
+        """Closes when the session's token is revoked; reviews its rooms when roles changed."""
+        session, standing = self.session, self._context.standing
+        if session.who is None:
+            return
+        try:
+            standing.check(session.who)
+        except GamehubError as error:
+            effects = session.refused(error, None)
+        else:
+            effects = session.roles_changed(standing.roles_of(session.who))
+        if effects:
+            self._hall.spawn(self._carry_out(effects))
 
     # -- time -------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from domain.errors import InvalidSchema, Unavailable, UnknownRoom
-from domain.events import Principal
+from domain.events import Principal, TournamentRoles
 from domain.ids import split_room
 from hub.sessions.rooms import Rooms
 from protocol.inbound import Since
@@ -123,13 +123,15 @@ class Hall:
             counts[role] = counts.get(role, 0) + count
         return counts
 
-    async def announce(self, who: Principal, room: str, data: dict[str, Any]) -> None:
+    async def announce(
+        self, who: Principal, roles: TournamentRoles, room: str, data: dict[str, Any]
+    ) -> None:
         """Posts an announcement: a fact like any other, which the relay brings to the room."""
         text = data.get("text")
         if not isinstance(text, str) or not 1 <= len(text) <= 500:
             raise InvalidSchema("data.text must be text of 1 to 500 characters", field="data.text")
         await announcements.announce_text(
-            self._context.pool, who, room, text, now_ms=round(time.time() * 1000)
+            self._context.pool, who, room, text, now_ms=round(time.time() * 1000), roles=roles
         )
         await facts.wake(self._context.redis)
 

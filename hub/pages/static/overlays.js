@@ -110,9 +110,10 @@ function draw() {
 /** @param {any} overlay */
 function makeCard(overlay) {
   const frame = el('iframe', { title: 'Preview', loading: 'lazy' });
-  const picture = el('div', { class: 'picture', 'data-ground': 'check' }, frame, el('div', { class: 'grounds' },
-    ...GROUNDS.map((ground) => el('button', { type: 'button', 'data-ground': ground, 'aria-label': `Preview over ${ground}`,
-      onclick: () => setAttr(picture, 'data-ground', ground) }))));
+  const picture = el('div', { class: 'picture', 'data-ground': 'check' }, frame);
+  const grounds = el('span', { class: 'grounds' }, ...GROUNDS.map((ground) =>
+    el('button', { type: 'button', 'data-ground': ground, 'aria-label': `Preview over ${ground}`,
+      onclick: () => setAttr(picture, 'data-ground', ground) })));
   const address = el('input', { readonly: true, 'aria-label': 'Address', onfocus: () => address.select() });
   const choice = (/** @type {string} */ name, /** @type {string[]} */ values, /** @type {string} */ standard) => {
     const given = overlay.options[name];
@@ -134,7 +135,7 @@ function makeCard(overlay) {
   const name = el('b');
   const card = el('article', { class: 'overlay' },
     el('div', { class: 'title' }, el('span', { class: 'flag', text: KIND_NAMES.get(overlay.kind) ?? overlay.kind }), name,
-      el('span', { class: 'ends', text: `until ${when(overlay.expires_at, 0).day}` })),
+      grounds, el('span', { class: 'ends', text: `until ${when(overlay.expires_at, 0).day}` })),
     picture,
     el('div', { class: 'controls' }, ...controls.map((each, i) => el('label', {}, labels[i], each))),
     el('div', { class: 'address' }, address,

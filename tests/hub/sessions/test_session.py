@@ -21,6 +21,7 @@ from hub.sessions.session import (
     PublishText,
     ReadHistory,
     ReadPresence,
+    ReviewRooms,
     Send,
     Session,
     Verify,
@@ -151,7 +152,9 @@ def test_fresh_token_with_a_lower_role_leaves_rooms_that_it_may_not_see() -> Non
     session = greeted(somebody(Role.ORGANIZER))
     session.joined("staff:t1")
     session.joined("match:m1")
-    effects = session.verified(somebody(Role.PLAYER), None)
+    assert session.verified(somebody(Role.PLAYER), None)[-1] == ReviewRooms()
+    effects = session.rooms_now_forbidden()
+    assert error_codes(effects) == ["forbidden_action"]
     assert LeaveRoom("staff:t1", None) in effects
     assert LeaveRoom("match:m1", None) not in effects
 

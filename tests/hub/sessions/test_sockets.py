@@ -42,7 +42,7 @@ async def test_no_token_in_time_is_4001(hub: RunningHub) -> None:
 
 async def test_expired_token_is_4002(database_url: str, redis_url: str) -> None:
     async with running_hub(database_url, redis_url, jwt_leeway_s=0) as running:
-        token = user_token(running.settings, ttl_s=1)
+        token = user_token(running.settings, ttl_s=2)
         async with viewer(running.url, token) as raw:
             assert (await raw.hear())["code"] == "token_expired"
             assert (await raw.close_code())[0] == 4002
