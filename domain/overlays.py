@@ -112,9 +112,7 @@ def check_may_own(who: Principal) -> None:
 def _subject(who: Principal, wish: Wish) -> str:
     if wish.kind is Kind.PLAYER:
         if wish.match is not None:
-            raise InvalidSchema(
-                "kind player shows a user, not a match", field="match"
-            )
+            raise InvalidSchema("kind player shows a user, not a match", field="match")
         user = check_id(wish.user if wish.user is not None else who.subject, "user")
         if user != who.subject and who.role < Role.ADMIN:
             raise Forbidden("another user's totals need the role ADMIN", field="user")
