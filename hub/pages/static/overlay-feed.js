@@ -121,7 +121,7 @@ export class FeedOverlay {
 
   /** @param {Line} line */
   #row(line) {
-    const row = el('li', { class: `${line.kind}${line.loud ? ' loud' : ''}` });
+    const row = el('li', { class: `of-${line.kind}${line.loud ? ' loud' : ''}` });
     setVar(row, '--team', this.#hue(line.side) ?? '#b3bdc8');
     if (line.kill) this.#kill(row, line.kill);
     else {

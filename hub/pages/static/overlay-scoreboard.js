@@ -98,7 +98,8 @@ export class Scoreboard {
     this.#showMany(pair ? [] : view.sides);
     setText(this.upper, upperOf(view));
     setText(this.place, placeOf(view) || '\u00a0');
-    this.place.classList.toggle('says', placeOf(view) !== '');
+    this.place.classList.toggle('says', view.phase === 'before' || placeOf(view) !== '');
+    if (view.phase === 'live' && placeOf(view) !== '') this.place.classList.add('kept');
     setText(this.context, view.context);
     this.context.hidden = view.context === '';
   }

@@ -70,6 +70,7 @@ export class Source {
     this.room = this.hub.join(this.name, {
       onJoined: (joined, room) => {
         this.resumed = joined.resumed;
+        this.screen.onStatus('live', 'joined');
         this.#later(() => this.screen.onState?.(room.state), room.state);
         if (!joined.resumed) void this.#past();
       },
