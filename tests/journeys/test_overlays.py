@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, FloatRect, Page, ViewportSize, async_playwright
 
 from protocol.client import GameServer
 from tests.hubs import HubProcess, running_hub, server_token, settings_for, user_token
@@ -19,7 +19,7 @@ from tests.journeys.test_pages import FLAGS, SIDES, WAIT_MS, chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
 
-AIR = {"width": 1920, "height": 1080}
+AIR: ViewportSize = {"width": 1920, "height": 1080}
 # Counts how often the picture goes off air, and keeps when the first side's score changes.
 WATCH = """() => {
   const air = document.getElementById('air');
@@ -175,7 +175,7 @@ async def test_options(browser: Browser, database_url: str, redis_url: str, tmp_
     ):
         match.score({"red": 1, "blue": 0})
         address = (await make(hub.url, user_token(hub.settings, "PLAYER"), "scoreboard"))["url"]
-        boxes: dict[str, Mapping[str, float]] = {}
+        boxes: dict[str, FloatRect] = {}
         for look in ("", "side=bottom", "side=left", "side=right", "scale=1.25",
                      "theme=pink&side=middle&scale=99&delay=-4&a=red"):  # fmt: skip
             page = await opened(browser, f"{address}&{look}", complaints)

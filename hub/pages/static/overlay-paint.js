@@ -44,7 +44,8 @@ export function roll(box, value) {
   const before = box.lastElementChild;
   if (before.textContent === text) return false;
   const first = before.textContent === '' || before.textContent === '\u2013';
-  box.dataset.digits = String([...text].length);
+  // Two digits have the size that the design gives them; more share their room.
+  setVar(box, '--digits', String(Math.min(1, 2.2 / Math.max(1, text.length)).toFixed(2)));
   if (first || !mayMove()) {
     box.replaceChildren(el('span', { text }));
     return !first;

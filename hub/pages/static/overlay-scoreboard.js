@@ -101,7 +101,7 @@ export class Scoreboard {
     this.place.classList.toggle('says', view.phase === 'before' || placeOf(view) !== '');
     if (view.phase === 'live' && placeOf(view) !== '') this.place.classList.add('kept');
     setText(this.context, view.context);
-    this.context.hidden = view.context === '';
+    this.context.hidden = view.context === '' || view.context === upperOf(view);
   }
 
   /** @param {any} box @param {Side} side @param {View} view */
