@@ -10,6 +10,7 @@ from aiohttp import web
 from hub.api.health import Checks, health, healthz, metrics, readiness
 from hub.api.history import read_history
 from hub.api.matches import get_match, list_matches, schedule_match
+from hub.api.overlays import create_overlay, delete_overlay, list_overlays
 from hub.api.session import TOKENS_BURST, TOKENS_PER_S, Bucket, spectate
 from hub.api.tokens import revoke
 from hub.api.tournaments import get_role, grant_role, list_roles, revoke_role
@@ -30,6 +31,9 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/tournaments/{id}/roles/{user:.+}", get_role),
         web.put("/api/v1/tournaments/{id}/roles/{user:.+}", grant_role),
         web.delete("/api/v1/tournaments/{id}/roles/{user:.+}", revoke_role),
+        web.get("/api/v1/overlays", list_overlays),
+        web.post("/api/v1/overlays", create_overlay),
+        web.delete("/api/v1/overlays/{id}", delete_overlay),
         web.get("/healthz", healthz),
         web.get("/readiness", partial(readiness, checks=checks)),
         web.get("/health", partial(health, checks=checks)),
