@@ -11,7 +11,10 @@
           +-- Unauthenticated     unauthenticated        no token came in time
           +-- TokenExpired        token_expired          the token's time is over
           +-- TokenInvalid        token_invalid          the token is not ours, or malformed
+          |    +-- TokenRevoked   token_revoked          the token, or its subject's, were revoked
           +-- UnknownRoom         unknown_room           no such room
+          +-- UnknownOverlay      unknown_overlay        no such overlay, or not the caller's
+          +-- LimitReached        limit_reached          no more of these are kept
           +-- RoomLimit           room_limit_exceeded    too many rooms on one socket
           +-- RoomFull            room_full              the room takes no more members
           +-- RateLimited         message_rate_limit_exceeded
@@ -126,11 +129,31 @@ class TokenInvalid(Refusal):
     http_status = 401
 
 
+class TokenRevoked(TokenInvalid):
+    """The token was revoked, or all of its subject's up to a time (contract: Tokens)."""
+
+    code = "token_revoked"
+
+
 class UnknownRoom(Refusal):
     """The room's kind or id does not exist (WSA-03)."""
 
     code = "unknown_room"
     http_status = 404
+
+
+class UnknownOverlay(Refusal):
+    """There is no overlay of this id, or it belongs to somebody else."""
+
+    code = "unknown_overlay"
+    http_status = 404
+
+
+class LimitReached(Refusal):
+    """As many of these are kept as may be; the message says what to do instead."""
+
+    code = "limit_reached"
+    http_status = 409
 
 
 class RoomLimit(Refusal):

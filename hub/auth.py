@@ -29,7 +29,9 @@ from domain.errors import (
 )
 from domain.events import Principal, Role
 from domain.ids import is_id, split_room
+from domain.overlays import Overlay
 from domain.settings import Settings
+from domain.tokens import TOKEN_LIFE_MAX_S
 from hub.auth_keys import KeySource
 from hub.context import CONTEXT
 
@@ -51,29 +53,32 @@ _KINDS = ("user", "server", "overlay")
 class Authenticator:
     """Checks tokens and, where that is allowed, signs spectators' ones.
 
-    `now` gives seconds since the epoch, `monotonic` seconds for the age of keys.
+    `check` refuses principals whose token is revoked (hub/standing), remembered ones too. `now`
+    gives seconds since the epoch, `monotonic` seconds for the age of keys.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
+        check: Callable[[Principal], None] = lambda who: None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
+        self._check = check
         self._now = now
         self._verified: OrderedDict[bytes, Principal] = OrderedDict()
         self._keys = KeySource(settings.jwks, changed=self._verified.clear, monotonic=monotonic)
         self._signing: _SigningKey | None = None
-        if settings.public_spectating and settings.jwt_signing_key_file is not None:
+        if settings.jwt_signing_key_file is not None:
             self._signing = _SigningKey(settings.jwt_signing_key_file)
 
     async def verify(self, token: str) -> Principal:
         """The token's principal.
 
-        Raises TokenExpired, TokenInvalid (without echoing the token) or, while no key could be
-        read at all, Unavailable (contract: Tokens; WSA-02, WSA-04).
+        Raises TokenExpired, TokenInvalid (without echoing the token), TokenRevoked or, while no
+        key or no revocations could be read at all, Unavailable (contract: Tokens; WSA-02, WSA-04).
         """
         self._keys.look()
         digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
@@ -83,11 +88,13 @@ class Authenticator:
                 del self._verified[digest]
                 raise TokenExpired("the token's time is over")
             self._verified.move_to_end(digest)
+            self._check(known)
             return known
         who = principal(await self._claims(token))
         self._verified[digest] = who
         if len(self._verified) > CACHE_MAX:
             self._verified.popitem(last=False)
+        self._check(who)
         return who
 
     def sign_spectator(self, now_s: float) -> tuple[str, int, str]:
@@ -95,7 +102,7 @@ class Authenticator:
 
         Raises Forbidden unless PUBLIC_SPECTATING is set and there is a signing key.
         """
-        if self._signing is None:
+        if self._signing is None or not self._settings.public_spectating:
             raise Forbidden("this hub gives no tokens to visitors (PUBLIC_SPECTATING)")
         subject = f"spectator-{secrets.token_hex(8)}"
         issued_at = int(now_s)
@@ -112,6 +119,26 @@ class Authenticator:
             "scope": [],
         }
         return self._signing.sign(claims), expires_at, subject
+
+    def sign_overlay(self, overlay: Overlay) -> str:
+        """The overlay's token: the same row gives the same token, so it need not be kept (WSA-11).
+
+        Its jti is the overlay's id and its sub the owner. Raises Forbidden without a signing key.
+        """
+        if self._signing is None:
+            raise Forbidden("this hub has no key to sign overlay tokens with: JWT_SIGNING_KEY_FILE")
+        claims = {
+            "iss": self._settings.jwt_issuer,
+            "aud": self._settings.jwt_audience,
+            "sub": overlay.owner,
+            "jti": overlay.overlay_id,
+            "iat": overlay.created_at_s,
+            "exp": overlay.expires_at_s,
+            "kind": "overlay",
+            "scope": [],
+            "subject": overlay.subject,
+        }
+        return self._signing.sign(claims)
 
     async def close(self) -> None:
         """Ends what runs in the background."""
@@ -167,7 +194,10 @@ def _reason(error: Exception) -> str:
 
 
 def check_times(claims: dict[str, Any], now_s: float, leeway_s: float) -> None:
-    """Raises TokenExpired after exp + leeway, TokenInvalid before iat or nbf - leeway (WSA-04)."""
+    """Raises TokenExpired after exp + leeway, TokenInvalid before iat or nbf - leeway (WSA-04).
+
+    TokenInvalid too for a life over TOKEN_LIFE_MAX_S: revocations are not kept for longer.
+    """
     for name in ("exp", "iat", "nbf"):
         value = claims.get(name)
         if name == "nbf" and value is None:
@@ -176,6 +206,8 @@ def check_times(claims: dict[str, Any], now_s: float, leeway_s: float) -> None:
             raise TokenInvalid(f"the token's {name} must be seconds since the epoch")
     if now_s >= int(claims["exp"]) + leeway_s:
         raise TokenExpired("the token's time is over")
+    if claims["exp"] - claims["iat"] > TOKEN_LIFE_MAX_S:
+        raise TokenInvalid(f"the token's life is over {TOKEN_LIFE_MAX_S // 86_400} days")
     if max(claims["iat"], claims.get("nbf") or 0) > now_s + leeway_s:
         raise TokenInvalid("the token is not valid yet; check both clocks")
 
@@ -306,15 +338,15 @@ async def authenticated(request: web.Request) -> Principal:
     return who
 
 
-async def require(request: web.Request, role: Role) -> Principal:
+async def require(request: web.Request, role: Role, shown_in: str | None = None) -> Principal:
     """The principal, if it has at least this role (SEC-06: the one place for roles over HTTP).
 
-    Server tokens count as SPECTATOR. Overlay tokens show one room and read nothing else. Raises
-    Forbidden, or what `authenticated` raises.
+    Server tokens count as SPECTATOR. Overlay tokens read nothing but what is shown in their room,
+    where a handler names one in `shown_in`. Raises Forbidden, or what `authenticated` raises.
     """
     who = await authenticated(request)
-    if who.kind == "overlay":
-        raise Forbidden("an overlay token shows one room; it cannot be used over HTTP")
+    if who.kind == "overlay" and (shown_in is None or who.overlay_room != shown_in):
+        raise Forbidden("an overlay token shows one room and reads nothing else over HTTP")
     if who.role < role:
         raise Forbidden(f"this needs the role {role.name}")
     return who

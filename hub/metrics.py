@@ -46,6 +46,7 @@ class Metrics:
         self._start_ingest_metrics()
         self._start_http_metrics()
         self._start_dependency_metrics()
+        self._start_audit_metrics()
 
     def render(self) -> bytes:
         """The page that Prometheus reads."""
@@ -135,6 +136,15 @@ class Metrics:
         )
         self.dead_letters = self._gauge(
             "dead_letters", "Events that a pipeline gave up on and nobody has settled."
+        )
+
+    def _start_audit_metrics(self) -> None:
+        self.audit_waiting = self._gauge(
+            "audit_waiting", "Rows for the audit log that this process has not written yet."
+        )
+        self.audit_left_out = self._counter(
+            "audit_left_out_total",
+            "Rows that did not fit into the queue; each is in the log instead.",
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -15,9 +15,10 @@ from hub.live.http import post_ingest
 from hub.live.ingest import HEARTBEAT_S, ServerSocket
 from hub.live.origin import check_origin
 from hub.peer import client_ip
-from hub.sessions.connection import Connection, Socket, door_room
+from hub.sessions.connection import Connection, door_room
 from hub.sessions.gate import Gate, Visit
 from hub.sessions.hall import Hall
+from hub.sessions.socket import Socket
 from protocol.codecs import CODECS, JSON, MSGPACK
 from protocol.frames import MESSAGE_BYTES_MAX
 

@@ -13,9 +13,20 @@ from domain.errors import (
     RoomLimit,
     TokenExpired,
     TokenInvalid,
+    TokenRevoked,
     Unauthenticated,
+    Unavailable,
 )
-from domain.events import Principal, Role, check_may_join, check_may_publish, room_kind
+from domain.events import (
+    NO_ROLES,
+    Principal,
+    Role,
+    TournamentRoles,
+    check_may_join,
+    check_may_publish,
+    role_within,
+    room_kind,
+)
 from hub.sessions.limits import Ask, Limits, Meter, Unmetered
 from protocol import inbound, outbound
 from protocol.codecs import Codec
@@ -106,6 +117,11 @@ class PublishText:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviewRooms:
+    """The session may see more or less than before: call `rooms_now_forbidden` for what it left."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseTokens:
     """Lease tokens of the user's bucket, then call `leased` with the message that waits."""
 
@@ -115,7 +131,7 @@ class LeaseTokens:
 
 Effect = (
     Send | Close | Verify | JoinRoom | LeaveRoom | ReadHistory | ReadPresence | PublishText
-    | LeaseTokens
+    | ReviewRooms | LeaseTokens
 )  # fmt: skip
 
 
@@ -129,6 +145,7 @@ class Session:
     opened_at_s: float
     door_room: str | None = None
     who: Principal | None = None
+    roles: TournamentRoles = field(default_factory=dict)
     rooms: set[str] = field(default_factory=set)
     last_heard_s: float = 0.0
     strikes: list[float] = field(default_factory=list)
@@ -144,18 +161,24 @@ class Session:
         self.meter = self.limits.meter(None, self.opened_at_s)
         return [] if token is None else [Verify(token, None)]
 
-    def verified(self, who: Principal, ref: Ref) -> list[Effect]:
-        """A token was good: greet, and join the room of the URL; a fresh one extends."""
+    def verified(self, who: Principal, ref: Ref, roles: TournamentRoles = NO_ROLES) -> list[Effect]:
+        """A token was good: greet, and join the room of the URL; a fresh one extends (WSA-07).
+
+        roles: what the user is within tournaments.
+        """
         if who.kind == "server":
             refusal = TokenInvalid("a server token belongs to /ingest, not to /ws")
             return _refuse(refusal, outbound.CLOSE_INVALID, ref)
         if self.who is not None and who.subject != self.who.subject:
             refusal = TokenInvalid("the fresh token is another subject's", field="token")
             return [Send(outbound.error(refusal.as_dict(), ref))]
+        if self.who is not None and who.kind != self.who.kind:
+            refusal = TokenInvalid(f"the fresh token must be a {self.who.kind}'s", field="token")
+            return [Send(outbound.error(refusal.as_dict(), ref))]
         first = self.who is None
-        if self.who is None or self.who.kind != who.kind:
+        if self.who is None:
             self.meter = self.limits.meter(who, self.last_heard_s)
-        self.who = who
+        self.who, self.roles = who, roles
         effects: list[Effect] = [
             Send(
                 outbound.welcome(
@@ -171,15 +194,41 @@ class Session:
         if first and self.door_room is not None:
             effects += self._join(inbound.Join(room=self.door_room), at_door=True)
         if not first:
-            effects += self._drop_rooms_now_forbidden()
+            effects.append(ReviewRooms())
         return effects
+
+    def roles_changed(self, roles: TournamentRoles) -> list[Effect]:
+        """The user's roles within tournaments are others now."""
+        if roles == self.roles:
+            return []
+        self.roles = roles
+        return [ReviewRooms()]
+
+    def role_in(self, tournament_id: str | None) -> Role:
+        """The role that counts in a tournament, or outside of any (None)."""
+        if self.who is None:
+            return Role.SPECTATOR
+        return role_within(self.who, self.roles, tournament_id)
+
+    def rooms_now_forbidden(self) -> list[Effect]:
+        """Leaves every room that may not be seen any more, each with its error (WSA-06)."""
+        return [each for room in sorted(self.rooms) for each in self._left_if_forbidden(room)]
 
     def refused(self, error: GamehubError, ref: Ref) -> list[Effect]:
         """A token was not good."""
         if isinstance(error, TokenExpired):
             return _refuse(error, outbound.CLOSE_EXPIRED, ref)
+        if isinstance(error, TokenRevoked):
+            return [
+                Send(outbound.error(error.as_dict(), ref)),
+                Close(outbound.CLOSE_INVALID, outbound.REASON_REVOKED),
+            ]
         if isinstance(error, TokenInvalid):
             return _refuse(error, outbound.CLOSE_INVALID, ref)
+        if isinstance(error, Unavailable):
+            # Nothing is known of the token: a session that has one goes on with it.
+            known = self.who is not None
+            return _refuse(error, 1012, ref)[: 1 if known else None]
         return _refuse(error, 1011, ref)
 
     def over_limit(self, error: GamehubError, ref: Ref) -> list[Effect]:
@@ -250,9 +299,10 @@ class Session:
         idle = max(self.last_heard_s, now_s - self.limits.idle_timeout_s / 2)
         return min(expiry, idle + self.limits.idle_timeout_s)
 
-    def joined(self, room: str) -> None:
-        """The join was carried out."""
+    def joined(self, room: str) -> list[Effect]:
+        """The join was carried out; what the session may see can have changed meanwhile."""
         self.rooms.add(room)
+        return self._left_if_forbidden(room)
 
     def left(self, room: str) -> None:
         """The room is left, on whoever's wish."""
@@ -271,13 +321,13 @@ class Session:
             case inbound.Leave():
                 return [LeaveRoom(message.room, message.ref)]
             case inbound.History():
-                check_may_join(self.who, message.room)
+                check_may_join(self.who, message.room, self.roles)
                 return [ReadHistory(message.room, message.since, message.limit, message.ref)]
             case inbound.Presence():
-                check_may_join(self.who, message.room)
+                check_may_join(self.who, message.room, self.roles)
                 return self._presence(message, now_s)
             case inbound.Publish():
-                check_may_publish(self.who, message.room, message.type)
+                check_may_publish(self.who, message.room, message.type, self.roles)
                 return [PublishText(message.room, message.data, message.ref)]
             case _:
                 return [Send(outbound.pong(message.ref))]
@@ -286,7 +336,7 @@ class Session:
         assert self.who is not None
         try:
             room_kind(message.room)
-            check_may_join(self.who, message.room)
+            check_may_join(self.who, message.room, self.roles)
         except GamehubError as error:
             if not at_door:
                 raise
@@ -312,15 +362,13 @@ class Session:
         self.presence_asked_s[message.room] = now_s
         return [ReadPresence(message.room, message.ref)]
 
-    def _drop_rooms_now_forbidden(self) -> list[Effect]:
+    def _left_if_forbidden(self, room: str) -> list[Effect]:
         assert self.who is not None
-        effects: list[Effect] = []
-        for room in sorted(self.rooms):
-            try:
-                check_may_join(self.who, room)
-            except GamehubError as error:
-                effects += [Send(outbound.error(error.as_dict(), None)), LeaveRoom(room, None)]
-        return effects
+        try:
+            check_may_join(self.who, room, self.roles)
+        except GamehubError as error:
+            return [Send(outbound.error(error.as_dict(), None)), LeaveRoom(room, None)]
+        return []
 
     def _strike(self, error: GamehubError, now_s: float, ref: Ref) -> list[Effect]:
         self.strikes = [at for at in self.strikes if at > now_s - STRIKE_WINDOW_S] + [now_s]
