@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from domain.errors import SettingsError
 from domain.settings import Settings
-from gamehub import keys, running
+from gamehub import cli_audit, keys, running
 from gamehub.cli_options import Data, console, settings_from
 
 app = typer.Typer(help="Make a token, or read one.", no_args_is_help=True)
@@ -58,6 +58,7 @@ def mint(
         ttl_s=None if ttl is None else parse_ttl(ttl),
     )
     typer.echo(token)
+    cli_audit.note_token(settings, token)
 
 
 @app.command()

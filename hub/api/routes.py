@@ -10,6 +10,7 @@ from aiohttp import web
 from hub.api.health import Checks, health, healthz, metrics, readiness
 from hub.api.history import read_history
 from hub.api.matches import get_match, list_matches, schedule_match
+from hub.api.ops import list_entries, list_facts
 from hub.api.session import TOKENS_BURST, TOKENS_PER_S, Bucket, spectate
 
 
@@ -23,6 +24,8 @@ def routes() -> list[web.RouteDef]:
         web.post("/api/v1/matches", schedule_match),
         web.get("/api/v1/matches/{id:.+}", get_match),
         web.get("/api/v1/history/{subject_type}/{subject_id:.+}", read_history),
+        web.get("/api/v1/ops/facts", list_facts),
+        web.get("/api/v1/ops/audit", list_entries),
         web.get("/healthz", healthz),
         web.get("/readiness", partial(readiness, checks=checks)),
         web.get("/health", partial(health, checks=checks)),

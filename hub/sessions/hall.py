@@ -12,6 +12,7 @@ import structlog
 from domain.errors import InvalidSchema, Unavailable, UnknownRoom
 from domain.events import Principal
 from domain.ids import split_room
+from hub.audit import origin
 from hub.sessions.rooms import Rooms
 from protocol.inbound import Since
 from services import announcements
@@ -128,9 +129,15 @@ class Hall:
         text = data.get("text")
         if not isinstance(text, str) or not 1 <= len(text) <= 500:
             raise InvalidSchema("data.text must be text of 1 to 500 characters", field="data.text")
-        await announcements.announce_text(
-            self._context.pool, who, room, text, now_ms=round(time.time() * 1000)
+        event = await announcements.announce_text(
+            self._context.pool,
+            who,
+            room,
+            text,
+            now_ms=round(time.time() * 1000),
+            origin=origin(),
         )
+        log.info("fact_announced", type=event.type, event_id=str(event.event_id), room=room)
         await facts.wake(self._context.redis)
 
     # -- background -------------------------------------------------------------------------------

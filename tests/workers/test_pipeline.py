@@ -152,20 +152,20 @@ async def test_a_letter_is_retried(pool: asyncpg.Pool, redis: Redis) -> None:
     async with pool.acquire() as conn:
         (letter,) = await deadletters.page(conn)
 
-    again = await retry(table, pool, redis, letter.id)
+    again = await retry(table, pool, redis, letter.id, "cli:ada")
     assert again is not None
     assert again.error == "cannot digest 3"
     async with pool.acquire() as conn:
         assert (await deadletters.page(conn))[0].attempts == letter.attempts + 1
 
-    assert (await retry({}, pool, redis, letter.id) or again).error == (
+    assert (await retry({}, pool, redis, letter.id, "cli:ada") or again).error == (
         "there is no pipeline notebook in this release"
     )
     notebook.poison.clear()
-    again = await retry(table, pool, redis, letter.id)
+    again = await retry(table, pool, redis, letter.id, "cli:ada")
     assert again is not None
     assert again.error is None
-    assert await retry(table, pool, redis, letter.id) is None
+    assert await retry(table, pool, redis, letter.id, "cli:ada") is None
     assert await notes(pool) == [0, 1, 2, 4, 3]
 
 

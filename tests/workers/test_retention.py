@@ -33,7 +33,7 @@ async def test_retention_goes_on_after_whatever_failed(
     await commit_facts(pool, [scheduled(1)])
     await pool.execute("UPDATE ingest.receipts SET created_at = now() - interval '8 days'")
     await pool.execute("ALTER TABLE ingest.quarantine RENAME TO later")
-    task = asyncio.create_task(retention.run(pool))
+    task = asyncio.create_task(retention.run(pool, audit_kept_days=365))
     try:
         await asyncio.wait([task], timeout=0.2)
         assert not task.done()
