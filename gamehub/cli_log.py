@@ -10,8 +10,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.bar import Bar
 from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from domain.errors import SettingsError, StartError
 from domain.settings import Settings
@@ -40,10 +41,11 @@ app = typer.Typer(help="The log of facts: what happened, in order.", no_args_is_
 ROWS_MAX = 10_000
 FOLLOW_S = 0.5
 PAYLOAD_SHOWN_MAX = 160  # characters in a table; `show` and --json have all
-# Lines of `stats`; over it a coarser --by is asked for. Types beyond these are "others".
+# Lines of `stats`; over it a coarser --by is asked for (days: the latest are shown).
 BUCKETS_MAX = 400
-TYPES_MAX = 6
 BAR_WIDTH = 30
+# By how frequent a type is; all rare ones share the last.
+COLORS = ("cyan", "green", "yellow", "magenta", "blue", "red", "white")
 _BUCKET_MS = {"minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
 
 Type = Annotated[str | None, typer.Option("--type", help="match.completed, or a family: match.*")]
@@ -162,7 +164,7 @@ def count_facts(
     as_json: Json = False,
     data: Data = None,
 ) -> None:
-    """How many facts of each type were recorded, by the hour or the day (UTC)."""
+    """How many facts of each type were recorded, and when: by the hour or the day (UTC)."""
     since_ms = moment(since, "since")
     assert since_ms is not None
     now_ms = round(time.time() * 1000)
@@ -184,7 +186,7 @@ def count_facts(
     if not found:
         console.print("Nothing was recorded since then.")
         return
-    _print_bars(found, bucket, since_ms)
+    _print_bars(found, bucket)
 
 
 # -- arguments -----------------------------------------------------------------------------------
@@ -282,30 +284,45 @@ def _brief(fact: LoggedEvent) -> str:
     return text if len(text) <= PAYLOAD_SHOWN_MAX else f"{text[:PAYLOAD_SHOWN_MAX]}..."
 
 
-def _print_bars(found: list[Count], bucket: Bucket, since_ms: int) -> None:
-    """A line per bucket: the frequent types' counts, the sum, and the sum as a bar."""
+def _print_bars(found: list[Count], bucket: Bucket) -> None:
+    """A line per type, then one per bucket: the count, and a bar in the types' colours."""
     sums: Counter[str] = Counter()
     lines: dict[int, Counter[str]] = {}
     for each in found:
         sums[each.type] += each.facts
         lines.setdefault(each.at_ms, Counter())[each.type] += each.facts
-    named = [name for name, _ in sums.most_common(TYPES_MAX)]
-    others = len(sums) > len(named)
-    rows = table(f"{bucket} (UTC)", *named, *(["others"] if others else []), "all", "")
-    highest = max(line.total() for line in lines.values())
+    named = [name for name, _ in sums.most_common()]
+    colors = {name: COLORS[min(index, len(COLORS) - 1)] for index, name in enumerate(named)}
+    types = Table.grid(padding=(0, 2))
+    for name in named:
+        alone = Counter({name: sums[name]})
+        types.add_row(name, _right(sums[name]), _bar(alone, [name], colors, sums[named[0]]))
+    types.add_row("all", _right(sums.total()), "")
+    console.print(types)
+    console.print()
     step_ms = _BUCKET_MS[bucket]
-    first = max(since_ms // step_ms * step_ms, min(lines) - (BUCKETS_MAX - 1) * step_ms)
-    starts = range(max(first, max(lines) - (BUCKETS_MAX - 1) * step_ms), max(lines) + 1, step_ms)
-    for at_ms in starts:
+    first = max(min(lines), max(lines) - (BUCKETS_MAX - 1) * step_ms)
+    highest = max(line.total() for line in lines.values())
+    times = Table.grid(padding=(0, 2))
+    for at_ms in range(first, max(lines) + 1, step_ms):
         line = lines.get(at_ms, Counter[str]())
-        cells = [str(line[name] or "") for name in named]
-        if others:
-            cells.append(str(line.total() - sum(line[name] for name in named) or ""))
-        bar = Bar(highest, 0, line.total(), width=BAR_WIDTH, color="cyan")
-        rows.add_row(when(at_ms)[:-3], *cells, str(line.total()), bar)
-    totals = [str(sums[name]) for name in named]
-    if others:
-        totals.append(str(sums.total() - sum(sums[name] for name in named)))
-    rows.add_section()
-    rows.add_row("all", *totals, str(sums.total()), "")
-    console.print(rows)
+        at = when(at_ms)[: 10 if bucket == "day" else 16]
+        times.add_row(at, _right(line.total()), _bar(line, named, colors, highest))
+    console.print(times)
+
+
+def _right(count: int) -> Text:
+    return Text(f"{count:>9}")
+
+
+def _bar(line: Counter[str], order: list[str], colors: dict[str, str], highest: int) -> Text:
+    """BAR_WIDTH cells stand for `highest`; the types' parts lie one behind the other."""
+    bar = Text(no_wrap=True)
+    so_far = 0
+    for name in order:
+        start = round(so_far / highest * BAR_WIDTH)
+        so_far += line[name]
+        bar.append("█" * (round(so_far / highest * BAR_WIDTH) - start), style=colors[name])
+    if so_far and not bar.plain:
+        bar.append("▏", style=colors[next(iter(line))])
+    return bar
