@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from tests.hubs import RunningHub, running_hub, server_token, user_token, watched_match
+from tests.hubs import RunningHub, server_token, user_token, watched_match
 from tests.sockets import RawServer, RawViewer, server, viewer
 
 EXAMPLES = 40
@@ -45,12 +45,6 @@ huge = st.sampled_from(
         b"\xdb\x7f\xff\xff\xff",
     ]
 )
-
-
-@pytest.fixture
-async def hub(database_url: str, redis_url: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database_url, redis_url) as running:
-        yield running
 
 
 @dataclass
