@@ -129,7 +129,7 @@ class Hall:
         text = data.get("text")
         if not isinstance(text, str) or not 1 <= len(text) <= 500:
             raise InvalidSchema("data.text must be text of 1 to 500 characters", field="data.text")
-        event = await announcements.announce_text(
+        await announcements.announce_text(
             self._context.pool,
             who,
             room,
@@ -137,7 +137,6 @@ class Hall:
             now_ms=round(time.time() * 1000),
             origin=origin(),
         )
-        log.info("fact_announced", type=event.type, event_id=str(event.event_id), room=room)
         await facts.wake(self._context.redis)
 
     # -- background -------------------------------------------------------------------------------
