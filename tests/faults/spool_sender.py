@@ -15,9 +15,9 @@ import sys
 from typing import Any
 
 from protocol.client import GameServer
-from protocol.client_match import Match
+from protocol.client_match import Match, Side
 
-SIDES = ["red", "blue"]
+SIDES: list[Side] = ["red", "blue"]
 LIVE_PER_MATCH = 12
 MATCHES_AT_ONCE = 3
 
