@@ -74,7 +74,7 @@ async def main(url: str, token: str, spool: str, notes: str, run: int, **more: A
                 count += 1
                 name = f"r{run}/l{number}-{count}"
                 await play(server.match(name, game="arena", competitors=SIDES), lines)
-                await asyncio.sleep(0.002)  # the pace of the game
+                await asyncio.sleep(0.01)  # the pace of the game
 
         await asyncio.gather(*(lane(number) for number in range(MATCHES_AT_ONCE)))
 

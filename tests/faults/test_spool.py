@@ -29,9 +29,9 @@ SEED = 20261121
 class Senders:
     """Game servers on one spool, one after the other, and the notes of what they handed over."""
 
-    def __init__(self, url: str, token: str, folder: Path, fsync: str) -> None:
+    def __init__(self, url: str, token: str, folder: Path) -> None:
         self._about = {"url": url, "token": token, "spool": str(folder / "spool")}
-        self._about |= {"notes": str(folder / "notes"), "spool_fsync": fsync}
+        self._about |= {"notes": str(folder / "notes")}
         self._notes = folder / "notes"
         self._runs = 0
 
@@ -48,9 +48,10 @@ class Senders:
             stdout=asyncio.subprocess.PIPE,
         )
 
-    async def kill_one_after(self, delay_s: float) -> None:
-        """Starts one and kills it so long after it said that it sends."""
-        process = await self.start()
+    async def kill_one(self, dice: random.Random) -> None:
+        """Starts one and kills it at some time after it said that it sends."""
+        delay_s = dice.uniform(0, KILL_WITHIN_S)
+        process = await self.start(spool_fsync=dice.choice(["always", "interval", "never"]))
         assert process.stdout is not None
         async with asyncio.timeout(30):
             assert await process.stdout.readline() == b"sending\n"
@@ -100,23 +101,23 @@ async def live_in_room(viewer: Viewer, match: str) -> list[int]:
     return found
 
 
-async def kills(hub: HubProcess, folder: Path, count: int, fsync: str) -> Senders:
+async def kills(hub: HubProcess, folder: Path, count: int) -> Senders:
     """Kills so many senders, at times the hub with them, and drains."""
     dice = random.Random(SEED)
     token = server_token(hub.settings)
     async with Wire(hub.url) as wire:
-        senders = Senders(wire.url, token, folder, fsync)
+        senders = Senders(wire.url, token, folder)
         for number in range(1, count + 1):
             silent = number % SILENT_EVERY == 0
             if silent:
                 wire.pause()
-            await senders.kill_one_after(dice.uniform(0, KILL_WITHIN_S))
+            await senders.kill_one(dice)
             if silent:
                 wire.cut()
                 wire.resume()
             if number % HUB_EVERY == 0:
                 await hub.kill()
-                await senders.kill_one_after(dice.uniform(0, KILL_WITHIN_S))
+                await senders.kill_one(dice)
                 await hub.start()
         ending = await senders.drain()
         assert ending["refusals"] == []
@@ -149,7 +150,7 @@ async def check(hub: HubProcess, senders: Senders, database_url: str) -> None:
 async def test_ten_kills_lose_nothing_that_was_handed_over(
     hub: HubProcess, tmp_path: Path, database_url: str
 ) -> None:
-    senders = await kills(hub, tmp_path, 10, "always")
+    senders = await kills(hub, tmp_path, 10)
     await check(hub, senders, database_url)
 
 
@@ -158,5 +159,5 @@ async def test_ten_kills_lose_nothing_that_was_handed_over(
 async def test_two_hundred_kills_lose_nothing_that_was_handed_over(
     hub: HubProcess, tmp_path: Path, database_url: str
 ) -> None:
-    senders = await kills(hub, tmp_path, 200, "interval")
+    senders = await kills(hub, tmp_path, 200)
     await check(hub, senders, database_url)
