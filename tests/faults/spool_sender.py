@@ -1,6 +1,7 @@
 """A game server to be killed: plays matches through a spool and notes what it has handed over.
 
-    python tests/faults/spool_sender.py '{"url": ..., "token": ..., "spool": ..., "notes": ...}'
+It reads what to do as one line of JSON {url, token, spool, notes, run, drain?} from stdin; so the
+next one can be started, and wait there, while this one is being killed.
 
 Each line of the notes is one frame, written only after it was handed over. With "drain" it sends
 nothing of its own, waits until the hub has everything, and writes {"refusals": [...]}.
@@ -80,4 +81,5 @@ async def main(url: str, token: str, spool: str, notes: str, run: int, **more: A
 
 
 if __name__ == "__main__":
-    asyncio.run(main(**json.loads(sys.argv[1])))
+    if line := sys.stdin.readline():
+        asyncio.run(main(**json.loads(line)))
