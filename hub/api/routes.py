@@ -10,6 +10,7 @@ from aiohttp import web
 from hub.api.health import Checks, health, healthz, metrics, readiness
 from hub.api.history import read_history
 from hub.api.matches import get_match, list_matches, schedule_match
+from hub.api.ops import list_entries, list_facts
 from hub.api.overlays import create_overlay, delete_overlay, list_overlays
 from hub.api.session import Visitors, spectate
 from hub.api.tokens import revoke
@@ -34,6 +35,8 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/overlays", list_overlays),
         web.post("/api/v1/overlays", create_overlay),
         web.delete("/api/v1/overlays/{id}", delete_overlay),
+        web.get("/api/v1/ops/facts", list_facts),
+        web.get("/api/v1/ops/audit", list_entries),
         web.get("/healthz", healthz),
         web.get("/readiness", partial(readiness, checks=checks)),
         web.get("/health", partial(health, checks=checks)),
