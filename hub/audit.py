@@ -88,6 +88,21 @@ def origin() -> Origin:
     return audit.NOWHERE if visit is None else visit.origin
 
 
+def asked_by(who: Principal) -> Entry:
+    """Who asks and from where, for a service that fills in what it did."""
+    actor, role = audit.actor_of(who)
+    where = origin()
+    return Entry(
+        actor=actor,
+        role=role,
+        action="",
+        occurred_at_ms=0,
+        ip=where.ip,
+        user_agent=where.user_agent,
+        trace_id=where.trace_id,
+    )
+
+
 @dataclass(slots=True)
 class Window:
     """Events of one kind since the first one, which is a row already; `entry` is the latest."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from domain.settings import Settings
     from hub.audit import AuditWriter
     from hub.metrics import Metrics
+    from hub.standing import Standing
 
 
 class Verifier(Protocol):
@@ -36,6 +37,7 @@ class Context:
     pool: asyncpg.Pool
     redis: Redis
     auth: Verifier
+    standing: Standing
     metrics: Metrics
     audit: AuditWriter
     started_at_s: float

@@ -78,6 +78,14 @@ class Metrics:
         self.closes = self._counter(
             "closes_total", "Viewers' sockets that ended, by close code.", "code"
         )
+        self.places_refused = self._counter(
+            "places_refused_total", "Refusals at a cap, by cap: ip, user, overlay or room.", "cap"
+        )
+        self.limits_without_redis = self._counter(
+            "limits_without_redis_total",
+            "Leases of messages given, and places decided, without Redis: messages or connections.",
+            "limit",
+        )
         self.events_published = self._counter(
             "events_published_total", "Events that this process put into rooms.", "room_kind"
         )

@@ -11,6 +11,10 @@ from protocol.errors import (
     FrameRefused,
     HubUnreachable,
     RequestRefused,
+    SpoolDamaged,
+    SpoolFailed,
+    SpoolForeign,
+    SpoolLocked,
     Undelivered,
 )
 from protocol.messages import (
@@ -42,6 +46,10 @@ __all__ = [
     "Refused",
     "RequestRefused",
     "Snapshot",
+    "SpoolDamaged",
+    "SpoolFailed",
+    "SpoolForeign",
+    "SpoolLocked",
     "Undelivered",
     "Viewer",
 ]

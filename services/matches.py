@@ -96,17 +96,20 @@ async def _schedule(
             trace_id=origin.trace_id,
         )
         await audit.append(tx.connection, [entry])
-        facts.announce(
-            tx,
-            Event(
-                event_id=event_id,
-                type="match.scheduled",
-                v=EVENT_TYPES["match.scheduled"].v,
-                subject=f"match:{match.match_id}",
-                cause_id=None,
-                root_id=event_id,
-                occurred_at_ms=now_ms,
-                payload=scheduled_payload(match),
-            ),
+        event = Event(
+            event_id=event_id,
+            type="match.scheduled",
+            v=EVENT_TYPES["match.scheduled"].v,
+            subject=f"match:{match.match_id}",
+            cause_id=None,
+            root_id=event_id,
+            occurred_at_ms=now_ms,
+            payload=scheduled_payload(match),
         )
+        if match.delay_s:
+            packed = matches.pack(match)
+            event = facts.held(
+                event, match.delay_s, match=packed, tournament_id=match.tournament_id
+            )
+        facts.announce(tx, event)
     return match

@@ -26,7 +26,7 @@ from domain.settings import Settings
 from storage.database import connect_pool
 from storage.redis import connect
 from workers import broker as brokers
-from workers import history, relay, retention
+from workers import history, relay, release, retention
 from workers.listener import Listener
 from workers.pipeline import Pipeline, drain
 
@@ -139,6 +139,7 @@ class Machine(Middleware):
             asyncio.create_task(
                 retention.run(self._pool, settings.audit_kept_days), name="retention"
             ),
+            asyncio.create_task(release.run(self._pool, self._redis), name="release"),
         ]
 
     async def _cancel_tasks(self) -> None:

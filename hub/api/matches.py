@@ -52,7 +52,7 @@ async def get_match(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     match_id = check_id(request.match_info["id"], "id")
     async with context.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-        match = await matches.get(connection, match_id)
+        match = await matches.get_shown(connection, match_id)
     if match is None:
         raise UnknownMatch("there is no match of this id", field="id")
     scores = await _live_scores(context, [match])
@@ -95,6 +95,7 @@ def match_json(match: Match, live_scores: dict[str, int] | None) -> dict[str, An
         "title": match.title,
         "round": match.round,
         "best_of": match.best_of,
+        "delay_s": match.delay_s,
         "status": match.status.value,
         "competitors": [
             {"id": side.id, "name": side.name, "type": side.type} for side in match.competitors

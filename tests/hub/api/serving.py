@@ -24,6 +24,7 @@ from hub.audit import AuditWriter
 from hub.auth import Authenticator, thumbprint
 from hub.context import CONTEXT, Context
 from hub.metrics import Metrics
+from hub.standing import Standing
 from storage import redis as redis_store
 from tests.hub.tokens import KEYS, claims, jwk
 
@@ -81,6 +82,7 @@ async def serving(
             pool=cast("asyncpg.Pool", pool),
             redis=redis,
             auth=Authenticator(chosen),
+            standing=Standing(cast("asyncpg.Pool", pool), redis),
             metrics=measured,
             audit=audit,
             started_at_s=time.time(),
