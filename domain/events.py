@@ -20,6 +20,7 @@ from domain.payloads import (
     MatchScheduled,
     MatchStarted,
     ScoreUpdated,
+    StatsUpdated,
     TournamentCompleted,
 )
 
@@ -91,6 +92,8 @@ ROOM_KINDS: dict[str, RoomKind] = {
     "matches": RoomKind(policy="latest-per-key", history_max=500),
     "tournament": RoomKind(of_tournament=True),
     "user": RoomKind(audience="own"),
+    # A user's feed for stream overlays. Quiet for days, and the last event is what a page shows.
+    "overlay": RoomKind(audience="subject", history_max=100, ttl_s=30 * 24 * 3600),
     "team": RoomKind(least_role=Role.ORGANIZER),
     "staff": RoomKind(least_role=Role.ORGANIZER, of_tournament=True),
     "announce": RoomKind(history_max=100),
@@ -177,9 +180,18 @@ def _named_room(data: Payload) -> list[Delivery]:
     return [(str(data["room"]), dict(data))]
 
 
+def _user_rooms(data: Payload) -> list[Delivery]:
+    """The user's own room, and the user's feed for overlays."""
+    username = data["user"]["username"]
+    return [(f"user:{username}", dict(data)), (f"overlay:{username}", dict(data))]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventType:
-    """One type of event: its payload's shape and version, and the rooms that show it (EVT-09)."""
+    """One type of event: its payload's shape and version, and the rooms that show it (EVT-09).
+
+    derived: gamehub announces it itself, as what follows from another fact.
+    """
 
     name: str
     frame_class: Literal["fact", "live"]
@@ -187,6 +199,7 @@ class EventType:
     v: int = 1
     rooms: Callable[[Payload], list[Delivery]] = field(default=_match_rooms)
     by_servers: bool = True
+    derived: bool = False
 
 
 def _declare(*types: EventType) -> dict[str, EventType]:
@@ -211,6 +224,14 @@ EVENT_TYPES: dict[str, EventType] = _declare(
         payload=AnnouncementPosted,
         rooms=_named_room,
         by_servers=False,
+    ),
+    EventType(
+        name="stats.updated",
+        frame_class="fact",
+        payload=StatsUpdated,
+        rooms=_user_rooms,
+        by_servers=False,
+        derived=True,
     ),
     EventType(name="match.score_updated", frame_class="live", payload=ScoreUpdated),
 )

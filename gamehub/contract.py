@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from domain import errors
-from domain.events import EVENT_TYPES
+from domain.events import EVENT_TYPES, EventType
 from domain.settings import example
 from protocol import outbound
 from protocol.frames import FRAMES_PER_MESSAGE_MAX, Batch, Frame, Hello, PingFrame
@@ -90,7 +90,7 @@ def facts() -> dict[str, Any]:
             "title": name,
             "description": _plain(payload.__doc__ or ""),
             "x-version": event.v,
-            "x-sent-by": "servers" if event.by_servers else "organisers",
+            "x-sent-by": _sender(event),
             "type": "object",
             "properties": {"type": {"const": name}, "data": reference},
             "required": ["type", "data"],
@@ -98,6 +98,12 @@ def facts() -> dict[str, Any]:
         for (name, event, payload), reference in zip(declared, payloads, strict=True)
     ]
     return _schema("FACTs", about, {"anyOf": each_type}, parts)
+
+
+def _sender(event: EventType) -> str:
+    if event.derived:
+        return "gamehub"
+    return "servers" if event.by_servers else "organisers"
 
 
 def codes() -> dict[str, Any]:

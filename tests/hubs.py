@@ -47,8 +47,8 @@ def settings_for(database_url: str, redis_url: str, **changes: Any) -> Settings:
 
 
 def user_token(settings: Settings, role: str = "SPECTATOR", sub: str = "anna", **more: Any) -> str:
-    """A user's token."""
-    return mint(settings, sub=sub, kind="user", role=role, **more)
+    """A user's token, or another kind's that speaks for a user."""
+    return mint(settings, **{"sub": sub, "kind": "user", "role": role, **more})
 
 
 def server_token(settings: Settings, sub: str = "server-1", **more: Any) -> str:

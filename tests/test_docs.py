@@ -108,6 +108,21 @@ def test_settings_named_in_the_documentation_exist() -> None:
             assert name in known or name.startswith("GAMEHUB_TEST_"), f"{page} names {name}"
 
 
+def test_every_limit_is_documented_with_its_default() -> None:
+    page = text_of("docs/limits.md")
+    told = dict(re.findall(r"^\| `(WS_\w+)` \| (\S+) \|", page, re.MULTILINE))
+    limits = {
+        each.metadata["env"]: each.default
+        for each in dataclasses.fields(Settings)
+        if each.metadata["env"].startswith("WS_RATE_")
+        or each.metadata["env"] in ("WS_MAX_PAYLOAD_BYTES", "WS_ALLOWED_ORIGINS")
+    }
+    assert len(limits) == 10
+    for name, default in limits.items():
+        shown = f"{default:g}" if isinstance(default, int | float) else f"`{default}`"
+        assert told[name] == ("empty" if default == "" else shown)
+
+
 def test_capabilities_name_real_places() -> None:
     rows = re.findall(
         r"^\| (\w+) \| .* \| ([\w, ]+) \|$", text_of("docs/capabilities.md"), re.MULTILINE

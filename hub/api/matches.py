@@ -47,8 +47,8 @@ async def list_matches(request: web.Request) -> web.Response:
 
 
 async def get_match(request: web.Request) -> web.Response:
-    """One match; 404 unknown_match when nobody scheduled it."""
-    await require(request, Role.SPECTATOR)
+    """One match; 404 unknown_match when nobody scheduled it. Its own overlays may read it."""
+    await require(request, Role.SPECTATOR, shown_in=f"match:{request.match_info['id']}")
     context = request.app[CONTEXT]
     match_id = check_id(request.match_info["id"], "id")
     async with context.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
