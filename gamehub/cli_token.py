@@ -85,14 +85,14 @@ def show(
             moment = datetime.fromtimestamp(claims[name], UTC)
             claims[name] = f"{claims[name]} ({moment:%Y-%m-%d %H:%M:%S} UTC)"
     console.print_json(json.dumps({"header": dict(seen.header), "claims": claims}))
-    problem, note = seen.problem, ""
+    problem = seen.problem
     if problem is None:
         try:
             problem = _revoked(seen.claims, data)
         except GamehubError:
-            note = " [dim](whether it was revoked is not known: no database)[/]"
+            console.print("[dim]No database to ask whether it was revoked.[/]")
     if problem is None:
-        console.print(f"[green]valid[/]{note}")
+        console.print("[green]valid[/]")
         return
     console.print(f"[red]not valid:[/] {escape(problem)}")
     raise typer.Exit(1)

@@ -115,6 +115,11 @@ class Standing:
         """How many revocations are in memory."""
         return len(self._revoked)
 
+    @property
+    def watched(self) -> int:
+        """How many sockets would hear of a change."""
+        return len(self._holders)
+
     # -- looking ----------------------------------------------------------------------------------
 
     async def _poll(self) -> None:
@@ -147,7 +152,7 @@ class Standing:
 
     def _succeeded(self) -> None:
         if self._failing:
-            log.info("standing_known", revoked=self.kept, users=len(self._roles))
+            log.info("standing_known", revoked=self.kept, sockets=self.watched)
         self._failing = False
 
     async def look(self) -> None:
