@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from domain.errors import GamehubError, SettingsError
 from domain.settings import Settings
-from domain.times import parse_time, time_text
-from gamehub import keys, running
+from domain.times import time_text
+from gamehub import cli_audit, keys, running
+from gamehub.cli_operators import add, moment, on_pool, print_table, table, when
 from gamehub.cli_options import Data, console, settings_from
-from gamehub.cli_pool import changing, on_pool, operator
+from gamehub.cli_standing import changing, operator
 
 if TYPE_CHECKING:
     import asyncpg
@@ -67,6 +67,7 @@ def mint(
         ttl_s=None if ttl is None else parse_ttl(ttl),
     )
     typer.echo(token)
+    cli_audit.note_token(settings, token)
 
 
 @app.command()
@@ -108,7 +109,8 @@ def revoke(
         str | None, typer.Option("--sub", help="All tokens of this sub, of whatever kind.")
     ] = None,
     at: Annotated[
-        str | None, typer.Option("--at", help="With --sub: those issued up to this time [now].")
+        str | None,
+        typer.Option("--at", help="With --sub: issued up to a time, or 12h (ago) [now]."),
     ] = None,
     data: Data = None,
 ) -> None:
@@ -121,7 +123,7 @@ def revoke(
         jti = str(seen.claims.get("jti", ""))
         # The end of a token that we could not check may be a lie: then it is kept for long.
         ends_at_s = int(seen.claims["exp"]) if seen.problem is None else None
-    until_ms = None if at is None else parse_time(at, "at")
+    until_ms = moment(at, "at")
 
     async def work(pool: asyncpg.Pool) -> bool | int | None:
         from services import tokens
@@ -147,19 +149,19 @@ def revocations(
 ) -> None:
     """What is revoked and still matters, the newest first."""
 
-    async def work(pool: asyncpg.Pool) -> list[StoredRevocation]:
+    async def work(pool: asyncpg.Pool, _: Settings) -> list[StoredRevocation]:
         from storage import tokens
 
         async with pool.acquire() as connection:
             return await tokens.page(connection, limit)
 
     rows = on_pool(data, work)
-    table = Table("what", "revoked", "by", "kept until")
+    shown = table("what", "revoked", "by", "kept until")
     for row in rows:
         what = f"jti {row.token_id}" if row.token_id else _all_of(row)
-        kept = time_text(round(row.kept_until_s * 1000))
-        table.add_row(escape(what), time_text(row.revoked_at_ms), escape(row.revoked_by), kept)
-    console.print(table if rows else "Nothing is revoked.")
+        kept = when(round(row.kept_until_s * 1000))
+        add(shown, what, when(row.revoked_at_ms), row.revoked_by, kept)
+    print_table(shown, "Nothing is revoked.")
 
 
 def _all_of(row: StoredRevocation) -> str:
@@ -176,7 +178,7 @@ def _inspect(token: str, data: str | None) -> keys.Inspection:
 def _revoked(claims: Mapping[str, Any], data: str | None) -> str | None:
     """Why a token is dead though it looks well; raises StartError or Unavailable."""
 
-    async def work(pool: asyncpg.Pool) -> list[StoredRevocation]:
+    async def work(pool: asyncpg.Pool, _: Settings) -> list[StoredRevocation]:
         from storage import tokens
 
         async with pool.acquire() as connection:

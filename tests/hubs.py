@@ -21,6 +21,7 @@ import jwt
 from domain.settings import Settings
 from gamehub.keys import ensure_keys, mint, with_keys
 from hub.app import Hub
+from tests.sockets import RawServer, RawViewer, server, viewer
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 20.0
@@ -94,6 +95,20 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextlib.asynccontextmanager
+async def watched_match(
+    sending: RunningHub, watching: RunningHub, match: str = "m1", name: str = "server-1"
+) -> AsyncIterator[tuple[RawServer, RawViewer]]:
+    """A match that a server on one hub has started, and a viewer on a hub who is in its room."""
+    async with (
+        server(sending.url, server_token(sending.settings, name), name=name) as sender,
+        viewer(watching.url, user_token(watching.settings)) as raw,
+    ):
+        await sender.start(match)
+        await raw.ask(op="join", room=f"match:{match}")
+        yield sender, raw
 
 
 class HubProcess:

@@ -100,7 +100,9 @@ def test_every_url_is_documented() -> None:
 
 def test_settings_named_in_the_documentation_exist() -> None:
     known = {each.metadata["env"] for each in dataclasses.fields(Settings)}
-    families = r"\b((?:GAMEHUB|JWT|WS|DRAIN|LOG|DATABASE|REDIS)_[A-Z_]+|JWKS|PUBLIC_SPECTATING)\b"
+    families = (
+        r"\b((?:AUDIT|GAMEHUB|JWT|WS|DRAIN|LOG|DATABASE|REDIS)_[A-Z_]+|JWKS|PUBLIC_SPECTATING)\b"
+    )
     for page in PAGES:
         for name in re.findall(families, text_of(page)):
             assert name in known or name.startswith("GAMEHUB_TEST_"), f"{page} names {name}"

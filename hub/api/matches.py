@@ -17,6 +17,7 @@ from domain.matches import Match, Status
 from domain.times import time_text
 from hub.api.bodies import answer, cursor_of, one_of, read_object, whole_number
 from hub.api.errors import ACQUIRE_TIMEOUT_S
+from hub.audit import origin
 from hub.auth import require
 from hub.context import CONTEXT, Context
 from services import matches as scheduling
@@ -68,7 +69,7 @@ async def schedule_match(request: web.Request) -> web.Response:
     now_ms = round(time.time() * 1000)
     fresh_id = str(uuid7(now_ms, secrets.randbits(74)))
     match = await scheduling.schedule(
-        context.pool, who, await read_object(request), now_ms, fresh_id
+        context.pool, who, await read_object(request), now_ms, fresh_id, origin()
     )
     await facts.wake(context.redis)
     return answer(match_json(match, None), status=201)

@@ -10,6 +10,7 @@ from aiohttp import web
 from hub.api.health import Checks, health, healthz, metrics, readiness
 from hub.api.history import read_history
 from hub.api.matches import get_match, list_matches, schedule_match
+from hub.api.ops import list_entries, list_facts
 from hub.api.session import TOKENS_BURST, TOKENS_PER_S, Bucket, spectate
 from hub.api.tokens import revoke
 from hub.api.tournaments import get_role, grant_role, list_roles, revoke_role
@@ -30,6 +31,8 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/tournaments/{id}/roles/{user:.+}", get_role),
         web.put("/api/v1/tournaments/{id}/roles/{user:.+}", grant_role),
         web.delete("/api/v1/tournaments/{id}/roles/{user:.+}", revoke_role),
+        web.get("/api/v1/ops/facts", list_facts),
+        web.get("/api/v1/ops/audit", list_entries),
         web.get("/healthz", healthz),
         web.get("/readiness", partial(readiness, checks=checks)),
         web.get("/health", partial(health, checks=checks)),
