@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from domain.errors import InvalidSchema
-from protocol import client_spool
+from protocol import client_server, client_spool
 from protocol.client import (
     FrameRefused,
     GameServer,
@@ -112,9 +112,10 @@ async def _live_shortly(hub: FakeHub, folder: Path, first: int) -> None:
 
 
 async def test_a_server_that_never_lives_for_long_still_gets_on(
-    fake_hub: FakeHub, tmp_path: Path
+    fake_hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The acks never reach it: what the hub has must not fill its buffer for ever."""
+    monkeypatch.setattr(client_server, "CONFIRM_S", 60)
     fake_hub.silent = True
     for first in range(0, 360, 60):
         await _live_shortly(fake_hub, tmp_path, first)
