@@ -26,7 +26,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/history/{subject_type}/{subject_id:.+}", read_history),
         web.get("/api/v1/overlays", list_overlays),
         web.post("/api/v1/overlays", create_overlay),
-        web.delete("/api/v1/overlays/{id}", delete_overlay),
+        web.delete("/api/v1/overlays/{id:.+}", delete_overlay),
         web.get("/healthz", healthz),
         web.get("/readiness", partial(readiness, checks=checks)),
         web.get("/health", partial(health, checks=checks)),
