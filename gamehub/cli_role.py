@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from domain.errors import SettingsError
 from domain.events import Role
-from domain.times import time_text
 from gamehub.cli_options import Data, console
 from gamehub.cli_pool import changing, on_pool, operator
+from gamehub.cli_tables import add, print_table, table, when
 
 if TYPE_CHECKING:
     import asyncpg
@@ -78,10 +77,10 @@ def list_roles(
             return await tournaments.page(connection, tournament, limit)
 
     rows, more = on_pool(data, work)
-    table = Table("user", "role", "since", "by")
+    shown = table("user", "role", "since", "by")
     for row in rows:
         name = "" if row.role is None else row.role.name
-        table.add_row(escape(row.user_id), name, time_text(row.granted_at_ms), row.granted_by)
-    console.print(table if rows else "Nobody has a role in this tournament.")
+        add(shown, row.user_id, name, when(row.granted_at_ms), row.granted_by)
+    print_table(shown, "Nobody has a role in this tournament.")
     if more is not None:
         console.print(f"[dim]There are more than {limit}.[/]")

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from domain.errors import GamehubError, SettingsError
 from domain.settings import Settings
-from domain.times import parse_time, time_text
+from domain.times import time_text
 from gamehub import cli_audit, keys, running
 from gamehub.cli_options import Data, console, settings_from
 from gamehub.cli_pool import changing, on_pool, operator
+from gamehub.cli_tables import add, moment, print_table, table, when
 
 if TYPE_CHECKING:
     import asyncpg
@@ -86,14 +86,14 @@ def show(
             moment = datetime.fromtimestamp(claims[name], UTC)
             claims[name] = f"{claims[name]} ({moment:%Y-%m-%d %H:%M:%S} UTC)"
     console.print_json(json.dumps({"header": dict(seen.header), "claims": claims}))
-    problem, note = seen.problem, ""
+    problem = seen.problem
     if problem is None:
         try:
             problem = _revoked(seen.claims, data)
         except GamehubError:
-            note = " [dim](whether it was revoked is not known: no database)[/]"
+            console.print("[dim]No database to ask whether it was revoked.[/]")
     if problem is None:
-        console.print(f"[green]valid[/]{note}")
+        console.print("[green]valid[/]")
         return
     console.print(f"[red]not valid:[/] {escape(problem)}")
     raise typer.Exit(1)
@@ -109,7 +109,8 @@ def revoke(
         str | None, typer.Option("--sub", help="All tokens of this sub, of whatever kind.")
     ] = None,
     at: Annotated[
-        str | None, typer.Option("--at", help="With --sub: those issued up to this time [now].")
+        str | None,
+        typer.Option("--at", help="With --sub: issued up to a time, or 12h (ago) [now]."),
     ] = None,
     data: Data = None,
 ) -> None:
@@ -122,7 +123,7 @@ def revoke(
         jti = str(seen.claims.get("jti", ""))
         # The end of a token that we could not check may be a lie: then it is kept for long.
         ends_at_s = int(seen.claims["exp"]) if seen.problem is None else None
-    until_ms = None if at is None else parse_time(at, "at")
+    until_ms = moment(at, "at")
 
     async def work(pool: asyncpg.Pool) -> bool | int | None:
         from services import tokens
@@ -155,12 +156,12 @@ def revocations(
             return await tokens.page(connection, limit)
 
     rows = on_pool(data, work)
-    table = Table("what", "revoked", "by", "kept until")
+    shown = table("what", "revoked", "by", "kept until")
     for row in rows:
         what = f"jti {row.token_id}" if row.token_id else _all_of(row)
-        kept = time_text(round(row.kept_until_s * 1000))
-        table.add_row(escape(what), time_text(row.revoked_at_ms), escape(row.revoked_by), kept)
-    console.print(table if rows else "Nothing is revoked.")
+        kept = when(round(row.kept_until_s * 1000))
+        add(shown, what, when(row.revoked_at_ms), row.revoked_by, kept)
+    print_table(shown, "Nothing is revoked.")
 
 
 def _all_of(row: StoredRevocation) -> str:

@@ -217,8 +217,9 @@ class Connection:
                 await self._hall.announce(session.who, session.roles, room, data)
                 self.outbox.send(outbound.pong(ref))
             case core.ReviewRooms():
+                for left in session.rooms_now_forbidden():
+                    await self._one(left)
                 await self._look_again(*session.rooms)
-                return session.rooms_now_forbidden()
             case core.LeaseTokens(message, asked):
                 assert session.who is not None
                 leased = await self._visit.lease(session.who, asked.want, asked.back)
