@@ -163,6 +163,24 @@ async def test_a_server_whose_spool_was_rolled_back_goes_on_behind_the_hubs_numb
     assert [frame["seq"] for frame in fake_hub.stream.log] == [1, 2, 3]
 
 
+async def test_a_number_is_written_down_before_it_is_used(
+    fake_hub: FakeHub, tmp_path: Path
+) -> None:
+    fake_hub.silent = True
+    async with server(fake_hub, tmp_path) as game:
+        game.live("live.kill", "m1", {"n": 1})
+        await game.fact("match.started", "m1", {"n": 2})
+        await until(lambda: fake_hub.streams and fake_hub.stream.rooms.get("m1") == [1, 2])
+        killed_now = contents(tmp_path)
+    roll_back(tmp_path, killed_now)
+    fake_hub.silent = False
+    async with server(fake_hub, tmp_path) as game:
+        await (await game.fact("match.started", "m1", {"n": 3}))
+
+    assert fake_hub.stream.rooms["m1"] == [1, 2, 3]
+    assert [frame["seq"] for frame in fake_hub.stream.log] == [1, 2]
+
+
 async def test_two_servers_cannot_share_a_spool(fake_hub: FakeHub, tmp_path: Path) -> None:
     async with server(fake_hub, tmp_path):
         with pytest.raises(SpoolLocked):
