@@ -30,11 +30,21 @@ PROTOCOL_MAY_IMPORT = {"domain.ids", "domain.events", "domain.errors"}
 # Within these folders files are strangers, but for ground files that anyone may import and for
 # wiring that imports everyone.
 GROUND = {
-    "domain": {"ids", "times", "money", "errors", "events", "facts", "payloads", "settings"},
+    "domain": {
+        "ids",
+        "times",
+        "money",
+        "errors",
+        "events",
+        "examples",
+        "facts",
+        "payloads",
+        "settings",
+    },
     "storage": {"database", "redis", "log", "wallet"},
     "services": set[str](),
     "workers": {"broker", "pipeline"},
-    "hub/api": {"errors", "bodies"},
+    "hub/api": {"errors", "bodies", "operations"},
     "hub/pages": set[str](),
 }
 WIRING = {"workers/app.py", "hub/api/routes.py", "hub/live/routes.py"}
