@@ -60,6 +60,7 @@ COMPLETED: dict[str, Any] = {
             "duration_s": 1130,
             "scores": {FOXES: 13, HERONS: 9},
             "winner_id": FOXES,
+            "players": [{"player_id": "ana", "team_id": FOXES, "stats": {"kills": 16}}],
         },
         {
             "game_id": "cup-1/final/2",
@@ -68,6 +69,7 @@ COMPLETED: dict[str, Any] = {
             "duration_s": 1200,
             "scores": {FOXES: 13, HERONS: 11},
             "winner_id": FOXES,
+            "players": [{"player_id": "ana", "team_id": FOXES, "stats": {"kills": 15}}],
         },
     ],
     "players": [

@@ -88,6 +88,7 @@ def limits_text(schema: dict[str, Any]) -> str:
     for kind in schema.get("anyOf", ()):
         if kind != _NULL and (text := limits_text(kind)):
             return text
+    default = schema.get("default")
     low, high = schema.get("minimum"), schema.get("maximum")
     said = []
     if low is not None and high is not None:
@@ -102,4 +103,6 @@ def limits_text(schema: dict[str, Any]) -> str:
         low, high = schema.get(few), schema.get(many)
         if high is not None:
             said.append(f"{low or 0} to {high:,} {unit}")
+    if default not in (None, [], {}, False):
+        said.append(f"`{default}` if left out")
     return ", ".join(said)

@@ -184,6 +184,13 @@ def _fact(seq: int, name: str) -> Message:
     return frame(seq, name, data.get("match_id"), data)
 
 
+def _announced(seq: int, name: str) -> Message:
+    """match.scheduled for the match of another example, which would be unknown otherwise."""
+    match = EVENT_TYPES[name].example["match_id"]
+    data = {**EVENT_TYPES["match.scheduled"].example, "title": "Off the main stage"}
+    return frame(seq, "match.scheduled", match, data)
+
+
 # In this order one stream tells the whole story: (frame, is it a FACT).
 FRAMES: tuple[tuple[Message, bool], ...] = (
     (_fact(1, "match.scheduled"), True),
@@ -192,9 +199,11 @@ FRAMES: tuple[tuple[Message, bool], ...] = (
     (frame(2, "live.kill", MATCH, _KILL, _KILL_PATCH), False),
     (frame(3, "match.score_updated", MATCH, _SCORE), False),
     (_fact(3, "match.completed"), True),
-    (_fact(4, "match.forfeited"), True),
-    (_fact(5, "match.cancelled"), True),
-    (_fact(6, "tournament.completed"), True),
+    (_announced(4, "match.forfeited"), True),
+    (_fact(5, "match.forfeited"), True),
+    (_announced(6, "match.cancelled"), True),
+    (_fact(7, "match.cancelled"), True),
+    (_fact(8, "tournament.completed"), True),
 )
 
 HELLO = Exchange(
@@ -234,7 +243,12 @@ SERVERS: tuple[Exchange, ...] = (
     Exchange(
         about="a message that is no frame",
         send={"op": "fly"},
-        answer={"op": "error", "code": "invalid_schema", "message": "Invalid value 'fly'"},
+        answer={
+            "op": "error",
+            "code": "invalid_schema",
+            "message": "Invalid value 'fly'",
+            "field": "op",
+        },
     ),
     Exchange(about="a sign of life", send={"op": "ping"}, answer=None),
 )
