@@ -22,6 +22,7 @@ from gamehub import contract_http
 from hub.api.operations import Operation
 from protocol import examples
 from storage.redis import connect as connect_redis
+from tests.hub.sessions.test_slow_readers import StallingReader, flood
 from tests.hubs import RunningHub, running_hub, server_token, user_token
 from tests.published import agree, document, message_validator, validator
 from tests.sockets import RawServer, RawViewer, server, viewer, ws_url
@@ -214,6 +215,26 @@ async def test_a_new_epoch_and_refusals_are_as_published(
     for message in heard:
         message_validator(f"hub.{message['op']}").validate(message)
     assert [each["op"] for each in heard] == ["joined", "snapshot", "error"]
+
+
+async def test_a_reader_that_lags_is_told_as_published(database_url: str, redis_url: str) -> None:
+    async with (
+        running_hub(
+            database_url, redis_url, ws_send_queue_bytes=65_536, ws_heartbeat_s=60.0
+        ) as hub,
+        server(hub.url, server_token(hub.settings)) as sender,
+    ):
+        await tell(sender, 0, 2)
+        slow = await StallingReader.open(hub)
+        slow.say(op="join", room=ROOM)
+        heard = [await slow.hear()]
+        await flood(sender, MATCH, 1000)
+        while heard[-1]["op"] != "snapshot":
+            heard.append(await slow.hear())
+        slow.writer.close()
+    for message in heard:
+        message_validator(f"hub.{message['op']}").validate(message)
+    assert {each["op"] for each in heard} == {"joined", "event", "lagged", "snapshot"}
 
 
 # -- HTTP ------------------------------------------------------------------------------------------
