@@ -6,7 +6,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from domain.events import EVENT_TYPES, OPAQUE_TYPES, ROOM_KINDS, EventType, RoomKind, room_kind
+from domain.events import (
+    EVENT_TYPES,
+    OPAQUE_TYPES,
+    ROOM_KINDS,
+    EventType,
+    Role,
+    RoomKind,
+    room_kind,
+)
 from gamehub.contract_schema import components, limits_text, plain, type_text
 
 _THINNING = {
@@ -63,7 +71,9 @@ def who_may_see(kind: RoomKind) -> str:
         return "that user, and admins"
     if kind.audience == "subject":
         return "that user, their overlays, and admins"
-    return "everyone" if kind.least_role == 1 else f"{kind.least_role.name} and up"
+    if kind.least_role is Role.SPECTATOR:
+        return "everyone"
+    return "ADMIN" if kind.least_role is Role.ADMIN else f"{kind.least_role.name} and up"
 
 
 def thinning(kind: RoomKind) -> str:

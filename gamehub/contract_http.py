@@ -164,7 +164,11 @@ def _query_parameters(told: Operation) -> Iterator[dict[str, Any]]:
     _, parts = components(told.query, template=COMPONENT, words=True)
     for name, schema in parts[told.query.__name__]["properties"].items():
         about = schema.pop("description", "")
-        yield {"name": name, "in": "query", "description": about, "schema": schema}
+        parameter = {"name": name, "in": "query", "description": about, "schema": schema}
+        if told.example is not None and name in told.example.query:
+            value = told.example.query[name]
+            parameter["example"] = int(value) if schema.get("type") == "integer" else value
+        yield parameter
 
 
 def _answers(told: Operation) -> dict[str, Any]:

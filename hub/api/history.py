@@ -98,7 +98,10 @@ class HistoryQuery(Struct, kw_only=True):
     ),
 )
 async def read_history(request: web.Request) -> web.Response:
-    """One page, newest first: 10 rows, at most 50 (HIST-03). Nobody known is an empty page."""
+    """One page of matches that a user or team played, newest first (HIST-03).
+
+    Nobody known is an empty page.
+    """
     await require(request, Role.SPECTATOR)
     subject_type = request.match_info["subject_type"]
     if subject_type not in SUBJECT_TYPES:

@@ -159,7 +159,7 @@ async def get_match(request: web.Request) -> web.Response:
     example=Example(body=_SCHEDULE, status=201, answer=_SCHEDULED),
 )
 async def schedule_match(request: web.Request) -> web.Response:
-    """201 with the match; by ORGANIZER and up, or a server with match:create (contract: Ingest).
+    """Schedules a match and answers 201 with it (contract: Ingest).
 
     A body without an id gets a fresh one. Scheduling the same match again changes nothing.
     """

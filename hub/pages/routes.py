@@ -88,11 +88,17 @@ def static_files() -> dict[str, PageFile]:
 
 
 def routes() -> list[web.RouteDef]:
-    """`/`, `/live/{match}`, `/static/{path}`, `/favicon.ico`; reads all files once, when called."""
+    """`/`, `/live/{match}`, `/docs`, `/static/{path}`, `/favicon.ico`; files are read once, now."""
     lobby = PageFile.load(HERE / "index.html", "text/html")
     match_page = PageFile.load(HERE / "live.html", "text/html")
     files = static_files()
     icon = files["favicon.svg"]
+    contract = PageFile.load(HERE / "docs.html", "text/html")
+    # Made by `make contract`, and here so that an installed hub has them.
+    documents = {
+        name: PageFile.load(HERE / "contract" / name, "application/json")
+        for name in ("asyncapi.json", "openapi.json")
+    }
 
     async def show_lobby(request: web.Request) -> web.StreamResponse:
         return lobby.answer(request)
@@ -110,9 +116,17 @@ def routes() -> list[web.RouteDef]:
     async def show_icon(request: web.Request) -> web.StreamResponse:
         return icon.answer(request)
 
+    async def show_contract(request: web.Request) -> web.StreamResponse:
+        return contract.answer(request)
+
+    async def show_document(request: web.Request) -> web.StreamResponse:
+        return documents[request.match_info["document"]].answer(request)
+
     return [
         web.get("/", show_lobby, name="lobby"),
         web.get("/live/{match:.+}", show_match, name="match_page"),
         web.get("/static/{path:.+}", show_file, name="static"),
         web.get("/favicon.ico", show_icon, name="favicon"),
+        web.get("/docs", show_contract, name="docs"),
+        web.get("/docs/{document:asyncapi.json|openapi.json}", show_document, name="document"),
     ]
