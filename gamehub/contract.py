@@ -16,7 +16,8 @@ from domain import errors
 from domain.events import EVENT_TYPES
 from domain.settings import example
 from gamehub import contract_events, contract_http, contract_sockets
-from gamehub.contract_schema import components, plain
+from gamehub.contract_schema import GENERATED, components, plain
+from hub.api.errors import BAD_REQUEST, HTTP_CODES
 from protocol import outbound
 from protocol.frames import FRAMES_PER_MESSAGE_MAX, Batch, Frame, Hello, PingFrame
 from protocol.inbound import Inbound
@@ -26,13 +27,20 @@ FOLDER = "docs/contract"
 # What a hub serves at /docs lies with its pages, so that an installed gamehub has it too.
 SERVED = "hub/pages/contract"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_GENERATED = "Generated from the message types by `make contract`; do not edit."
 _DIFF_LINES_MAX = 40  # of one file, when it is out of date; the rest is left out
 
 # Said on the command line, never on the wire.
 _LOCAL_ERRORS = (errors.SettingsError, errors.StartError)
 # Only ever raised as one of their branches.
 _BRANCHES = (errors.Refusal, errors.IngestRefusal)
+
+# What HTTP refuses before a handler of ours has a say.
+_BEFORE_HANDLERS = (
+    (404, HTTP_CODES[404], "There is nothing at this address."),
+    (405, HTTP_CODES[405], "The address does not take this method; Allow names those it takes."),
+    (417, HTTP_CODES[417], "The Expect header asks for what the hub does not do."),
+    (400, BAD_REQUEST, "The request is malformed as HTTP."),
+)
 
 _RECONNECT: dict[outbound.Reconnect, str] = {
     "backoff": "come back after a random delay that grows with each try",
@@ -115,12 +123,15 @@ def codes() -> dict[str, Any]:
         if each not in _LOCAL_ERRORS and each not in _BRANCHES
     }
     found[errors.GamehubError.code]["meaning"] = "Something went wrong in the hub itself."
+    for status, code, meaning in _BEFORE_HANDLERS:
+        told = {"code": code, "http_status": status, "meaning": meaning}
+        found.setdefault(code, told)
     closes = [
         {"code": code, "name": _close_name(code), "reconnect": rule}
         for code, rule in sorted(outbound.RECONNECT.items())
     ]
     return {
-        "$comment": _GENERATED,
+        "$comment": GENERATED,
         "errors": [found[code] for code in sorted(found)],
         "close_codes": closes,
         "other_close_codes": {"reconnect": "backoff"},
@@ -129,7 +140,7 @@ def codes() -> dict[str, Any]:
 
 
 def _schema(title: str, about: str, body: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
-    head = {"$schema": DIALECT, "$comment": _GENERATED, "title": title, "description": about}
+    head = {"$schema": DIALECT, "$comment": GENERATED, "title": title, "description": about}
     return {**head, **body, "$defs": {name: parts[name] for name in sorted(parts)}}
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from domain import errors
 from domain.settings import Settings
-from gamehub.contract_schema import COMPONENT, components, plain
+from gamehub.contract_schema import COMPONENT, GENERATED, components, plain
 from gamehub.contract_sockets import info
 from hub.api.operations import Operation, Who, bare, operation_of
 from hub.api.routes import routes as api_routes
@@ -95,6 +95,7 @@ def document() -> dict[str, Any]:
     tags = sorted({told.tag for _, _, told, _ in operations})
     return {
         "openapi": "3.1.0",
+        "x-generated": GENERATED,
         "info": info("gamehub over HTTP", _ABOUT),
         "servers": [{"url": "/", "description": "The hub that serves this document."}],
         "tags": [{"name": tag} for tag in tags],

@@ -12,6 +12,7 @@ from gamehub.contract_words import WORDS
 
 # Requirement ids and contract sections mean nothing outside this project.
 _REFERENCE = re.compile(r" \((?:[A-Z]+-\d+|contract)\b[^)]*\)")
+GENERATED = "Generated from the message types by `make contract`; do not edit."
 COMPONENT = "#/components/schemas/{name}"
 DEFINITION = "#/$defs/{name}"
 _NULL = {"type": "null"}

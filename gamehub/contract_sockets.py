@@ -12,7 +12,7 @@ from msgspec import Struct
 from domain.events import ROOM_KINDS
 from domain.settings import Settings
 from gamehub.contract_events import all_events, thinning, told, who_may_see
-from gamehub.contract_schema import COMPONENT, components, plain
+from gamehub.contract_schema import COMPONENT, GENERATED, components, plain
 from hub.auth import TOKEN_SUBPROTOCOL
 from protocol import examples, frames, inbound
 from protocol import outbound_types as out
@@ -33,6 +33,7 @@ def document(codes: Mapping[str, Any]) -> dict[str, Any]:
     messages = {**_viewer_messages(), **_server_messages()}
     return {
         "asyncapi": "3.0.0",
+        "x-generated": GENERATED,
         "info": info("gamehub sockets", _ABOUT),
         "defaultContentType": "application/json",
         "servers": {"hub": _server()},

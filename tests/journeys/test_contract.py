@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import asyncpg
@@ -344,6 +347,50 @@ async def test_refusals_over_http_are_as_documented(hub: RunningHub) -> None:
             answer, _ = await ask(hub, path, method, told, url, json=[1])
             assert answer == 400
     assert refused > 3
+
+
+@pytest.mark.proof
+async def test_whatever_is_asked_the_answer_is_a_documented_one(hub: RunningHub) -> None:
+    dice = random.Random(20260301)
+    seen = set()
+    for path, method, told, _ in contract_http.described() * 40:
+        escaped = path
+        for name in re.findall(r"\{(\w+)\}", path):
+            # A slash or brace in the middle of a path makes it another address.
+            last = path.endswith(f"{{{name}}}")
+            part = dice.choice(["user", "team", "0", f"x{nonsense(dice)}" if last else "nobody"])
+            escaped = escaped.replace(f"{{{name}}}", quote(str(part), safe=""))
+        names = told.query.__struct_fields__ if told.query is not None else ()
+        query = [f"{name}={quote(str(nonsense(dice)))}" for name in names if dice.random() < 0.4]
+        more: dict[str, Any] = {}
+        if told.body is not None and told.example is not None:
+            more["json"] = spoiled(told.example.body, dice)
+        status, body = await ask(hub, path, method, told, f"{escaped}?{'&'.join(query)}", **more)
+        assert status < 500, (method, path, query, more, body)
+        seen.add((path, method, status))
+    assert len(seen) > len(contract_http.described()) + 3, "the dice found few refusals"
+
+
+def nonsense(dice: random.Random) -> Any:
+    """A value that somebody might send."""
+    text = "".join(
+        dice.choice("ab7 /:._-%{}\u0000\u00e9\U0001f600") for _ in range(dice.randrange(40))
+    )
+    values = [text, -1, 2**70, 0.5, None, True, [], {}, [text], {text: text}, "live", "10"]
+    return dice.choice(values)
+
+
+def spoiled(value: Any, dice: random.Random) -> Any:
+    """The value with something in it left out or replaced."""
+    if dice.random() < 0.15 or not isinstance(value, dict | list) or not value:
+        return nonsense(dice)
+    if isinstance(value, list):
+        at = dice.randrange(len(value))
+        return [*value[:at], spoiled(value[at], dice), *value[at + 1 :]]
+    key = dice.choice(sorted(value))
+    if dice.random() < 0.2:
+        return {name: each for name, each in value.items() if name != key}
+    return {**value, key: spoiled(value[key], dice)}
 
 
 def path_only(url: str) -> str:
