@@ -11,10 +11,14 @@
           +-- Unauthenticated     unauthenticated        no token came in time
           +-- TokenExpired        token_expired          the token's time is over
           +-- TokenInvalid        token_invalid          the token is not ours, or malformed
+          |    +-- TokenRevoked   token_revoked          the token, or its subject's, were revoked
           +-- UnknownRoom         unknown_room           no such room
+          +-- LimitReached        limit_reached          no more of these are kept
           +-- RoomLimit           room_limit_exceeded    too many rooms on one socket
           +-- RoomFull            room_full              the room takes no more members
           +-- RateLimited         message_rate_limit_exceeded
+          +-- ConnectionLimit     connection_limit_exceeded  too many sockets of one kind
+          +-- OriginNotAllowed    origin_not_allowed     a page of another site opens a socket
           +-- Draining            draining               this hub is about to stop
           +-- IngestRefusal                              a game server's frame is nacked
                +-- UnknownMatch       unknown_match
@@ -124,11 +128,24 @@ class TokenInvalid(Refusal):
     http_status = 401
 
 
+class TokenRevoked(TokenInvalid):
+    """The token was revoked, or all of its subject's up to a time (contract: Tokens)."""
+
+    code = "token_revoked"
+
+
 class UnknownRoom(Refusal):
     """The room's kind or id does not exist (WSA-03)."""
 
     code = "unknown_room"
     http_status = 404
+
+
+class LimitReached(Refusal):
+    """As many of these are kept as may be; the message says what to do instead."""
+
+    code = "limit_reached"
+    http_status = 409
 
 
 class RoomLimit(Refusal):
@@ -148,6 +165,20 @@ class RateLimited(Refusal):
 
     code = "message_rate_limit_exceeded"
     http_status = 429
+
+
+class ConnectionLimit(Refusal):
+    """Too many sockets of one user, one address or one overlay token at once (RATE-09)."""
+
+    code = "connection_limit_exceeded"
+    http_status = 429
+
+
+class OriginNotAllowed(Refusal):
+    """The page that opens the socket comes from a site that may not (WSA-09)."""
+
+    code = "origin_not_allowed"
+    http_status = 403
 
 
 class Draining(Refusal):

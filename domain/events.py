@@ -75,12 +75,14 @@ class RoomKind:
 
     audience: role = everyone from `least_role` up; own = the user named by the id (and ADMIN);
     subject = like own, plus overlay tokens for that subject.
+    of_tournament: the id is a tournament's, and a role within it counts here (WSA-05).
     history_max: events kept; at the limit the oldest goes and resuming clients get a snapshot.
     ttl_s: Redis keys of a room without events expire after so long.
     """
 
     least_role: Role = Role.SPECTATOR
     audience: Audience = "role"
+    of_tournament: bool = False
     policy: Policy = "keep-all"
     history_max: int = 1000
     ttl_s: int = 24 * 3600
@@ -90,10 +92,10 @@ class RoomKind:
 ROOM_KINDS: dict[str, RoomKind] = {
     "match": RoomKind(document=True, history_max=2000),
     "matches": RoomKind(policy="latest-per-key", history_max=500),
-    "tournament": RoomKind(),
+    "tournament": RoomKind(of_tournament=True),
     "user": RoomKind(audience="own"),
     "team": RoomKind(least_role=Role.ORGANIZER),
-    "staff": RoomKind(least_role=Role.ORGANIZER),
+    "staff": RoomKind(least_role=Role.ORGANIZER, of_tournament=True),
     "announce": RoomKind(history_max=100),
     "ops": RoomKind(least_role=Role.ADMIN),
 }
@@ -108,10 +110,22 @@ def room_kind(room: str) -> RoomKind:
     return declared
 
 
-def check_may_join(who: Principal, room: str) -> None:
+# A user's roles by tournament; the token's own role is global.
+TournamentRoles = Mapping[str, Role]
+NO_ROLES: TournamentRoles = {}
+
+
+def role_within(who: Principal, roles: TournamentRoles, tournament_id: str | None) -> Role:
+    """The role that counts in a tournament (WSA-05): one in it can only raise the token's own."""
+    given = roles.get(tournament_id) if who.kind == "user" and tournament_id is not None else None
+    return who.role if given is None else max(who.role, given)
+
+
+def check_may_join(who: Principal, room: str, roles: TournamentRoles = NO_ROLES) -> None:
     """Raises UnknownRoom or Forbidden unless `who` may see `room` (WSA-06, SEC-06).
 
-    Whoever may join a room sees all of it, so this is the whole question of visibility.
+    Whoever may join a room sees all of it, so this is the whole question of visibility. `roles`:
+    those of `who` within tournaments.
     """
     declared = room_kind(room)
     _, room_id = split_room(room)
@@ -125,16 +139,18 @@ def check_may_join(who: Principal, room: str) -> None:
         if who.subject == room_id or who.role >= Role.ADMIN:
             return
         raise Forbidden("this room belongs to another user", field="room")
-    if who.role < declared.least_role:
+    if role_within(who, roles, room_id if declared.of_tournament else None) < declared.least_role:
         raise Forbidden(f"this room needs the role {declared.least_role.name}", field="room")
 
 
-def check_may_publish(who: Principal, room: str, event_type: str) -> None:
+def check_may_publish(
+    who: Principal, room: str, event_type: str, roles: TournamentRoles = NO_ROLES
+) -> None:
     """Raises unless `who` may publish `event_type` to `room` (announcements by ORGANIZER up)."""
-    kind, _ = split_room(room)
-    room_kind(room)
+    kind, room_id = split_room(room)
+    role = role_within(who, roles, room_id if room_kind(room).of_tournament else None)
     allowed = event_type == "announcement.posted" and kind in ("announce", "tournament")
-    if not allowed or who.kind != "user" or who.role < Role.ORGANIZER:
+    if not allowed or who.kind != "user" or role < Role.ORGANIZER:
         raise Forbidden("only organisers publish, and only announcements", field="type")
 
 

@@ -136,11 +136,6 @@ def decide(
 
 def scheduled(data: dict[str, Any]) -> Match:
     """The match that a normalised match.scheduled payload describes; raises InvalidSchema."""
-    if data.get("delay_s"):
-        # Spectator delay needs every path to honour it; half of it would leak.
-        raise InvalidSchema(
-            "delay_s must be 0: spectator delay is not offered yet", field="delay_s"
-        )
     return Match(
         match_id=check_id(data["match_id"], "match_id"),
         game=check_id(data["game"], "game"),
@@ -150,6 +145,7 @@ def scheduled(data: dict[str, Any]) -> Match:
         title=data.get("title"),
         round=data.get("round"),
         best_of=data.get("best_of"),
+        delay_s=data.get("delay_s") or 0,
         starts_at_ms=_time_or_none(data.get("starts_at"), "starts_at"),
     )
 
@@ -196,6 +192,9 @@ def _create(fact_type: str, data: dict[str, Any], sender: Sender, now_ms: int) -
 def _schedule_again(match: Match, data: dict[str, Any]) -> Decision:
     if data["game"] != match.game or competitors_of(data) != match.competitors:
         raise InvalidTransition("the match exists with another game or competitors", field="match")
+    if data.get("delay_s", 0) > match.delay_s:
+        # Acked, it would be played in the belief that nobody sees it yet.
+        raise InvalidTransition("the match exists with a shorter delay_s", field="delay_s")
     return Decision(match=None, fact=None)
 
 

@@ -11,7 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from domain.errors import SettingsError
+from domain.setting_forms import networks, number, origins, room_caps
 
+# This machine alone: what `gamehub demo` and `gamehub bench` exempt from limits.
+LOOPBACK = "127.0.0.0/8,::1/128"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _LOG_FORMATS = ("json", "console")
 
@@ -91,10 +94,22 @@ def _setting(env: str, parse: Callable[[str], Any], default: Any, doc: str) -> A
 class Settings:
     """Everything that can be set; `Settings.parse(os.environ)` at start, never read again."""
 
+    environment: str = _setting(
+        "GAMEHUB_ENV",
+        _one_of("development", "production"),
+        "development",
+        "development or production; production checks where sockets' pages come from.",
+    )
     host: str = _setting("GAMEHUB_HOST", _text, "127.0.0.1", "Address that the hub listens on.")
     port: int = _setting("GAMEHUB_PORT", _whole(0, 65535), 8000, "Port of the hub; 0 = any free.")
     data_dir: str | None = _setting(
         "GAMEHUB_DATA", _optional, None, "Data directory; empty = the user's data folder."
+    )
+    trusted_proxies: str = _setting(
+        "TRUSTED_PROXIES",
+        networks,
+        "",
+        "CIDRs whose X-Forwarded-For is believed; empty = none, the socket's peer is the client.",
     )
     database_url: str | None = _setting(
         "DATABASE_URL",
@@ -133,6 +148,62 @@ class Settings:
         _whole(1024, 1_048_576),
         16384,
         "Largest message from a viewer; over it: close 4009 (RATE-05).",
+    )
+    ws_allowed_origins: str = _setting(
+        "WS_ALLOWED_ORIGINS",
+        origins,
+        "",
+        "Sites whose pages may open sockets in production; empty = the hub's own, * = all.",
+    )
+    ws_rate_msg_rps: float = _setting(
+        "WS_RATE_MSG_RPS",
+        number(0.1, 10_000),
+        10.0,
+        "Messages per second of one user over all sockets; over it they are dropped (RATE-01).",
+    )
+    ws_rate_msg_burst: int = _setting(
+        "WS_RATE_MSG_BURST",
+        _whole(1, 100_000),
+        20,
+        "Messages that may come at once; the third refused one within 10 s closes 4008.",
+    )
+    ws_rate_conn_per_user: int = _setting(
+        "WS_RATE_CONN_PER_USER",
+        _whole(0, 100_000),
+        3,
+        "Sockets of one user over all hubs; 0 = any number; over it: close 4008 (RATE-02).",
+    )
+    ws_rate_conn_per_ip: int = _setting(
+        "WS_RATE_CONN_PER_IP",
+        _whole(0, 1_000_000),
+        10,
+        "Sockets from one address (IPv6: one /64) over all hubs; behind a proxy see "
+        "TRUSTED_PROXIES (RATE-03).",
+    )
+    ws_rate_conn_per_overlay: int = _setting(
+        "WS_RATE_CONN_PER_OVERLAY",
+        _whole(0, 100_000),
+        20,
+        "Sockets with one overlay token over all hubs; over it: close 4008.",
+    )
+    ws_rate_room_max_members: str = _setting(
+        "WS_RATE_ROOM_MAX_MEMBERS",
+        room_caps,
+        "2000,matches=0,announce=0",
+        "Members of a room over all hubs, then kind=number where it differs; 0 = any number; "
+        "over it: room_full (RATE-04).",
+    )
+    ws_rate_server_msg_rps: float = _setting(
+        "WS_RATE_SERVER_MSG_RPS",
+        number(1, 1_000_000),
+        1000.0,
+        "Messages per second of one game server's socket; over it the hub reads slower (RATE-17).",
+    )
+    ws_rate_exempt_cidrs: str = _setting(
+        "WS_RATE_EXEMPT_CIDRS",
+        networks,
+        "",
+        "CIDRs without caps on sockets and messages, for load tests; rooms keep their caps.",
     )
     ws_heartbeat_s: float = _setting(
         "WS_HEARTBEAT_S", _seconds(1, 300), 20.0, "Ping every so often; no pong in half: closed."
@@ -188,6 +259,12 @@ class Settings:
     def with_(self, **changes: Any) -> Settings:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    def room_caps(self) -> dict[str, int]:
+        """Kind of room -> most members, 0 = any number; "" stands for all other kinds (RATE-04)."""
+        first, *others = self.ws_rate_room_max_members.split(",")
+        pairs = (each.partition("=") for each in others)
+        return {"": int(first)} | {kind: int(cap) for kind, _, cap in pairs}
 
     def environ(self) -> dict[str, str]:
         """The same settings as environment variables, for child processes."""

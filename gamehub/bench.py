@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from domain.errors import GamehubError, StartError
-from domain.settings import Settings
+from domain.settings import LOOPBACK, Settings
 from gamehub import keys, running
 from gamehub.embedded_home import POINTER_FILE, child_command, find_home
 from gamehub.supervisor_process import is_ready, last_line
@@ -70,7 +70,8 @@ def run(
     """
     with _stopping_on_sigterm(), _directory(folder) as data:
         tell(Progress("start", 0.0))
-        settings = keys.with_keys(Settings(data_dir=str(data), port=0), data)
+        chosen = Settings(data_dir=str(data), port=0, ws_rate_exempt_cidrs=LOOPBACK)
+        settings = keys.with_keys(chosen, data)
         synced = measure_fsync(data)
         with _installation(settings, data) as url:
             tell(Progress("start", 1.0))

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from domain.errors import GamehubError, SettingsError
-from gamehub import cli_bench, cli_letters, cli_token
+from gamehub import cli_bench, cli_letters, cli_role, cli_token
 from gamehub.cli_options import Data, Host, Port, console, settings_from, with_servers_and_keys
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ app = typer.Typer(
 migrate_app = typer.Typer(help="Bring the database up to date, back, or show where it is.")
 app.add_typer(migrate_app, name="migrate")
 app.add_typer(cli_token.app, name="token")
+app.add_typer(cli_role.app, name="role")
 app.add_typer(cli_letters.deadletters_app, name="deadletters")
 app.add_typer(cli_letters.quarantine_app, name="quarantine")
 app.command()(cli_bench.bench)
@@ -115,9 +116,11 @@ def demo(
     ] = 0,
 ) -> None:
     """The same with simulated game servers, and pages that anyone may watch."""
+    from domain.settings import LOOPBACK
     from gamehub import supervisor
 
     settings = settings_from(host=host, port=port, data=data).with_(public_spectating=True)
+    settings = settings.with_(ws_rate_exempt_cidrs=settings.ws_rate_exempt_cidrs or LOOPBACK)
     raise typer.Exit(supervisor.up(settings, fleet=True, servers=servers))
 
 

@@ -1,22 +1,31 @@
-"""`gamehub token mint | show`: tokens for people, game servers and overlays."""
+"""`gamehub token mint | show | revoke | revocations`: tokens for people, servers and overlays."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
-from domain.errors import SettingsError
+from domain.errors import GamehubError, SettingsError
 from domain.settings import Settings
+from domain.times import parse_time, time_text
 from gamehub import keys, running
 from gamehub.cli_options import Data, console, settings_from
+from gamehub.cli_pool import changing, on_pool, operator
 
-app = typer.Typer(help="Make a token, or read one.", no_args_is_help=True)
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.tokens import StoredRevocation
+
+app = typer.Typer(help="Make a token, read one, or revoke it.", no_args_is_help=True)
 
 _TTL = re.compile(r"(\d{1,9})([smhd]?)\Z")
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -65,22 +74,120 @@ def show(
     token: Annotated[str, typer.Argument(help="The token; - reads it from stdin.")],
     data: Data = None,
 ) -> None:
-    """Say what a token says, whether it is valid here, and why not; exit code 1 if it is not."""
-    settings = settings_from(data=data)
-    settings = keys.with_keys(settings, running.data_path(settings))
-    text = sys.stdin.read() if token == "-" else token  # noqa: S105 - the usual name of stdin
-    seen = keys.inspect(settings, text.strip())
+    """Say what a token says, whether it is valid here, and why not; exit code 1 if it is not.
+
+    Where the database can be asked, also whether it was revoked.
+    """
+    seen = _inspect(token, data)
     claims = dict(seen.claims)
     for name in ("iat", "exp"):
         if isinstance(claims.get(name), int | float):
             moment = datetime.fromtimestamp(claims[name], UTC)
             claims[name] = f"{claims[name]} ({moment:%Y-%m-%d %H:%M:%S} UTC)"
     console.print_json(json.dumps({"header": dict(seen.header), "claims": claims}))
-    if seen.problem is None:
-        console.print("[green]valid[/]")
+    problem, note = seen.problem, ""
+    if problem is None:
+        try:
+            problem = _revoked(seen.claims, data)
+        except GamehubError:
+            note = " [dim](whether it was revoked is not known: no database)[/]"
+    if problem is None:
+        console.print(f"[green]valid[/]{note}")
         return
-    console.print(f"[red]not valid:[/] {escape(seen.problem)}")
+    console.print(f"[red]not valid:[/] {escape(problem)}")
     raise typer.Exit(1)
+
+
+@app.command()
+def revoke(
+    token: Annotated[
+        str | None, typer.Argument(help="The token; - reads it from stdin.", show_default=False)
+    ] = None,
+    jti: Annotated[str | None, typer.Option("--jti", help="One token, by its jti.")] = None,
+    sub: Annotated[
+        str | None, typer.Option("--sub", help="All tokens of this sub, of whatever kind.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", help="With --sub: those issued up to this time [now].")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """End a token, or all of a user's, before their time: open sockets close within a second."""
+    if sum(each is not None for each in (token, jti, sub)) != 1 or (at and sub is None):
+        raise SettingsError("name one: a TOKEN, --jti, or --sub (with --at)", field="token")
+    ends_at_s = None
+    if token is not None:
+        seen = _inspect(token, data)
+        jti = str(seen.claims.get("jti", ""))
+        # The end of a token that we could not check may be a lie: then it is kept for long.
+        ends_at_s = int(seen.claims["exp"]) if seen.problem is None else None
+    until_ms = None if at is None else parse_time(at, "at")
+
+    async def work(pool: asyncpg.Pool) -> bool | int | None:
+        from services import tokens
+
+        if sub is not None:
+            return await tokens.revoke_subject(pool, operator(), sub, issued_until_ms=until_ms)
+        assert jti is not None
+        return await tokens.revoke_token(pool, operator(), jti, ends_at_s=ends_at_s)
+
+    done = changing(data, work)
+    if not done:
+        console.print("It was revoked before.")
+    elif sub is not None:
+        console.print(f"[green]done:[/] tokens of {escape(sub)} up to {time_text(done)} are dead")
+    else:
+        console.print(f"[green]done:[/] the token {escape(jti or '')} is dead")
+
+
+@app.command()
+def revocations(
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")] = 50,
+    data: Data = None,
+) -> None:
+    """What is revoked and still matters, the newest first."""
+
+    async def work(pool: asyncpg.Pool) -> list[StoredRevocation]:
+        from storage import tokens
+
+        async with pool.acquire() as connection:
+            return await tokens.page(connection, limit)
+
+    rows = on_pool(data, work)
+    table = Table("what", "revoked", "by", "kept until")
+    for row in rows:
+        what = f"jti {row.token_id}" if row.token_id else _all_of(row)
+        kept = time_text(round(row.kept_until_s * 1000))
+        table.add_row(escape(what), time_text(row.revoked_at_ms), escape(row.revoked_by), kept)
+    console.print(table if rows else "Nothing is revoked.")
+
+
+def _all_of(row: StoredRevocation) -> str:
+    return f"all of {row.subject} up to {time_text(round(row.issued_until_s * 1000))}"
+
+
+def _inspect(token: str, data: str | None) -> keys.Inspection:
+    settings = settings_from(data=data)
+    settings = keys.with_keys(settings, running.data_path(settings))
+    text = sys.stdin.read() if token == "-" else token  # noqa: S105 - the usual name of stdin
+    return keys.inspect(settings, text.strip())
+
+
+def _revoked(claims: Mapping[str, Any], data: str | None) -> str | None:
+    """Why a token is dead though it looks well; raises StartError or Unavailable."""
+
+    async def work(pool: asyncpg.Pool) -> list[StoredRevocation]:
+        from storage import tokens
+
+        async with pool.acquire() as connection:
+            return await tokens.about(connection, str(claims["jti"]), str(claims["sub"]))
+
+    for row in on_pool(data, work):
+        if row.token_id is not None or int(claims["iat"]) <= row.issued_until_s:
+            when = time_text(row.revoked_at_ms)
+            what = "it was" if row.token_id else f"all tokens of {row.subject} were"
+            return f"{what} revoked at {when} by {row.revoked_by}"
+    return None
 
 
 def server_token(settings: Settings, sub: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ _WHO: dict[Who, str] = {
     "nobody": "No token is needed.",
     "viewer": "Any token but an overlay's.",
     "organizer": "Users from ORGANIZER up.",
+    "tournament": "Users from ORGANIZER up, of everything or of this tournament.",
     "admin": "Users with the role ADMIN.",
     "server": "Game servers with the scope `ingest`.",
     "scheduler": "Users from ORGANIZER up, and game servers with the scope `match:create`.",
@@ -54,8 +56,18 @@ class ErrorAnswer(Struct, kw_only=True):
 
 def served() -> list[web.RouteDef]:
     """Every route of the HTTP interface; sockets and pages are told elsewhere."""
-    live = live_routes(cast("Any", None), cast("Any", None))
-    return [*api_routes(), *(each for each in live if not is_socket(each))]
+    return [*api_routes(), *(each for each in _live() if not is_socket(each))]
+
+
+def sockets() -> list[web.RouteDef]:
+    """Every route that opens a socket."""
+    return [each for each in _live() if is_socket(each)]
+
+
+def _live() -> list[web.RouteDef]:
+    """The table alone: what its handlers are bound to is not needed to read it."""
+    nothing = [cast("Any", None)] * len(inspect.signature(live_routes).parameters)
+    return live_routes(*nothing)
 
 
 def is_socket(route: web.RouteDef) -> bool:

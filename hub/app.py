@@ -18,13 +18,16 @@ from domain.errors import SettingsError, StartError
 from domain.settings import Settings
 from hub.api import errors
 from hub.api import routes as api
+from hub.audit import AuditWriter
 from hub.auth import Authenticator
 from hub.context import CONTEXT, Context
 from hub.live import routes as live
 from hub.live.dock import Dock
 from hub.metrics import Metrics
 from hub.pages.routes import routes as pages
+from hub.sessions.gate import Gate
 from hub.sessions.hall import Hall
+from hub.standing import Standing
 from protocol.frames import MESSAGE_BYTES_MAX
 from storage import redis as redis_store
 from storage.database import connect_pool
@@ -67,17 +70,29 @@ class Hub:
         # Its own client, because a subscriber waits without a time-out.
         ear = redis_store.connect(settings.redis_url, socket_timeout_s=None)
         self._at_stop(ear.aclose)
-        auth = Authenticator(settings)
+        standing = Standing(pool, ear)
+        await standing.start()
+        self._at_stop(standing.stop)
+        auth = Authenticator(settings, check=standing.check)
         self._at_stop(auth.close)
+        metrics = Metrics()
+        audit = AuditWriter(pool, metrics)
+        audit.start()
+        self._at_stop(audit.stop)
         self.context = Context(
             settings=settings,
             node=node,
             pool=pool,
             redis=redis,
             auth=auth,
-            metrics=Metrics(),
+            standing=standing,
+            metrics=metrics,
+            audit=audit,
             started_at_s=time.time(),
         )
+        self.gate = Gate(self.context)
+        self.gate.caps.start()
+        self._at_stop(self.gate.caps.stop)
         self.hall = Hall(self.context, ear)
         self.dock = Dock(self.context)
         self.hall.start()
@@ -93,7 +108,7 @@ class Hub:
         app = web.Application(client_max_size=MESSAGE_BYTES_MAX)
         app[CONTEXT] = self.context
         errors.install(app)
-        app.add_routes(live.routes(self.hall, self.dock))
+        app.add_routes(live.routes(self.hall, self.dock, self.gate))
         app.add_routes(api.routes())
         app.add_routes(pages())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLEANUP_TIMEOUT_S)

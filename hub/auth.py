@@ -30,6 +30,7 @@ from domain.errors import (
 from domain.events import Principal, Role
 from domain.ids import is_id, split_room
 from domain.settings import Settings
+from domain.tokens import TOKEN_LIFE_MAX_S
 from hub.auth_keys import KeySource
 from hub.context import CONTEXT
 
@@ -51,17 +52,20 @@ _KINDS = ("user", "server", "overlay")
 class Authenticator:
     """Checks tokens and, where that is allowed, signs spectators' ones.
 
-    `now` gives seconds since the epoch, `monotonic` seconds for the age of keys.
+    `check` refuses principals whose token is revoked (hub/standing), remembered ones too. `now`
+    gives seconds since the epoch, `monotonic` seconds for the age of keys.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
+        check: Callable[[Principal], None] = lambda who: None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
+        self._check = check
         self._now = now
         self._verified: OrderedDict[bytes, Principal] = OrderedDict()
         self._keys = KeySource(settings.jwks, changed=self._verified.clear, monotonic=monotonic)
@@ -72,8 +76,8 @@ class Authenticator:
     async def verify(self, token: str) -> Principal:
         """The token's principal.
 
-        Raises TokenExpired, TokenInvalid (without echoing the token) or, while no key could be
-        read at all, Unavailable (contract: Tokens; WSA-02, WSA-04).
+        Raises TokenExpired, TokenInvalid (without echoing the token), TokenRevoked or, while no
+        key or no revocations could be read at all, Unavailable (contract: Tokens; WSA-02, WSA-04).
         """
         self._keys.look()
         digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
@@ -83,11 +87,13 @@ class Authenticator:
                 del self._verified[digest]
                 raise TokenExpired("the token's time is over")
             self._verified.move_to_end(digest)
+            self._check(known)
             return known
         who = principal(await self._claims(token))
         self._verified[digest] = who
         if len(self._verified) > CACHE_MAX:
             self._verified.popitem(last=False)
+        self._check(who)
         return who
 
     def sign_spectator(self, now_s: float) -> tuple[str, int, str]:
@@ -167,7 +173,10 @@ def _reason(error: Exception) -> str:
 
 
 def check_times(claims: dict[str, Any], now_s: float, leeway_s: float) -> None:
-    """Raises TokenExpired after exp + leeway, TokenInvalid before iat or nbf - leeway (WSA-04)."""
+    """Raises TokenExpired after exp + leeway, TokenInvalid before iat or nbf - leeway (WSA-04).
+
+    TokenInvalid too for a life over TOKEN_LIFE_MAX_S: revocations are not kept for longer.
+    """
     for name in ("exp", "iat", "nbf"):
         value = claims.get(name)
         if name == "nbf" and value is None:
@@ -176,6 +185,8 @@ def check_times(claims: dict[str, Any], now_s: float, leeway_s: float) -> None:
             raise TokenInvalid(f"the token's {name} must be seconds since the epoch")
     if now_s >= int(claims["exp"]) + leeway_s:
         raise TokenExpired("the token's time is over")
+    if claims["exp"] - claims["iat"] > TOKEN_LIFE_MAX_S:
+        raise TokenInvalid(f"the token's life is over {TOKEN_LIFE_MAX_S // 86_400} days")
     if max(claims["iat"], claims.get("nbf") or 0) > now_s + leeway_s:
         raise TokenInvalid("the token is not valid yet; check both clocks")
 

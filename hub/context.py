@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from domain.events import Principal
     from domain.settings import Settings
+    from hub.audit import AuditWriter
     from hub.metrics import Metrics
+    from hub.standing import Standing
 
 
 class Verifier(Protocol):
@@ -35,7 +37,9 @@ class Context:
     pool: asyncpg.Pool
     redis: Redis
     auth: Verifier
+    standing: Standing
     metrics: Metrics
+    audit: AuditWriter
     started_at_s: float
     draining: bool = False
 

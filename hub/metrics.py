@@ -46,6 +46,7 @@ class Metrics:
         self._start_ingest_metrics()
         self._start_http_metrics()
         self._start_dependency_metrics()
+        self._start_audit_metrics()
 
     def render(self) -> bytes:
         """The page that Prometheus reads."""
@@ -76,6 +77,14 @@ class Metrics:
         )
         self.closes = self._counter(
             "closes_total", "Viewers' sockets that ended, by close code.", "code"
+        )
+        self.places_refused = self._counter(
+            "places_refused_total", "Refusals at a cap, by cap: ip, user, overlay or room.", "cap"
+        )
+        self.limits_without_redis = self._counter(
+            "limits_without_redis_total",
+            "Leases of messages given, and places decided, without Redis: messages or connections.",
+            "limit",
         )
         self.events_published = self._counter(
             "events_published_total", "Events that this process put into rooms.", "room_kind"
@@ -127,6 +136,15 @@ class Metrics:
         )
         self.dead_letters = self._gauge(
             "dead_letters", "Events that a pipeline gave up on and nobody has settled."
+        )
+
+    def _start_audit_metrics(self) -> None:
+        self.audit_waiting = self._gauge(
+            "audit_waiting", "Rows for the audit log that this process has not written yet."
+        )
+        self.audit_left_out = self._counter(
+            "audit_left_out_total",
+            "Rows that did not fit into the queue; each is in the log instead.",
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -12,6 +12,10 @@ from protocol.errors import (
     FrameRefused,
     HubUnreachable,
     RequestRefused,
+    SpoolDamaged,
+    SpoolFailed,
+    SpoolForeign,
+    SpoolLocked,
     Undelivered,
 )
 from protocol.messages import (
@@ -43,6 +47,10 @@ __all__ = [
     "Refused",
     "RequestRefused",
     "Snapshot",
+    "SpoolDamaged",
+    "SpoolFailed",
+    "SpoolForeign",
+    "SpoolLocked",
     "Tournament",
     "Undelivered",
     "Viewer",

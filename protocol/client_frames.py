@@ -1,4 +1,4 @@
-"""A game server's values checked and packed into frames, before anything is sent."""
+"""A game server's values checked and packed into frames, and a hub's answers read."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from domain.events import event_type
 from domain.ids import check_id
 from protocol import frames as wire
 from protocol.codecs import MSGPACK, check_plain
+from protocol.errors import FrameRefused
 from protocol.outbox_road import Entry, pack_frame_body
 
 
@@ -68,3 +69,22 @@ def token_subject(token: str) -> str:
     except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
         text = "this is not a gamehub token (a JWT with a sub)"
         raise InvalidSchema(text, field="token") from None
+
+
+def decoded(data: str | bytes) -> dict[str, Any]:
+    """A message of the hub; unknown ones are ignored, so that hubs may learn new words."""
+    message = MSGPACK.decode(data) if isinstance(data, bytes) else None
+    return message if isinstance(message, dict) else {}
+
+
+def refusal_of(entry: Entry, nack: Mapping[str, Any]) -> FrameRefused:
+    """A nack as what it means to the caller."""
+    return FrameRefused(
+        str(nack.get("code", "refused")),
+        str(nack.get("message", "")),
+        field=nack.get("field"),
+        frame_class=entry.frame_class,
+        frame_type=entry.type,
+        match=entry.match,
+        seq=entry.seq,
+    )

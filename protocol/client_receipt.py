@@ -13,7 +13,8 @@ class Receipt:
     """Await it, or `acked()`, to be sure: returns when the FACT is committed at the hub.
 
     Raises FrameRefused when the hub refused it, ConnectionRefused when the hub wants no more of
-    this server, Undelivered when the client was closed before. Nobody has to wait: what is refused
+    this server, Undelivered when the client was closed before (a spool keeps the FACT for the next
+    start). Nobody has to wait: what is refused
     is also in `GameServer.refusals`.
     """
 
@@ -24,6 +25,16 @@ class Receipt:
         self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # A refusal that nobody waits for is no leak; asyncio would complain otherwise.
         self._future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    @property
+    def type(self) -> str:
+        """The FACT's type."""
+        return self._entry.type
+
+    @property
+    def match(self) -> str | None:
+        """The match that it is about."""
+        return self._entry.match
 
     @property
     def seq(self) -> int:
@@ -59,3 +70,15 @@ class Receipt:
             self._future.set_result(None)
         else:
             self._future.set_exception(error)
+
+
+def receipt_of(entry: Entry) -> Receipt:
+    """The receipt of a FACT that is being handed over."""
+    entry.tag = receipt = Receipt(entry)
+    return receipt
+
+
+def settle(entry: Entry, error: GamehubError | None = None) -> None:
+    """The hub's answer, for whoever has the FACT's receipt."""
+    if isinstance(entry.tag, Receipt):
+        entry.tag.settle(error)

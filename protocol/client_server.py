@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import secrets
 import time
@@ -19,16 +18,15 @@ from websockets.exceptions import ConnectionClosed
 from domain.errors import GamehubError, InvalidSchema
 from domain.ids import check_id, is_stream
 from protocol import frames as wire
-from protocol.client_frames import fact_entry, live_entry, token_subject
+from protocol.client_frames import decoded, fact_entry, live_entry, refusal_of, token_subject
+from protocol.client_life import Life
 from protocol.client_link import LOST, Link, TokenSource
 from protocol.client_match import Match, Side
-from protocol.client_receipt import Receipt
+from protocol.client_receipt import Receipt, receipt_of, settle
+from protocol.client_spool import SPOOL_BYTES_MAX, SpoolDesk, SpoolFsync, SpoolPath
 from protocol.codecs import MSGPACK
-from protocol.errors import ConnectionRefused, FrameRefused, HubUnreachable, Undelivered
+from protocol.errors import FrameRefused, Undelivered
 from protocol.outbox import Outbox
-from protocol.outbox_road import Entry
-
-log = logging.getLogger("gamehub.server")
 
 # LIVE frames kept until acked; over it the oldest is dropped and counted in `dropped`.
 LIVE_BUFFER = 10_000
@@ -46,7 +44,7 @@ CONFIRM_S = 2.0
 _PING = MSGPACK.encode({"op": "ping"})
 
 
-class GameServer:
+class GameServer(Life):
     """A game server's connection to a hub; use it as an async context manager.
 
     url: `http://host:8000` (or ws://). token: text, or a function that gives a fresh one.
@@ -54,7 +52,17 @@ class GameServer:
     to go on with a stream whose frames you kept.
 
     Entering waits for the hub's welcome, at most `connect_timeout_s` (0: don't wait). Leaving waits
-    until the hub has everything, at most `flush_timeout_s`, and raises Undelivered otherwise.
+    until the hub has everything, at most `flush_timeout_s`, and raises Undelivered otherwise;
+    `close` ends the connection at once: what the hub does not have is Undelivered.
+
+    spool: a folder that keeps what the hub has not acknowledged, so that this process may die; one
+    per server, on a local disk. A FACT is handed over when `fact` has returned. spool_fsync says
+    what then cannot undo it, "always": a power cut either; "interval" (the default): kill -9, but a
+    power cut may take the last second; "never": kill -9, a power cut takes what the system had not
+    written. spool_bytes_max: `fact` waits at it; from half of it on LIVE frames are left out of the
+    spool and counted in `unspooled`. With a spool, leaving logs what is not delivered instead of
+    raising. Entering raises SpoolLocked, SpoolForeign, SpoolDamaged or SpoolFailed when it cannot
+    be opened (docs/protocol.md: A game server that may crash).
     """
 
     def __init__(
@@ -68,51 +76,54 @@ class GameServer:
         fact_buffer: int = FACT_BUFFER,
         connect_timeout_s: float = 30.0,
         flush_timeout_s: float = 10.0,
+        spool: SpoolPath | None = None,
+        spool_fsync: SpoolFsync = "interval",
+        spool_bytes_max: int = SPOOL_BYTES_MAX,
         dice: random.Random | None = None,
     ) -> None:
         if live_buffer < 1 or fact_buffer < 1:
             raise InvalidSchema("live_buffer and fact_buffer must be at least 1", field="buffer")
         if stream is not None and not is_stream(stream):
             raise InvalidSchema("stream must be 32 lower-case hex digits", field="stream")
+        if stream is not None and spool is not None:
+            raise InvalidSchema("a spool has a stream of its own", field="stream")
         if server_id is None:
             if not isinstance(token, str):
                 text = "name the server_id when the token is a function"
                 raise InvalidSchema(text, field="server_id")
             server_id = token_subject(token)
+        link = Link(url, "/ingest", token, dice=dice)
+        super().__init__(link, connect_timeout_s, "server")
         self.server_id = server_id
-        self.stream = stream or secrets.token_hex(16)
+        # With a spool, the spool's own; known once it is open.
+        self.stream = stream or ("" if spool is not None else secrets.token_hex(16))
         self.refusals: deque[FrameRefused] = deque(maxlen=REFUSALS_MAX)
+        self._recovered: tuple[Receipt, ...] = ()
+        self._desk: SpoolDesk | None = None
+        if spool is not None:
+            self._desk = SpoolDesk(spool, server_id, spool_fsync, spool_bytes_max)
         self._outbox = Outbox(live_max=live_buffer, fact_max=fact_buffer)
-        self._link = Link(url, "/ingest", token, dice=dice)
-        self._connect_timeout_s = connect_timeout_s
         self._flush_timeout_s = flush_timeout_s
         self._wake = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
-        self._task: asyncio.Task[None] | None = None
-        self._failure: GamehubError | None = None
-        self._closed = False
         self._connected = False
-        self._welcomed = False
 
     # -- life -------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> GameServer:
-        self._task = asyncio.create_task(self._run(), name="game-server")
-        self._task.add_done_callback(self._ended)
-        if self._connect_timeout_s > 0:
-            try:
-                async with asyncio.timeout(self._connect_timeout_s):
-                    await self._until(lambda: self._welcomed)
-            except TimeoutError:
-                await self.close()
-                raise HubUnreachable(
-                    f"no hub at {self._link.url} within {self._connect_timeout_s:g} s "
-                    f"({self._link.last_problem})"
-                ) from None
-            except GamehubError:
-                await self.close()
-                raise
+        if self._desk is not None:
+            await self._open_spool(self._desk)
+        await self._start()
         return self
+
+    async def _open_spool(self, desk: SpoolDesk) -> None:
+        try:
+            facts = await desk.open(self._outbox)
+        except BaseException:
+            await desk.close()
+            raise
+        self.stream = desk.spool.stream
+        self._recovered = tuple(receipt_of(entry) for entry in facts)
 
     async def __aexit__(
         self,
@@ -122,36 +133,34 @@ class GameServer:
     ) -> None:
         try:
             if error is None:
-                await self.flush(self._flush_timeout_s)
+                await self._flush_at_end()
             elif isinstance(error, Exception) and self._failure is None:
                 with contextlib.suppress(GamehubError):
                     await self.flush(self._flush_timeout_s)
         finally:
             await self.close()
 
-    async def close(self) -> None:
-        """Ends the connection at once; what the hub does not have is Undelivered."""
-        self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, GamehubError):
-                await self._task
+    async def _flush_at_end(self) -> None:
+        try:
+            await self.flush(self._flush_timeout_s)
+        except Undelivered as error:
+            if self._desk is None:
+                raise
+            self._log.warning("%s; they wait in the spool for the next start", error.message)
+
+    async def _closing(self) -> None:
         left = self._outbox.facts()
+        text = "closed before the hub had it"
+        if self._desk is not None:
+            text += "; it waits in the spool for the next start"
+            await self._desk.close()
         for entry in left:
-            _settle(entry, Undelivered("closed before the hub had it", frames=len(left)))
+            settle(entry, Undelivered(text, frames=len(left)))
         self._progress()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """The runner is over: callers that wait learn why."""
-        error = None if task.cancelled() else task.exception()
-        if error is None:
-            return
-        if not isinstance(error, GamehubError):
-            log.error("the client of %s failed", self._link.url, exc_info=error)
-            error = ConnectionRefused("internal_error", f"the client failed: {error!r}")
-        self._failure = error
+    def _failed(self, error: GamehubError) -> None:
         for entry in self._outbox.facts():
-            _settle(entry, error)
+            settle(entry, error)
         self._progress()
 
     # -- what callers see -------------------------------------------------------------------------
@@ -176,6 +185,16 @@ class GameServer:
         """(LIVE frames, FACTs) that the hub has not acknowledged."""
         return self._outbox.live_count, self._outbox.fact_count
 
+    @property
+    def unspooled(self) -> int:
+        """LIVE frames that were left out of the spool because it or the disk was full."""
+        return 0 if self._desk is None else self._desk.left_out
+
+    @property
+    def recovered(self) -> tuple[Receipt, ...]:
+        """FACTs of an earlier process that were in the spool when it was opened."""
+        return self._recovered
+
     def match(
         self,
         match_id: str,
@@ -192,18 +211,24 @@ class GameServer:
     async def fact(
         self, fact_type: str, match: str | None, data: Mapping[str, Any], ts: int | None = None
     ) -> Receipt:
-        """Hands over a FACT and returns its receipt; waits only while the buffer is full.
+        """Hands over a FACT and returns its receipt; waits only while buffer or spool are full.
 
+        With a spool it is written when this returns (spool_fsync="always": and synced).
         ts: ms since the epoch, now by default. Raises InvalidSchema or PayloadTooLarge for what no
-        hub would take, ConnectionRefused when the hub has closed for good.
+        hub would take, ConnectionRefused when the hub has closed for good, SpoolFailed when the
+        disk does not take it: then it is not handed over.
         """
         entry = fact_entry(fact_type, match, data, _now_ms() if ts is None else ts)
         self._check_open()
-        await self._until(lambda: self._outbox.fact_room)
-        receipt = Receipt(entry)
-        entry.tag = receipt
+        desk = self._desk
+        await self._until(lambda: self._outbox.fact_room and (desk is None or desk.has_room(entry)))
+        if desk is not None:
+            desk.put_fact(entry)
+        receipt = receipt_of(entry)
         self._outbox.put(entry)
         self._wake.set()
+        if desk is not None:
+            await desk.handed_over()
         return receipt
 
     def live(
@@ -217,10 +242,13 @@ class GameServer:
         """Hands over a LIVE frame; never waits (a game loop may call it), see `ready`.
 
         patch: RFC 7396, applied to the match's document; when frames with patches are dropped, the
-        whole document is sent before the match's next frame. Raises like `fact`.
+        whole document is sent before the match's next frame. With a spool it is written at once,
+        where there is room. Raises like `fact`, but nothing about the disk.
         """
         entry = live_entry(live_type, match, data, patch, _now_ms() if ts is None else ts)
         self._check_open()
+        if self._desk is not None:
+            self._desk.put_live(entry)
         self._outbox.put(entry)
         self._wake.set()
 
@@ -249,39 +277,32 @@ class GameServer:
 
     # -- the connection ---------------------------------------------------------------------------
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                ws = await self._link.connect()
-                try:
-                    await self._serve(ws)
-                finally:
-                    self._connected = False
-                    self._outbox.disconnected()
-                    await ws.close()
-            except LOST as error:
-                plan = self._link.failed(error)
-                problem = self._link.last_problem
-                log.info("%s: %s; again in %.1f s", self._link.url, problem, plan.delay_s)
-                await asyncio.sleep(plan.delay_s)
+    def _lost(self) -> None:
+        self._connected = False
+        self._outbox.disconnected()
 
     async def _serve(self, ws: ClientConnection) -> None:
         hello = {"op": "hello", "server": self.server_id, "stream": self.stream}
         with contextlib.suppress(ConnectionClosed):  # `recv` then tells why
             await ws.send(MSGPACK.encode(hello))
         if not await self._welcome(ws):
-            log.warning("the hub lost FACTs of stream %s; going on as a new stream", self.stream)
+            self._log.warning(
+                "the hub lost FACTs of stream %s; going on as a new stream", self.stream
+            )
             self.stream = secrets.token_hex(16)
             self._outbox.renew()
+            if self._desk is not None:
+                self._desk.renewed(self.stream)
             return
         self._link.welcomed()
-        self._connected = self._welcomed = True
+        self._connected = True
+        self._welcomed.set()
         self._progress()
         writer = asyncio.create_task(self._write(ws), name="game-server-writer")
         confirm = asyncio.get_running_loop().call_later(CONFIRM_S, self._confirm)
         try:
             while True:
-                self._receive(_decode(await ws.recv()))
+                self._receive(decoded(await ws.recv()))
         finally:
             confirm.cancel()
             writer.cancel()
@@ -291,7 +312,7 @@ class GameServer:
     async def _welcome(self, ws: ClientConnection) -> bool:
         async with asyncio.timeout(WELCOME_TIMEOUT_S):
             while True:
-                message = _decode(await ws.recv())
+                message = decoded(await ws.recv())
                 if message.get("op") == "error":
                     self._link.heard_error(message)
                 elif message.get("op") == "welcome":
@@ -308,6 +329,8 @@ class GameServer:
         while True:
             message = self._outbox.take(_now_ms())
             if message is not None:
+                if self._desk is not None:
+                    await self._desk.before_sending(lambda: ws.send(_PING))
                 await ws.send(message)
                 continue
             try:
@@ -321,16 +344,18 @@ class GameServer:
         op = message.get("op")
         if op == "ack":
             for entry in self._outbox.settled(int(message["live_seq"]), int(message["fact_seq"])):
-                _settle(entry)
+                settle(entry)
         elif op == "nack":
             self._refused(message)
         elif op == "need_state":
-            self._outbox.need_state(str(message.get("match")))
+            match = str(message.get("match"))
+            if not self._outbox.need_state(match):
+                self._log.warning("the hub lacks the document of %s: say it with `state`", match)
         elif op == "credit":
             self._outbox.set_credit(message.get("live"), message.get("fact"))
         elif op == "error":
             self._link.heard_error(message)
-            log.warning("the hub said: %s", message.get("message"))
+            self._log.warning("the hub said: %s", message.get("message"))
         self._wake.set()
         self._progress()
 
@@ -339,26 +364,20 @@ class GameServer:
         entry = self._outbox.refused(message["class"], seq, code)
         if entry is None:
             return
-        refusal = FrameRefused(
-            code,
-            str(message.get("message", "")),
-            field=message.get("field"),
-            frame_class=entry.frame_class,
-            frame_type=entry.type,
-            match=entry.match,
-            seq=seq,
-        )
+        refusal = refusal_of(entry, message)
         self.refusals.append(refusal)
-        _settle(entry, refusal)
+        settle(entry, refusal)
 
     def _confirm(self) -> None:
         for entry in self._outbox.confirmed():
-            _settle(entry)
+            settle(entry)
         self._progress()
 
     # -- waiting ----------------------------------------------------------------------------------
 
     def _progress(self) -> None:
+        if self._desk is not None and not self._closed:
+            self._desk.answered()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -370,17 +389,6 @@ class GameServer:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
-
-
-def _settle(entry: Entry, error: GamehubError | None = None) -> None:
-    if isinstance(entry.tag, Receipt):
-        entry.tag.settle(error)
-
-
-def _decode(data: str | bytes) -> dict[str, Any]:
-    """A message of the hub; unknown ones are ignored, so that hubs may learn new words."""
-    message = MSGPACK.decode(data) if isinstance(data, bytes) else None
-    return message if isinstance(message, dict) else {}
 
 
 def _now_ms() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 from collections import deque
 from types import TracebackType
@@ -14,13 +13,13 @@ from websockets.asyncio.client import ClientConnection
 
 from domain.errors import GamehubError
 from domain.ids import split_room
+from protocol.client_life import Life
 from protocol.client_link import LOST, Link, TokenSource
 from protocol.codecs import JSON, MSGPACK
-from protocol.errors import ConnectionRefused, HubUnreachable, RequestRefused, Undelivered
+from protocol.errors import RequestRefused, Undelivered
 from protocol.messages import Connection, History, Joined, Message, Presence, Refused
+from protocol.reconnect import Plan
 from protocol.watch import Outcome, Watch
-
-log = logging.getLogger("gamehub.viewer")
 
 # Values that wait for the reader; at the limit the socket is not read on (TCP slows the hub down),
 # but for the answer to a question that somebody waits for.
@@ -30,7 +29,7 @@ WELCOME_TIMEOUT_S = 10.0
 PING_TIMEOUT_S = 30.0
 
 
-class Viewer:
+class Viewer(Life):
     """A connection that watches; use it as an async context manager and iterate over it.
 
         async with Viewer("http://127.0.0.1:8000", token) as viewer:
@@ -40,7 +39,8 @@ class Viewer:
 
     token: text, or a function (async or not) that gives a fresh one when the old one has ended.
     Entering waits for the hub's welcome, at most `connect_timeout_s` (0: don't wait). Iterating
-    ends when the viewer is closed, and raises ConnectionRefused when the hub says no for good.
+    ends when the viewer is closed (after what was read already), and raises ConnectionRefused when
+    the hub says no for good.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Viewer:
         dice: random.Random | None = None,
     ) -> None:
         self._codec = MSGPACK if codec == "msgpack" else JSON
-        self._link = Link(
+        link = Link(
             url,
             "/ws",
             token,
@@ -62,40 +62,22 @@ class Viewer:
             ping_timeout_s=PING_TIMEOUT_S,
             dice=dice,
         )
+        super().__init__(link, connect_timeout_s, "viewer")
         self._watch = Watch()
         self._queue: deque[Message] = deque()
         self._queue_max = queue_max
-        self._connect_timeout_s = connect_timeout_s
         self._arrived = asyncio.Event()
         self._space = asyncio.Event()
-        self._welcomed = asyncio.Event()
         self._ws: ClientConnection | None = None
-        self._task: asyncio.Task[None] | None = None
         self._sends: set[asyncio.Task[None]] = set()
-        self._failure: GamehubError | None = None
         self._waiting: set[asyncio.Future[Any]] = set()
-        self._closed = False
         self.user = ""
         self.role = ""
 
     # -- life -------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Viewer:
-        self._task = asyncio.create_task(self._run(), name="viewer")
-        self._task.add_done_callback(self._ended)
-        if self._connect_timeout_s > 0:
-            try:
-                async with asyncio.timeout(self._connect_timeout_s):
-                    await self._welcomed.wait()
-            except TimeoutError:
-                await self.close()
-                raise HubUnreachable(
-                    f"no hub at {self._link.url} within {self._connect_timeout_s:g} s "
-                    f"({self._link.last_problem})"
-                ) from None
-            if self._failure is not None:
-                await self.close()
-                raise self._failure
+        await self._start()
         return self
 
     async def __aexit__(
@@ -106,28 +88,14 @@ class Viewer:
     ) -> None:
         await self.close()
 
-    async def close(self) -> None:
-        """Ends the connection; iterating ends after what was read already."""
-        self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, GamehubError):
-                await self._task
+    async def _closing(self) -> None:
         for task in list(self._sends):
             task.cancel()
         self._give_up(Undelivered("the viewer was closed", frames=0))
         self._arrived.set()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is None:
-            return
-        if not isinstance(error, GamehubError):
-            log.error("the viewer of %s failed", self._link.url, exc_info=error)
-            error = ConnectionRefused("internal_error", f"the viewer failed: {error!r}")
-        self._failure = error
+    def _failed(self, error: GamehubError) -> None:
         self._give_up(error)
-        self._welcomed.set()
         self._arrived.set()
 
     def _give_up(self, error: GamehubError) -> None:
@@ -232,23 +200,13 @@ class Viewer:
 
     # -- the connection ---------------------------------------------------------------------------
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                ws = await self._link.connect()
-                try:
-                    await self._serve(ws)
-                finally:
-                    self._ws = None
-                    await ws.close()
-            except LOST as error:
-                plan = self._link.failed(error)
-                reason = self._link.last_problem
-                log.info("%s: %s; again in %.1f s", self._link.url, reason, plan.delay_s)
-                if self._welcomed.is_set():
-                    lost = Connection(state="lost", reason=reason, retry_in_s=plan.delay_s)
-                    self._yield([lost])
-                await asyncio.sleep(plan.delay_s)
+    def _lost(self) -> None:
+        self._ws = None
+
+    def _waiting_for(self, plan: Plan) -> None:
+        if self._welcomed.is_set():
+            reason = self._link.last_problem
+            self._yield([Connection(state="lost", reason=reason, retry_in_s=plan.delay_s)])
 
     async def _serve(self, ws: ClientConnection) -> None:
         async with asyncio.timeout(WELCOME_TIMEOUT_S):

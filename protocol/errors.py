@@ -8,6 +8,10 @@ GamehubError
  +-- Unavailable
       +-- HubUnreachable      hub_unreachable        no hub answered in time
       +-- Undelivered         undelivered            closed before the hub had everything
+      +-- SpoolFailed         spool_failed           the spool cannot be opened or written
+           +-- SpoolLocked    spool_locked           another process has it
+           +-- SpoolForeign   spool_foreign          of another server, or of a later format
+           +-- SpoolDamaged   spool_damaged          ... and file, offset: bytes in it went bad
 """
 
 from __future__ import annotations
@@ -95,3 +99,32 @@ class Undelivered(Unavailable):
     def __init__(self, message: str, *, frames: int) -> None:
         super().__init__(message)
         self.frames = frames
+
+
+class SpoolFailed(Unavailable):
+    """The spool cannot be opened or written; what was being handed over was not taken."""
+
+    code = "spool_failed"
+
+
+class SpoolLocked(SpoolFailed):
+    """Another process, or another GameServer of this one, has the spool open."""
+
+    code = "spool_locked"
+
+
+class SpoolForeign(SpoolFailed):
+    """The spool belongs to another server, or a later version of gamehub wrote it."""
+
+    code = "spool_foreign"
+
+
+class SpoolDamaged(SpoolFailed):
+    """Bytes in the middle of a spool went bad; nothing was changed or sent."""
+
+    code = "spool_damaged"
+
+    def __init__(self, message: str, *, file: str, offset: int) -> None:
+        super().__init__(message)
+        self.file = file
+        self.offset = offset

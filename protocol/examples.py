@@ -80,7 +80,12 @@ VIEWERS: tuple[Exchange, ...] = (
             "user": "ana",
             "role": "SPECTATOR",
             "heartbeat_s": 20.0,
-            "limits": {"max_payload_bytes": 16384, "rooms": 200},
+            "limits": {
+                "max_payload_bytes": 16384,
+                "rooms": 200,
+                "messages_per_s": 10.0,
+                "message_burst": 20,
+            },
             "ref": "in",
         },
     ),

@@ -105,6 +105,9 @@ CLOSE_TOO_BIG = 4009
 CLOSE_DRAINING = 4010
 CLOSE_TOO_SLOW = 4011
 
+# The reason of 4003 when a token was revoked, at the door or while connected.
+REASON_REVOKED = "revoked"
+
 RECONNECT: dict[int, Reconnect] = {
     CLOSE_NO_TOKEN: "no",
     CLOSE_EXPIRED: "token",

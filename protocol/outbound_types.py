@@ -21,10 +21,12 @@ Code = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Limits(Struct, kw_only=True):
-    """What one socket may do."""
+    """What one socket may do; no message limits are named where there are none."""
 
     max_payload_bytes: int
     rooms: int
+    messages_per_s: float | None = None
+    message_burst: float | None = None
 
 
 class Welcome(Struct, kw_only=True, tag_field="op", tag="welcome"):

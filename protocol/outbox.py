@@ -9,11 +9,14 @@ a waiting FACT of their own match wait with it (contract: Rooms, Ingest).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from protocol.codecs import MSGPACK
 from protocol.documents import Documents
 from protocol.frames import FRAMES_PER_MESSAGE_MAX, FrameClass
+from protocol.journal import Journal, NoJournal
 from protocol.outbox_road import Entry, Road, pack_frame_body
+from protocol.spool import Ledger, Standing
 
 # A message is closed when it has so many bytes; far below what the hub takes (1 MiB), so that
 # acks of its first frames come before its last ones are sent.
@@ -36,6 +39,7 @@ class Outbox:
         self.fact_max = fact_max
         self.dropped = 0
         self.documents = Documents()
+        self.journal: Journal = NoJournal()
         self._live = Road()
         self._fact = Road()
         self._held: dict[str | None, deque[Entry]] = {}
@@ -105,7 +109,9 @@ class Outbox:
         self.dropped += 1
         if entry.seq == 0:
             self._note_document(entry)
-        if entry.match is not None and (entry.patch is not None or entry.type == "live.state"):
+        torn = entry.patch is not None or entry.type == "live.state"
+        self.journal.dropped(entry, entry.match if torn else None)
+        if entry.match is not None and torn:
             # The hub must not build on a document that lacks this patch: state first.
             self._states_due[entry.match] = None
             self._torn.add(entry.match)
@@ -119,6 +125,34 @@ class Outbox:
             self.documents.replace(entry.match, data)
         elif entry.patch is not None:
             self.documents.patch(entry.match, MSGPACK.decode(entry.patch))
+
+    # -- over a restart ---------------------------------------------------------------------------
+
+    def restore(self, ledger: Ledger) -> list[Entry]:
+        """Goes on where an earlier process stopped, before anything is put; the FACTs that wait."""
+        entries = ledger.waiting()
+        for entry in entries:
+            self._order += 1
+            entry.order = self._order
+            (self._fact if entry.frame_class == "fact" else self._live).put(entry)
+        self._live.seq, self._live.acked = ledger.live_seq, ledger.live_acked
+        self._fact.seq, self._fact.acked = ledger.fact_seq, ledger.fact_acked
+        self.documents.forget([*ledger.matches, *ledger.torn])
+        self._torn.update(ledger.torn)
+        self._fresh = False
+        return [entry for entry in entries if entry.frame_class == "fact"]
+
+    def standing(self) -> Standing:
+        """What a later process has to know besides the frames that wait."""
+        matches: Sequence[str | None] = [*self.documents.names(), *self._live.waiting_of]
+        return Standing(
+            self._live.seq,
+            self._fact.seq,
+            self._live.acked,
+            self._fact.acked,
+            [match for match in matches if match is not None],
+            [*self._torn],
+        )
 
     # -- the connection ---------------------------------------------------------------------------
 
@@ -138,7 +172,10 @@ class Outbox:
             self._live.acked, self._fact.acked = live_seq, fact_seq
             self._fresh = False
         else:
-            self._live.settle(live_seq)
+            # It knows more than was written down here: a power cut took the end of the spool.
+            self._live.seq = max(self._live.seq, live_seq)
+            self._fact.seq = max(self._fact.seq, fact_seq)
+            self.journal.done(self._live.settle(live_seq))
             known = [e for e in self._fact.waiting if 0 < e.seq <= fact_seq]
             self._unconfirmed_to = fact_seq if known else 0
             if not known:
@@ -161,7 +198,7 @@ class Outbox:
         for road in (self._live, self._fact):
             road.seq = road.acked = 0
             for entry in road.waiting:
-                entry.seq = 0
+                entry.seq = entry.departure = 0
         self._fresh = True
 
     def set_credit(self, live: int | None, fact: int | None) -> None:
@@ -171,7 +208,7 @@ class Outbox:
 
     def settled(self, live_seq: int, fact_seq: int) -> list[Entry]:
         """An ack (cumulative); the FACTs that are done by it."""
-        self._live.settle(live_seq)
+        self.journal.done(self._live.settle(live_seq))
         if fact_seq <= self._unconfirmed_to:
             return []
         self._unconfirmed_to = 0
@@ -183,6 +220,7 @@ class Outbox:
         return self._end(self._fact.settle(known))
 
     def _end(self, done: list[Entry]) -> list[Entry]:
+        self.journal.done(done)
         for entry in done:
             if entry.type in ENDINGS and entry.match is not None:
                 self.documents.ended(entry.match)
@@ -197,14 +235,26 @@ class Outbox:
             return None
         road = self._fact if frame_class == "fact" else self._live
         entry = road.remove(seq)
-        if entry is not None and entry.patch is not None and code in _PATCH_LOST:
-            self.need_state(entry.match or "")
+        if entry is None:
+            return None
+        self.journal.done([entry])
+        if entry.patch is not None and entry.match is not None and code in _PATCH_LOST:
+            self._patch_lost(entry.match)
         return entry
 
-    def need_state(self, match: str) -> None:
-        """The hub has no document of this match: it gets one before the match's next frame."""
-        if match in self.documents:
-            self._states_due[match] = None
+    def _patch_lost(self, match: str) -> None:
+        if not self.need_state(match) and match in self.documents.unknown:
+            self._torn.add(match)
+
+    def need_state(self, match: str) -> bool:
+        """The hub has no document of this match: it gets one before the match's next frame.
+
+        False when we don't have it either.
+        """
+        if match not in self.documents:
+            return False
+        self._states_due[match] = None
+        return True
 
     # -- frames out -------------------------------------------------------------------------------
 
@@ -231,13 +281,22 @@ class Outbox:
         if entry.seq == 0:
             road.seq += 1
             entry.seq = road.seq
+            entry.departure = self._live.seq + self._fact.seq
+            self.journal.left(entry)
             if entry.frame_class == "live":
-                self._note_document(entry)
+                self._number_live(entry)
         elif entry.match in self._torn:
             entry.patch = None  # its base is gone; the live.state that follows contains it
         self._left_order += 1
         entry.order = self._left_order
         road.left.append(entry)
+
+    def _number_live(self, entry: Entry) -> None:
+        if entry.match in self._torn and entry.match in self.documents.unknown:
+            if entry.type == "live.state":
+                self._torn.discard(entry.match)
+            entry.patch = None  # its base is gone, and only the game knows the whole
+        self._note_document(entry)
 
     def _next(self, ts_ms: int) -> Entry | None:
         """Takes out the entry that may leave now (rules: the module's docstring)."""
@@ -301,11 +360,16 @@ class Outbox:
         """The due live.state; None when the document was forgotten meanwhile (DOCUMENTS_MAX)."""
         assert match is not None
         del self._states_due[match]
+        if match in self.documents.unknown:
+            return None
         self._torn.discard(match)
         if match not in self.documents:
             return None
         data = MSGPACK.encode(self.documents.get(match))
-        return Entry("live", "live.state", match, pack_frame_body("live.state", match, ts_ms, data))
+        body = pack_frame_body("live.state", match, ts_ms, data)
+        entry = Entry("live", "live.state", match, body)
+        self.journal.made(entry)
+        return entry
 
     # -- LIVE frames behind a FACT that has no credit ---------------------------------------------
 

@@ -12,7 +12,11 @@ from protocol.frames import FrameClass
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One frame. `body` and `patch` are packed at once: later changes by the caller don't count."""
+    """One frame. `body` and `patch` are packed at once: later changes by the caller don't count.
+
+    index: its place in the spool, 0 without one. departure: how many frames of the stream had got
+    a number when it got its own.
+    """
 
     frame_class: FrameClass
     type: str
@@ -22,6 +26,8 @@ class Entry:
     tag: Any = None
     order: int = 0
     seq: int = 0
+    index: int = 0
+    departure: int = 0
 
     def packed(self) -> bytes:
         """The frame as msgpack: {seq, type, match, ts, data, patch?}."""

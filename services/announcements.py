@@ -9,7 +9,13 @@ import msgspec
 import structlog
 
 from domain.errors import Unavailable
-from domain.events import EVENT_TYPES, Principal, check_may_publish
+from domain.events import (
+    EVENT_TYPES,
+    NO_ROLES,
+    Principal,
+    TournamentRoles,
+    check_may_publish,
+)
 from domain.facts import schema_error
 from domain.ids import uuid7
 from domain.payloads import AnnouncementPosted
@@ -23,14 +29,21 @@ _TYPE = "announcement.posted"
 
 
 async def announce_text(
-    pool: asyncpg.Pool, who: Principal, room: str, text: str, *, now_ms: int
+    pool: asyncpg.Pool,
+    who: Principal,
+    room: str,
+    text: str,
+    *,
+    now_ms: int,
+    roles: TournamentRoles = NO_ROLES,
 ) -> Event:
     """Puts an announcement into the log; the relay carries it to the room.
 
+    roles: those of `who` within tournaments, where one may raise the token's.
     Its id is a UUIDv7, for what a person does is a root fact (contract: The log). Raises Forbidden,
     UnknownRoom, InvalidSchema, Unavailable. The caller wakes the workers (storage.log.wake).
     """
-    check_may_publish(who, room, _TYPE)
+    check_may_publish(who, room, _TYPE, roles)
     event_id = uuid7(now_ms, secrets.randbits(74))
     raw = {"id": str(event_id), "room": room, "text": text, "by": who.subject}
     try:

@@ -80,19 +80,22 @@ async def _schedule(pool: asyncpg.Pool, match: Match, now_ms: int) -> Match:
             return existing
         await matches.insert(tx.connection, [match])
         event_id = uuid7(now_ms, secrets.randbits(74))
-        facts.announce(
-            tx,
-            Event(
-                event_id=event_id,
-                type="match.scheduled",
-                v=EVENT_TYPES["match.scheduled"].v,
-                subject=f"match:{match.match_id}",
-                cause_id=None,
-                root_id=event_id,
-                occurred_at_ms=now_ms,
-                payload=scheduled_payload(match),
-            ),
+        event = Event(
+            event_id=event_id,
+            type="match.scheduled",
+            v=EVENT_TYPES["match.scheduled"].v,
+            subject=f"match:{match.match_id}",
+            cause_id=None,
+            root_id=event_id,
+            occurred_at_ms=now_ms,
+            payload=scheduled_payload(match),
         )
+        if match.delay_s:
+            packed = matches.pack(match)
+            event = facts.held(
+                event, match.delay_s, match=packed, tournament_id=match.tournament_id
+            )
+        facts.announce(tx, event)
     # With the request's ids this line ties the request to all that follows from the fact (GW-08).
     subject = f"match:{match.match_id}"
     log.info("fact_announced", type="match.scheduled", event_id=str(event_id), subject=subject)

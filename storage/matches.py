@@ -77,6 +77,55 @@ async def get(conn: Connection, match_id: str) -> Match | None:
     return None if row is None else _match(row)
 
 
+_SHOWN = """
+-- One match as everyone may know it.
+SELECT * FROM matches.matches WHERE match_id = $1 AND delay_s = 0
+UNION ALL
+SELECT * FROM matches.shown WHERE match_id = $1
+"""
+
+
+async def get_shown(conn: Connection, match_id: str) -> Match | None:
+    """The match as everyone may know it: one with a spectator delay as it was that long ago.
+
+    None when nobody scheduled it, or not long enough ago.
+    """
+    row = await conn.fetchrow(_SHOWN, match_id)
+    return None if row is None else _match(row)
+
+
+def pack(match: Match) -> bytes:
+    """A match as log.pending keeps it for `show`."""
+    return msgspec.msgpack.encode(match)
+
+
+_SHOW = """
+-- What has become public of delayed matches.
+INSERT INTO matches.shown
+    (match_id, game, competitors, status, tournament_id, title, round, best_of, delay_s,
+     starts_at, started_at, played_at, scores, outcome, winner_id, result_hash,
+     holder_server, holder_stream)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::text[]::jsonb[], $4::text[], $5::text[], $6::text[], $7::text[],
+    $8::smallint[], $9::smallint[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[],
+    $13::text[]::jsonb[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[])
+ON CONFLICT (match_id) DO UPDATE
+SET competitors = excluded.competitors, status = excluded.status,
+    tournament_id = excluded.tournament_id, title = excluded.title, round = excluded.round,
+    best_of = excluded.best_of, starts_at = excluded.starts_at, started_at = excluded.started_at,
+    played_at = excluded.played_at, scores = excluded.scores, outcome = excluded.outcome,
+    winner_id = excluded.winner_id, updated_at = clock_timestamp()
+"""
+
+
+async def show(conn: Connection, packed: Sequence[bytes]) -> None:
+    """Makes packed matches public, the last one of each where there are several."""
+    matches = [msgspec.msgpack.decode(each, type=Match) for each in packed]
+    latest = {each.match_id: each for each in matches}
+    if latest:
+        await conn.execute(_SHOW, *_columns(sorted(latest.values(), key=lambda m: m.match_id)))
+
+
 async def lock(conn: Connection, match_ids: Iterable[str]) -> dict[str, Match]:
     """The known ones of these matches by id, locked until the transaction ends."""
     rows = await conn.fetch(_LOCK, sorted(set(match_ids)))
@@ -148,18 +197,30 @@ def _match(row: asyncpg.Record) -> Match:
 # -- the listing ---------------------------------------------------------------------------------
 
 _NEXT_SCHEDULED = """
--- A section from its earliest match on, after a position.
-SELECT * FROM matches.matches
-WHERE section = $1 AND ($2::text IS NULL OR game = $2)
-  AND (listed_at, match_id) > ($3, $4)
+-- A section from its earliest match on, after a position; delayed matches as they are shown.
+(SELECT * FROM matches.matches
+ WHERE section = $1 AND ($2::text IS NULL OR game = $2) AND delay_s = 0
+   AND (listed_at, match_id) > ($3, $4)
+ ORDER BY listed_at, match_id LIMIT $5)
+UNION ALL
+(SELECT * FROM matches.shown
+ WHERE section = $1 AND ($2::text IS NULL OR game = $2)
+   AND (listed_at, match_id) > ($3, $4)
+ ORDER BY listed_at, match_id LIMIT $5)
 ORDER BY listed_at, match_id LIMIT $5
 """
 
 _NEXT_NEWEST = """
--- A section from its latest match on, after a position.
-SELECT * FROM matches.matches
-WHERE section = $1 AND ($2::text IS NULL OR game = $2)
-  AND (listed_at, match_id) < ($3, $4)
+-- A section from its latest match on, after a position; delayed matches as they are shown.
+(SELECT * FROM matches.matches
+ WHERE section = $1 AND ($2::text IS NULL OR game = $2) AND delay_s = 0
+   AND (listed_at, match_id) < ($3, $4)
+ ORDER BY listed_at DESC, match_id DESC LIMIT $5)
+UNION ALL
+(SELECT * FROM matches.shown
+ WHERE section = $1 AND ($2::text IS NULL OR game = $2)
+   AND (listed_at, match_id) < ($3, $4)
+ ORDER BY listed_at DESC, match_id DESC LIMIT $5)
 ORDER BY listed_at DESC, match_id DESC LIMIT $5
 """
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
+# Where hubs are told that tokens were revoked or roles changed, after the commit. What it was is
+# read from Postgres; a lost message costs the time until the next poll (hub/standing).
+STANDING_CHANNEL = "gamehub:standing"
 
 # What a client raises when Redis, or the way to it, is gone. uvloop raises RuntimeError for a write
 # to a connection that was closed a moment ago, and redis-py passes it on.
@@ -34,3 +41,11 @@ def connect(url: str, *, socket_timeout_s: float | None = SOCKET_TIMEOUT_S) -> R
         retry=Retry(NoBackoff(), 0 if socket_timeout_s is None else 1),
     )
     return client
+
+
+async def tell_standing(redis: Redis) -> None:
+    """Tells every hub to look at revocations and roles now; a failure is only logged."""
+    try:
+        await redis.publish(STANDING_CHANNEL, b"")
+    except AWAY as error:
+        log.warning("standing_not_told", error=type(error).__name__)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import jwt
 
-from domain.settings import Settings
+from domain.settings import LOOPBACK, Settings
 from gamehub.keys import ensure_keys, mint, with_keys
 from hub.app import Hub
 
@@ -39,6 +40,7 @@ def settings_for(database_url: str, redis_url: str, **changes: Any) -> Settings:
         drain_timeout_s=5.0,
         drain_spread_ms=0,
         public_spectating=True,
+        ws_rate_exempt_cidrs=LOOPBACK,  # "" in tests of the limits themselves
     )
     return with_keys(base.with_(**changes), _KEYS)
 
@@ -52,6 +54,12 @@ def server_token(settings: Settings, sub: str = "server-1", **more: Any) -> str:
     """A game server's token with every scope."""
     scope = more.pop("scope", ("ingest", "match:create", "import"))
     return mint(settings, sub=sub, kind="server", scope=scope, **more)
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """What a token says, unchecked."""
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
 
 
 @dataclass

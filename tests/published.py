@@ -16,8 +16,11 @@ Document = dict[str, Any]
 
 # What differs each time, by its key; everything else of an example is what a hub answers.
 VOLATILE = frozenset(
-    {"session", "epoch", "id", "ts", "token", "expires_at", "subject", "offset", "stream"}
-)
+    {
+        "session", "epoch", "id", "ts", "token", "expires_at", "subject", "offset", "stream",
+        "issued_until", "granted_at",
+    }
+)  # fmt: skip
 
 
 @cache

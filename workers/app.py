@@ -26,7 +26,7 @@ from domain.settings import Settings
 from storage.database import connect_pool
 from storage.redis import connect
 from workers import broker as brokers
-from workers import history, relay, retention
+from workers import history, relay, release, retention
 from workers.listener import Listener
 from workers.pipeline import Pipeline, drain
 
@@ -137,6 +137,7 @@ class Machine(Middleware):
         self._tasks = [
             asyncio.create_task(listener.run(), name="listener"),
             asyncio.create_task(retention.run(self._pool), name="retention"),
+            asyncio.create_task(release.run(self._pool, self._redis), name="release"),
         ]
 
     async def _cancel_tasks(self) -> None:

@@ -17,8 +17,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from domain.errors import GamehubError, Unavailable
 from hub.api.bodies import answer
-from hub.auth import PRINCIPAL
+from hub.audit import visiting
+from hub.auth import PRINCIPAL, token_from
 from hub.context import CONTEXT
+from hub.peer import client_ip
 from storage import database
 
 log = structlog.get_logger(__name__)
@@ -63,7 +65,7 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
     }
     started = time.monotonic()
     status = 499  # the client went away before there was an answer
-    with structlog.contextvars.bound_contextvars(**ids):
+    with structlog.contextvars.bound_contextvars(**ids), visiting(request, ids["trace_id"]):
         try:
             response = await _answered(request, handler)
             status = response.status
@@ -108,6 +110,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except GamehubError as error:
         if error.http_status == 500:
             log.error("request_error", code=error.code, error=error.message)
+        if error.http_status == 401 and CONTEXT in request.app:
+            request.app[CONTEXT].audit.failed(error, token_from(request))
         if _PREPARED in request:
             raise
         return error_answer(error)
@@ -166,6 +170,7 @@ def _http_error(error: web.HTTPException) -> web.Response:
 
 def _record(request: web.Request, status: int, took_s: float) -> None:
     who = request.get(PRINCIPAL)
+    context = request.app.get(CONTEXT)
     log.info(
         "request",
         method=request.method,
@@ -173,8 +178,8 @@ def _record(request: web.Request, status: int, took_s: float) -> None:
         status=status,
         duration_ms=round(took_s * 1000, 1),
         user=who.subject if who is not None else None,
+        ip=client_ip(request) if context is not None else request.remote,
     )
-    context = request.app.get(CONTEXT)
     if context is None:
         return
     resource = request.match_info.route.resource

@@ -52,6 +52,7 @@ class MatchNow(Struct, kw_only=True):
     title: str | None
     round: str | None
     best_of: int | None
+    delay_s: int
     status: Status
     competitors: list[Side]
     scores: dict[str, int]
@@ -91,6 +92,7 @@ _SCHEDULED: dict[str, Any] = {
     **{key: examples.SCHEDULED[key] for key in ("match_id", "game", "tournament_id", "title")},
     "round": "final",
     "best_of": 3,
+    "delay_s": 0,
     "status": "SCHEDULED",
     "competitors": _SIDES,
     "scores": {},
@@ -143,7 +145,7 @@ async def get_match(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     match_id = check_id(request.match_info["id"], "id")
     async with context.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-        match = await matches.get(connection, match_id)
+        match = await matches.get_shown(connection, match_id)
     if match is None:
         raise UnknownMatch("there is no match of this id", field="id")
     scores = await _live_scores(context, [match])
@@ -194,6 +196,7 @@ def match_json(match: Match, live_scores: dict[str, int] | None) -> dict[str, An
         "title": match.title,
         "round": match.round,
         "best_of": match.best_of,
+        "delay_s": match.delay_s,
         "status": match.status.value,
         "competitors": [
             {"id": side.id, "name": side.name, "type": side.type} for side in match.competitors

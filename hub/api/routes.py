@@ -11,6 +11,8 @@ from hub.api.health import Checks, health, healthz, metrics, readiness
 from hub.api.history import read_history
 from hub.api.matches import get_match, list_matches, schedule_match
 from hub.api.session import TOKENS_BURST, TOKENS_PER_S, Bucket, spectate
+from hub.api.tokens import revoke
+from hub.api.tournaments import get_role, grant_role, list_roles, revoke_role
 
 
 def routes() -> list[web.RouteDef]:
@@ -23,6 +25,11 @@ def routes() -> list[web.RouteDef]:
         web.post("/api/v1/matches", schedule_match),
         web.get("/api/v1/matches/{id:.+}", get_match),
         web.get("/api/v1/history/{subject_type}/{subject_id:.+}", read_history),
+        web.post("/api/v1/tokens/revoke", revoke),
+        web.get("/api/v1/tournaments/{id}/roles", list_roles),
+        web.get("/api/v1/tournaments/{id}/roles/{user:.+}", get_role),
+        web.put("/api/v1/tournaments/{id}/roles/{user:.+}", grant_role),
+        web.delete("/api/v1/tournaments/{id}/roles/{user:.+}", revoke_role),
         web.get("/healthz", healthz),
         web.get("/readiness", partial(readiness, checks=checks)),
         web.get("/health", partial(health, checks=checks)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,21 +17,24 @@ from domain.errors import (
     GamehubError,
     InvalidSchema,
     TokenExpired,
+    TokenInvalid,
+    TokenRevoked,
     Unauthenticated,
     Unavailable,
 )
 from domain.events import Principal
 from hub.auth import token_from
+from hub.bucket import Bucket
 from hub.live.dock import Dock, check_server
 from hub.live.intake import Intake
-from hub.sessions.connection import (
+from hub.sessions.fanout import encode
+from hub.sessions.socket import (
     Socket,
     hang_up,
     keeps_up,
     limit_kernel_buffer,
     reason_bytes,
 )
-from hub.sessions.fanout import encode
 from protocol import frames as wire
 from protocol import outbound
 from protocol.codecs import MSGPACK
@@ -44,25 +48,38 @@ HELLO_TIMEOUT_S = 5.0
 HEARTBEAT_S = 3.0
 STRIKES_MAX = 3
 CLOSE_TIMEOUT_S = 3.0
+# A server whose token was revoked hears for so long what became of its last frames.
+LAST_ACKS_S = 0.5
+LAST_ACKS_LOOK_S = 0.01
 # Unread answers of one server; over it the hub reads no more frames, later the connection goes.
 ANSWERS_BYTES_MAX = 262_144
+_SIGN_IN_FAILURES = (Unauthenticated, TokenExpired, TokenInvalid, Forbidden)
+# At WS_RATE_SERVER_MSG_RPS the hub waits before it reads on, at least so long: nothing is lost, and
+# TCP slows the server down (RATE-17). A second's worth of messages may come at once.
+PACE_S = 0.01
 
 
 class ServerSocket:
     """One connection of one stream; it is the sink of that stream's answers."""
 
-    def __init__(self, context: Context, dock: Dock, ws: Socket) -> None:
+    def __init__(self, context: Context, dock: Dock, ws: Socket, *, paced: bool = True) -> None:
+        """`paced`: whether its messages are limited (WS_RATE_EXEMPT_CIDRS)."""
+        rps = context.settings.ws_rate_server_msg_rps
+        self._bucket = Bucket(rps, max(rps, 1.0), time.monotonic()) if paced else None
         self._context = context
         self._dock = dock
         self._ws = ws
         self._transport: asyncio.WriteTransport | None = None
         self.intake: Intake | None = None
+        self.who: Principal | None = None
         self._acked = (-1, -1)
         self._ack_scheduled = False
         self._reading = True
         self._closing: asyncio.Task[None] | None = None
         self._replaced = False
         self._strikes = 0
+        self.session_id = secrets.token_hex(8)
+        self._opened_at_s = time.monotonic()
 
     # -- answers (Sink) ---------------------------------------------------------------------------
 
@@ -107,15 +124,30 @@ class ServerSocket:
         self._transport = cast("asyncio.WriteTransport | None", request.transport)
         if self._transport is not None:
             limit_kernel_buffer(self._transport)
+        self._context.standing.watch(self)
+        structlog.contextvars.bind_contextvars(session_id=self.session_id)
         try:
             await self._serve(request)
         except GamehubError as error:
+            # Before the welcome it is a token, a server's name or a hello that was not good.
+            if self.intake is None and isinstance(error, _SIGN_IN_FAILURES):
+                self._context.audit.failed(error, token_from(request))
             await self._refuse(error)
         finally:
+            self._context.standing.forget(self)
+            self._note_end()
             self._dock.sockets.discard(self)
             if self._transport is not None:
                 hang_up(self._transport)
             await self._dock.closed(self)
+
+    def _note_end(self) -> None:
+        if self.who is not None and self.intake is not None:
+            code = int(self._ws.sent_code or self._ws.close_code or 1006)
+            duration_s = time.monotonic() - self._opened_at_s
+            self._context.audit.signed_out(
+                self.who, session=self.session_id, code=code, duration_s=duration_s
+            )
 
     async def _serve(self, request: web.Request) -> None:
         token = token_from(request)
@@ -123,6 +155,8 @@ class ServerSocket:
             raise Unauthenticated("a server's token comes at the door")
         who = await self._context.auth.verify(token)
         check_server(who)
+        self._context.standing.check(who)
+        self.who = who
         structlog.contextvars.bind_contextvars(server=who.subject)
         hello = await self._hello()
         if hello.server != who.subject:
@@ -137,6 +171,7 @@ class ServerSocket:
         self._acked = (intake.live_done, intake.fact_done)
         self._send(wire.welcome(intake.live_done, intake.fact_done))
         log.info("server_connected", stream=hello.stream, live_seq=intake.live_done)
+        self._context.audit.signed_in(who, session=self.session_id)
         await self._read(who, intake)
 
     async def _hello(self) -> wire.Hello:
@@ -155,6 +190,8 @@ class ServerSocket:
         while True:
             if intake.full:
                 await intake.room_for_more()
+            while self._bucket is not None and not self._bucket.take(time.monotonic()):
+                await intake.pause(max(self._bucket.wait_ms(time.monotonic()) / 1000, PACE_S))
             if self._transport and not await keeps_up(self._transport, ANSWERS_BYTES_MAX):
                 self._transport.abort()
                 return
@@ -201,7 +238,9 @@ class ServerSocket:
         self._context.metrics.errors_out.labels(code=error.code).inc()
         if not self._ws.closed:
             self._send(wire.error(error.as_dict()))
-            await self.close(_close_code(error), error.message)
+            revoked = isinstance(error, TokenRevoked)
+            reason = outbound.REASON_REVOKED if revoked else error.message
+            await self.close(_close_code(error), reason)
 
     async def close(self, code: int, reason: str) -> None:
         """Closes from this side; a peer that does not answer is dropped after 3 s."""
@@ -220,6 +259,29 @@ class ServerSocket:
         self._closing = asyncio.create_task(
             self.close(outbound.CLOSE_POLICY, "another connection of this stream took over")
         )
+
+    def standing_changed(self) -> None:
+        """Closes with 4003 when the server's token is revoked (WSA-11)."""
+        if self.who is None or self._closing is not None:
+            return
+        try:
+            self._context.standing.check(self.who)
+        except GamehubError as error:
+            self.stop_reading()
+            self._closing = asyncio.create_task(self._finish_and_refuse(error))
+
+    async def _finish_and_refuse(self, error: GamehubError) -> None:
+        """What was received is finished and acked first, where that takes no time.
+
+        The rest is committed all the same; the server sends it again with its next token.
+        """
+        deadline_s = time.monotonic() + LAST_ACKS_S
+        while self.intake is not None and self.intake.outstanding:
+            if time.monotonic() > deadline_s:
+                break
+            await asyncio.sleep(LAST_ACKS_LOOK_S)
+        self._send_ack()
+        await self._refuse(error)
 
     def stop_reading(self) -> None:
         """Drain: what was received is still finished, nothing more is taken."""

@@ -119,6 +119,14 @@ class Intake:
         await self._free.wait()
         self.blocked = False
 
+    async def pause(self, wait_s: float) -> None:
+        """Waits while the hub does not read; the server is not silent meanwhile."""
+        self.blocked = True
+        try:
+            await asyncio.sleep(wait_s)
+        finally:
+            self.blocked = False
+
     # -- frames in --------------------------------------------------------------------------------
 
     def receive(

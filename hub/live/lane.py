@@ -25,7 +25,9 @@ from protocol.codecs import MSGPACK, check_plain
 from protocol.envelope import pack_body
 from protocol.frames import Frame
 from protocol.mergepatch import apply_patch
+from storage.log import HeldEvent
 from storage.rooms import Publish, Published
+from storage.rooms.waiting import Waiting
 
 if TYPE_CHECKING:
     from domain.matches import Match
@@ -229,8 +231,13 @@ class Lane:
 
     # -- to the rooms -----------------------------------------------------------------------------
 
+    @property
+    def delay_s(self) -> int:
+        """The match's spectator delay; known before the first LIVE frame is applied."""
+        return 0 if self.match is None else self.match.delay_s
+
     def publishes(self, live: Live, now_s: float) -> list[Publish]:
-        """The room's event first, then the lobby's for what the lobby shows."""
+        """The room's event first, then the lobby's for what the lobby shows at once."""
         frame = live.frame
         event_id = str(root_event_id(self.server, self.stream, "live", frame.seq))
         body = pack_body(frame.type, event_id, live.ts_ms, frame.data, frame.patch)
@@ -247,27 +254,47 @@ class Lane:
             live_seq=frame.seq,
             document=document,
             expected_epoch=self.epoch if live.document is not UNKNOWN else "",
+            delay_s=self.delay_s,
         )
-        return [first, *self._elsewhere(live, event_id)]
+        if self.delay_s:
+            return [first]
+        return [
+            first,
+            *(Publish(room, body, event_id=event_id) for room, body in self._elsewhere(live)),
+        ]
 
-    def _elsewhere(self, live: Live, event_id: str) -> list[Publish]:
+    def waiting(self, live: Live) -> list[Waiting]:
+        """What the lobby shows of a delayed match when it is due, with the scores it tells."""
+        if not self.delay_s:
+            return []
+        event_id = str(root_event_id(self.server, self.stream, "live", live.seq))
+        scores = live.frame.data["scores"] if live.frame.type == "match.score_updated" else None
+        return [
+            Waiting(room, body, event_id, self.match_id, scores)
+            for room, body in self._elsewhere(live)
+        ]
+
+    def _elsewhere(self, live: Live) -> list[tuple[str, bytes]]:
+        """(room, body) of the shared rooms that show this event."""
         if EVENT_TYPES.get(live.frame.type) is None:
             return []
+        event_id = str(root_event_id(self.server, self.stream, "live", live.seq))
         known = {**live.frame.data}
         if self.match is not None:
             known |= {"game": self.match.game, "tournament_id": self.match.tournament_id}
         return [
-            Publish(room, pack_body(live.frame.type, event_id, live.ts_ms, data), event_id=event_id)
+            (room, pack_body(live.frame.type, event_id, live.ts_ms, data))
             for room, data in rooms_of(live.frame.type, known)
             if room != self.room
         ]
 
     def fact_publish(self, event: Event) -> Publish:
-        """A committed FACT for the match's room."""
+        """A committed FACT for the match's room; one that waits for the log is dated there."""
         event_id = str(event.event_id)
         body = pack_body(event.type, event_id, event.occurred_at_ms, event.payload)
         expected = self.epoch if self.document is not UNKNOWN else ""
-        return Publish(self.room, body, event_id=event_id, expected_epoch=expected)
+        delay_s = event.delay_s if isinstance(event, HeldEvent) else None
+        return Publish(self.room, body, event_id=event_id, expected_epoch=expected, delay_s=delay_s)
 
     def state_publish(self, document: Any, ts_ms: int, cause: str) -> Publish:
         """The whole document as a live.state of the hub's own: a new epoch begins with it."""
@@ -275,7 +302,7 @@ class Lane:
         event_id = str(derived_event_id(name, "live.state", self.match_id, cause))
         packed = MSGPACK.encode(document)
         body = pack_body("live.state", event_id, ts_ms, document)
-        return Publish(self.room, body, event_id=event_id, document=packed)
+        return Publish(self.room, body, event_id=event_id, document=packed, delay_s=self.delay_s)
 
     def note(self, published: Published) -> None:
         """Remembers the epoch that the room is in now."""

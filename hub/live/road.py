@@ -17,6 +17,7 @@ from hub.sessions.room import roll_forward
 from services import ingest
 from storage import log as facts
 from storage import rooms as store
+from storage.rooms import waiting as queue
 
 if TYPE_CHECKING:
     import asyncpg
@@ -150,7 +151,7 @@ class Road:
         self._release(intake, lane)
 
     async def _load_document(self, lane: Lane, head: Live) -> None:
-        view = await store.read(self._redis, lane.room)
+        view = await store.read(self._redis, lane.room, late=False)
         document = roll_forward(view)
         if document is None and lane.born_here and view.base_known:
             document = {}
@@ -185,6 +186,7 @@ class Road:
                 owners.append((len(steps) - 1, item))
                 owners += [(len(steps) - 1, None)] * (len(made) - 1)
                 batch += made
+        await self._defer_until_done(steps)
         seqs, self.live_seqs = self.live_seqs, {}
         results = await self._publish_until_done(batch, scores, seqs)
         self.metrics.publish_batches.inc()
@@ -214,7 +216,7 @@ class Road:
             assert item.outcome is not None
             assert item.outcome.event is not None
             return [lane.fact_publish(item.outcome.event)]
-        if item.frame.type == "match.score_updated":
+        if item.frame.type == "match.score_updated" and not lane.delay_s:
             scores[lane.match_id] = item.frame.data["scores"]
         return lane.publishes(item, now_s)
 
@@ -233,6 +235,26 @@ class Road:
                 log.warning("publish_waits", error=error.message, events=len(batch))
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def _defer_until_done(self, steps: list[Step]) -> None:
+        """What shared rooms show of delayed matches waits in Redis, where a worker takes it."""
+        waiting = [
+            (lane.delay_s, each)
+            for _, lane, items in steps
+            if lane.delay_s
+            for item in items
+            if isinstance(item, Live)
+            for each in lane.waiting(item)
+        ]
+        backoff_s = BACKOFF_FIRST_S
+        while waiting:
+            try:
+                await queue.defer(self._redis, waiting)
+                break
+            except Unavailable as error:
+                log.warning("defer_waits", error=error.message, events=len(waiting))
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
     async def _begin_epoch(self, lane: Lane, items: list[Item]) -> None:
         """The room lost its keys: the document goes first, so that patches have their base."""

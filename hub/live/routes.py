@@ -13,8 +13,12 @@ from hub.context import CONTEXT
 from hub.live.dock import Dock
 from hub.live.http import post_ingest
 from hub.live.ingest import HEARTBEAT_S, ServerSocket
-from hub.sessions.connection import Connection, Socket, door_room
+from hub.live.origin import check_origin
+from hub.peer import client_ip
+from hub.sessions.connection import Connection, door_room
+from hub.sessions.gate import Gate, Visit
 from hub.sessions.hall import Hall
+from hub.sessions.socket import Socket
 from protocol.codecs import CODECS, JSON, MSGPACK
 from protocol.frames import MESSAGE_BYTES_MAX
 
@@ -26,19 +30,19 @@ if TYPE_CHECKING:
 DRAIN_RETRY_MS = 1000
 
 
-def routes(hall: Hall, dock: Dock) -> list[web.RouteDef]:
-    """The routes that need the hall (viewers) or the dock (servers)."""
-    watch = partial(_watch, hall=hall)
+def routes(hall: Hall, dock: Dock, gate: Gate) -> list[web.RouteDef]:
+    """The routes that need the hall (viewers) or the dock (servers), and the gate (limits)."""
+    watch = partial(_watch, hall=hall, gate=gate)
     return [
         web.get("/ws", watch),
         web.get("/ws/", watch),
         web.get("/ws/{kind}/{id:.+}", watch),
-        web.get("/ingest", partial(_serve, dock=dock)),
+        web.get("/ingest", partial(_serve, dock=dock, gate=gate)),
         web.post("/api/v1/ingest", partial(post_ingest, dock=dock)),
     ]
 
 
-async def _watch(request: web.Request, hall: Hall) -> web.StreamResponse:
+async def _watch(request: web.Request, hall: Hall, gate: Gate) -> web.StreamResponse:
     """A viewer's socket (contract: Sockets for viewers)."""
     context = _open_door(request)
     settings = context.settings
@@ -56,7 +60,8 @@ async def _watch(request: web.Request, hall: Hall) -> web.StreamResponse:
         return ws
     codec = CODECS.get(ws.ws_protocol or "", JSON)
     room = door_room(request.match_info.get("kind"), request.match_info.get("id"))
-    connection = Connection(context, hall, ws, transport, codec, room)
+    visit = Visit(gate, client_ip(request))
+    connection = Connection(context, hall, ws, transport, codec, room, visit)
     hall.connections.add(connection)
     gauge = context.metrics.connections.labels("viewer")
     gauge.inc()
@@ -71,7 +76,7 @@ async def _watch(request: web.Request, hall: Hall) -> web.StreamResponse:
     return ws
 
 
-async def _serve(request: web.Request, dock: Dock) -> web.StreamResponse:
+async def _serve(request: web.Request, dock: Dock, gate: Gate) -> web.StreamResponse:
     """A game server's socket (contract: Ingest)."""
     context = _open_door(request)
     ws = Socket(
@@ -86,7 +91,9 @@ async def _serve(request: web.Request, dock: Dock) -> web.StreamResponse:
     gauge = context.metrics.connections.labels("server")
     gauge.inc()
     try:
-        await ServerSocket(context, dock, ws).run(request)
+        await ServerSocket(context, dock, ws, paced=not gate.is_exempt(client_ip(request))).run(
+            request
+        )
     finally:
         gauge.dec()
     return ws
@@ -97,4 +104,5 @@ def _open_door(request: web.Request) -> Context:
     context = request.app[CONTEXT]
     if context.draining:
         raise Draining("this hub is stopping; try another one", retry_after_ms=DRAIN_RETRY_MS)
+    check_origin(request, context.settings)
     return context

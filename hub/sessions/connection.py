@@ -5,97 +5,53 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-import socket
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType
 
-from domain.errors import GamehubError, Unavailable, UnknownRoom
+from domain.errors import (
+    ConnectionLimit,
+    GamehubError,
+    RoomFull,
+    TokenInvalid,
+    Unauthenticated,
+    Unavailable,
+    UnknownRoom,
+)
 from hub.sessions import session as core
 from hub.sessions.fanout import EventFrame
+from hub.sessions.limits import Limits
 from hub.sessions.outbox import STUCK_S, Outbox
+from hub.sessions.socket import (
+    CLOSE_TIMEOUT_S,
+    Socket,
+    hang_up,
+    keeps_up,
+    limit_kernel_buffer,
+    reason_bytes,
+)
 from protocol import outbound
 from protocol.codecs import Codec
 from protocol.envelope import unpack_body
 
 if TYPE_CHECKING:
+    from domain.events import Principal
     from hub.context import Context
+    from hub.sessions.gate import Visit
     from hub.sessions.hall import Hall
 
 log = structlog.get_logger(__name__)
 
-# Unsent bytes that the kernel holds per socket, so that a stalled reader does not hide megabytes
-# of stale state there (contract: Rooms). 25 is TCP_NOTSENT_LOWAT where the socket module lacks it.
-NOTSENT_BYTES = 65_536
-_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
-CLOSE_TIMEOUT_S = 3.0
-REASON_BYTES_MAX = 120
-# How often a peer that does not read is looked at.
-READ_LOOK_S = 0.05
 # Close codes that are counted by themselves; a client may make up others.
 COUNTED_CODES = frozenset({1000, 1001, 1005, 1006, 1011, 1012, *outbound.RECONNECT})
-
-
-class Socket(web.WebSocketResponse):
-    """aiohttp's server socket with the close code 4009 for frames that are too big (RATE-10)."""
-
-    sent_code: int | None = None
-    on_closing: Callable[[], None] | None = None
-
-    async def close(
-        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
-    ) -> bool:
-        """Closes; aiohttp itself calls this with 1009 when a message exceeds its limit."""
-        if code == WSCloseCode.MESSAGE_TOO_BIG:
-            code, message = outbound.CLOSE_TOO_BIG, b"message too big"
-        if not self.closed:
-            # aiohttp answers a peer's close with 1000; the code that counts is the peer's own.
-            if self.close_code is None or code != WSCloseCode.OK:
-                self.sent_code = code
-            if self.on_closing is not None:
-                self.on_closing()
-        return await super().close(code=code, message=message, drain=drain)
-
-
-def limit_kernel_buffer(transport: asyncio.BaseTransport) -> None:
-    """Bounds what the kernel queues unsent for one socket; other systems keep their default."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.family == socket.AF_UNIX:
-        return
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, NOTSENT_BYTES)
-    except OSError:
-        log.debug("notsent_lowat_unsupported")
-
-
-async def keeps_up(transport: asyncio.WriteTransport, limit_bytes: int) -> bool:
-    """Waits until at most `limit_bytes` are unsent; False when the peer has stopped reading."""
-    deadline_s = time.monotonic() + STUCK_S
-    while transport.get_write_buffer_size() > limit_bytes and not transport.is_closing():
-        if time.monotonic() > deadline_s:
-            return False
-        await asyncio.sleep(READ_LOOK_S)
-    return True
-
-
-def hang_up(transport: asyncio.WriteTransport) -> None:
-    """After the close: a peer that never reads the rest would keep the socket for ever."""
-    if transport.get_write_buffer_size():
-        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, transport.abort)
-
-
-def reason_bytes(reason: str) -> bytes:
-    """A close frame's reason: what fits of the text, whole characters only (RFC 6455, 5.5.1)."""
-    return reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore").encode()
 
 
 class Connection:
     """One open socket. Effects are carried out in order: a client that floods waits for itself."""
 
-    __slots__ = ("_context", "_hall", "_timer", "close_sent", "opened_at_s", "outbox",
+    __slots__ = ("_context", "_hall", "_timer", "_visit", "close_sent", "opened_at_s", "outbox",
                  "recovering", "session", "socket", "transport")  # fmt: skip
 
     def __init__(
@@ -106,29 +62,39 @@ class Connection:
         transport: asyncio.WriteTransport,
         codec: Codec,
         door_room: str | None,
+        visit: Visit,
     ) -> None:
         settings = context.settings
         now_s = time.monotonic()
         self._context = context
         self._hall = hall
+        self._visit = visit
         self.socket = ws
         self.transport = transport
         self.opened_at_s = now_s
         self.close_sent: int | None = None
         self.recovering = False
         self._timer: asyncio.TimerHandle | None = None
-        limits = core.Limits(
+        limits = Limits(
             max_payload_bytes=settings.ws_max_payload_bytes,
             heartbeat_s=settings.ws_heartbeat_s,
             auth_timeout_s=settings.ws_auth_timeout_s,
             idle_timeout_s=settings.ws_idle_timeout_s,
             leeway_s=settings.jwt_leeway_s,
+            message_rps=settings.ws_rate_msg_rps,
+            message_burst=settings.ws_rate_msg_burst,
+            exempt=visit.exempt,
         )
         self.session = core.Session(secrets.token_hex(8), limits, codec, now_s, door_room)
         self.outbox = Outbox(
             transport, codec, settings.ws_send_queue_bytes, context.metrics, self._lagging
         )
         ws.on_closing = self._silence
+
+    @property
+    def who(self) -> Principal | None:
+        """Whose token the session has now."""
+        return self.session.who
 
     @property
     def role(self) -> str:
@@ -141,8 +107,9 @@ class Connection:
         """Serves the socket until it is closed from either side."""
         structlog.contextvars.bind_contextvars(session_id=self.session.session_id)
         limit_kernel_buffer(self.transport)
+        self._context.standing.watch(self)
         try:
-            await self._carry_out(self.session.opened(token))
+            await self._carry_out(await self._arrive(token))
             self._schedule()
             while not self.socket.closed:
                 message = await self.socket.receive()
@@ -153,6 +120,8 @@ class Connection:
                 else:
                     break
         finally:
+            self._context.standing.forget(self)
+            self._visit.end()
             self._silence()
             hang_up(self.transport)
             if self._timer is not None:
@@ -168,6 +137,14 @@ class Connection:
                 user=self.session.who.subject if self.session.who else None,
                 duration_s=round(time.monotonic() - self.opened_at_s, 3),
             )
+            self._note_end(code)
+
+    async def _arrive(self, token: str | None) -> list[core.Effect]:
+        try:
+            await self._visit.arrive()
+        except ConnectionLimit as error:
+            return self.session.over_limit(error, None)
+        return self.session.opened(token)
 
     async def _received(self, kind: WSMsgType, data: str | bytes) -> None:
         now_s = time.monotonic()
@@ -209,8 +186,7 @@ class Connection:
             except GamehubError as error:
                 self._refuse(error, getattr(effect, "ref", None))
                 if isinstance(effect, core.JoinRoom) and effect.at_door:
-                    code = outbound.CLOSE_UNKNOWN_ROOM if _unknown(error) else 1011
-                    await self.close(code, error.message)
+                    await self.close(_door_close_code(error), error.message)
 
     async def _one(self, effect: core.Effect) -> list[core.Effect]:
         session = self.session
@@ -223,36 +199,94 @@ class Connection:
             case core.Verify(token, ref):
                 return await self._verify(token, ref)
             case core.JoinRoom(room, since, ref):
-                await self._hall.check_exists(room)
-                await self._hall.rooms.join(self, room, since, ref)
-                session.joined(room)
+                return await self._join(room, since, ref)
             case core.LeaveRoom(room, ref):
                 self._hall.rooms.leave(self, room)
+                self._visit.leave(room)
                 session.left(room)
                 self.outbox.send(outbound.left(room, ref))
             case core.ReadHistory(room, since, limit, ref):
                 await self._history(room, since, limit, ref)
             case core.ReadPresence(room, ref):
-                counts = await self._hall.presence(room)
+                counts = await self._hall.presence(
+                    room, await self._hall.find(room, self.session.role_in)
+                )
                 self.outbox.send(outbound.presence(room, counts, ref))
             case core.PublishText(room, data, ref):
                 assert session.who is not None
-                await self._hall.announce(session.who, room, data)
+                await self._hall.announce(session.who, session.roles, room, data)
                 self.outbox.send(outbound.pong(ref))
+            case core.ReviewRooms():
+                await self._look_again(*session.rooms)
+                return session.rooms_now_forbidden()
+            case core.LeaseTokens(message, asked):
+                assert session.who is not None
+                leased = await self._visit.lease(session.who, asked.want, asked.back)
+                return session.leased(message, *leased, time.monotonic())
         return []
+
+    async def _join(self, room: str, since: Any, ref: core.Ref) -> list[core.Effect]:
+        session = self.session
+        seen = await self._hall.find(room, session.role_in)
+        await self._visit.enter(room, session.role_in(seen.tournament_id))
+        try:
+            await self._hall.rooms.join(self, room, since, ref, late=seen.late)
+            effects = session.joined(room)
+            # What it may see can have changed while it joined.
+            await self._look_again(room)
+            return effects
+        finally:
+            if room not in session.rooms:
+                self._visit.leave(room)
 
     async def _verify(self, token: str, ref: core.Ref) -> list[core.Effect]:
         try:
             who = await self._context.auth.verify(token)
+            # Nothing is awaited from here to `verified`: what is revoked or changed after this
+            # line is told to a session that has the token.
+            self._context.standing.check(who)
         except GamehubError as error:
+            if error.http_status == 401:
+                self._context.audit.failed(error, token)
             return self.session.refused(error, ref)
-        effects = self.session.verified(who, ref)
+        effects = self.session.verified(who, ref, self._context.standing.roles_of(who))
+        if self.session.who is who:
+            try:
+                await self._visit.identify(who)
+            except ConnectionLimit as error:
+                return self.session.over_limit(error, ref)
+            self._context.audit.signed_in(who, session=self.session.session_id)
+        else:
+            self._context.audit.failed(TokenInvalid("the token is not for this socket"), token)
         self._schedule()
         structlog.contextvars.bind_contextvars(user=who.subject)
         return effects
 
+    async def _look_again(self, *rooms: str) -> None:
+        """Rights may have changed: delayed matches are seen as they allow now."""
+        for room in rooms:
+            try:
+                seen = await self._hall.find(room, self.session.role_in)
+                await self._hall.rooms.switch(self, room, late=seen.late)
+            except GamehubError as error:
+                # Not knowing what it may see, it sees nothing.
+                self._refuse(error, None)
+                await self._one(core.LeaveRoom(room, None))
+
+    def _note_end(self, code: int) -> None:
+        """For the audit log: who left, or that nobody said who they are (AUD-11)."""
+        session, audit = self.session, self._context.audit
+        if session.who is not None:
+            duration_s = time.monotonic() - self.opened_at_s
+            audit.signed_out(
+                session.who, session=session.session_id, code=code, duration_s=duration_s
+            )
+        elif code == outbound.CLOSE_NO_TOKEN:
+            audit.failed(Unauthenticated("no token came in time"), None)
+
     async def _history(self, room: str, since: Any, limit: int, ref: core.Ref) -> None:
-        epoch, first, bodies = await self._hall.history(room, since, limit)
+        seen = await self._hall.find(room, self.session.role_in)
+        epoch, first, bodies = await self._hall.history(room, since, limit, late=seen.late)
         frames = [
             EventFrame(room, first + index, unpack_body(body)) for index, body in enumerate(bodies)
         ]
@@ -266,6 +300,20 @@ class Connection:
     def _count(self, message: dict[str, Any]) -> None:
         if message["op"] == "error":
             self._context.metrics.errors_out.labels(code=message["code"]).inc()
+
+    def standing_changed(self) -> None:
+        """Closes when the session's token is revoked; reviews its rooms when roles changed."""
+        session, standing = self.session, self._context.standing
+        if session.who is None:
+            return
+        try:
+            standing.check(session.who)
+        except GamehubError as error:
+            effects = session.refused(error, None)
+        else:
+            effects = session.roles_changed(standing.roles_of(session.who))
+        if effects:
+            self._hall.spawn(self._carry_out(effects))
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -326,8 +374,12 @@ class Connection:
         self.transport.abort()
 
 
-def _unknown(error: GamehubError) -> bool:
-    return isinstance(error, UnknownRoom) or error.code == "invalid_schema"
+def _door_close_code(error: GamehubError) -> int:
+    """Why the room of the URL could not be joined."""
+    if isinstance(error, RoomFull):
+        return outbound.CLOSE_POLICY
+    unknown = isinstance(error, UnknownRoom) or error.code == "invalid_schema"
+    return outbound.CLOSE_UNKNOWN_ROOM if unknown else 1011
 
 
 def door_room(kind: str | None, room_id: str | None) -> str | None:

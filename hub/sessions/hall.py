@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from domain.errors import InvalidSchema, Unavailable, UnknownRoom
-from domain.events import Principal
+from domain.events import Principal, Role, TournamentRoles
 from domain.ids import split_room
+from hub.sessions.late import LateCounts, follow
 from hub.sessions.rooms import Rooms
 from protocol.inbound import Since
 from services import announcements
@@ -47,6 +49,20 @@ class Guest(Protocol):
         """Closes with 4010."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How someone sees a room: `delay_s` ago, 0 for now."""
+
+    delay_s: int = 0
+    tournament_id: str | None = None
+    public: bool = True
+
+    @property
+    def late(self) -> bool:
+        """Whether it is seen as it was, not as it is."""
+        return self.delay_s > 0
+
+
 class Hall:
     """One per hub process."""
 
@@ -55,13 +71,15 @@ class Hall:
         self.rooms = Rooms(context.redis, bus_redis, context.metrics)
         self.connections: set[Guest] = set()
         self.laggards: set[Guest] = set()
-        self._known_matches: dict[str, None] = {}
+        self._known_matches: dict[str, Seen] = {}
+        self._late_counts = LateCounts()
         self._reported: dict[str, dict[str, int]] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self) -> None:
         """Starts the background work."""
         self.rooms.start()
+        self.spawn(follow(self.rooms, self._context.redis))
         self.spawn(self._watch_laggards())
         self.spawn(self._report_presence())
 
@@ -87,49 +105,77 @@ class Hall:
 
     # -- what sessions ask for --------------------------------------------------------------------
 
-    async def check_exists(self, room: str) -> None:
-        """Raises UnknownRoom for a match that nobody scheduled; other rooms exist by their kind."""
+    async def find(self, room: str, role_in: Callable[[str | None], Role]) -> Seen:
+        """How someone sees a room, who has `role_in(tournament_id)` there (contract: Ingest).
+
+        Only match rooms can be missing or late. Raises UnknownRoom for a match that nobody
+        scheduled, or not yet for someone who sees it late; raises Unavailable.
+        """
         kind, match_id = split_room(room)
-        if kind != "match" or match_id in self._known_matches:
-            return
+        if kind != "match":
+            return Seen()
+        seen = self._known_matches.get(match_id) or await self._look_up(room, match_id)
+        if not seen.delay_s or role_in(seen.tournament_id) >= Role.ORGANIZER:
+            return replace(seen, delay_s=0)
+        if not seen.public:
+            raise _unknown(match_id)
+        return seen
+
+    async def _look_up(self, room: str, match_id: str) -> Seen:
         try:
             with answering():
                 async with self._context.pool.acquire(timeout=EXISTS_TIMEOUT_S) as connection:
                     found = await matches.get(connection, match_id)
+                    public = found is not None and (
+                        not found.delay_s or await matches.get_shown(connection, match_id)
+                    )
         except Unavailable:
-            # The picture goes on without Postgres: a match that has a room was scheduled.
-            if await store.positions(self._context.redis, [room]):
-                return
-            raise
+            # The picture goes on without Postgres: a match that somebody plays was scheduled, and
+            # the room knows its delay from who plays it.
+            delay_s = await store.delay_s(self._context.redis, room)
+            if delay_s is None:
+                raise
+            return Seen(delay_s)
         if found is None:
-            raise UnknownRoom(f"there is no match {match_id!r}", field="room")
-        if len(self._known_matches) >= KNOWN_MATCHES_MAX:
-            del self._known_matches[next(iter(self._known_matches))]
-        self._known_matches[match_id] = None
+            raise _unknown(match_id)
+        seen = Seen(found.delay_s, found.tournament_id, public=bool(public))
+        if seen.public:
+            if len(self._known_matches) >= KNOWN_MATCHES_MAX:
+                del self._known_matches[next(iter(self._known_matches))]
+            self._known_matches[match_id] = seen
+        return seen
 
     async def history(
-        self, room: str, since: Since | None, limit: int
+        self, room: str, since: Since | None, limit: int, *, late: bool
     ) -> tuple[str, int, list[bytes]]:
-        """Recent events of a room; raises UnknownRoom or Unavailable."""
-        await self.check_exists(room)
+        """Recent events of a room; raises Unavailable."""
         position = ("", 0) if since is None else (since.epoch, since.offset)
-        return await store.history(self._context.redis, room, *position, limit)
+        return await store.history(self._context.redis, room, *position, limit, late=late)
 
-    async def presence(self, room: str) -> dict[str, int]:
-        """Members by role on all nodes; other nodes' counts are up to 2 s old."""
+    async def presence(self, room: str, seen: Seen) -> dict[str, int]:
+        """Members by role on all nodes; other nodes' counts are up to 2 s old.
+
+        Who sees the room late is told how many watched then, as far as this node knows.
+        """
+        if seen.late:
+            return self._late_counts.at(room, time.monotonic() - seen.delay_s)
+        return await self._count(room)
+
+    async def _count(self, room: str) -> dict[str, int]:
         counts = await presence.elsewhere(self._context.redis, self._context.node, room)
-        here = self.rooms.get(room)
-        for role, count in (here.counts() if here is not None else {}).items():
+        for role, count in self.rooms.counts_of(room).items():
             counts[role] = counts.get(role, 0) + count
         return counts
 
-    async def announce(self, who: Principal, room: str, data: dict[str, Any]) -> None:
+    async def announce(
+        self, who: Principal, roles: TournamentRoles, room: str, data: dict[str, Any]
+    ) -> None:
         """Posts an announcement: a fact like any other, which the relay brings to the room."""
         text = data.get("text")
         if not isinstance(text, str) or not 1 <= len(text) <= 500:
             raise InvalidSchema("data.text must be text of 1 to 500 characters", field="data.text")
         await announcements.announce_text(
-            self._context.pool, who, room, text, now_ms=round(time.time() * 1000)
+            self._context.pool, who, room, text, now_ms=round(time.time() * 1000), roles=roles
         )
         await facts.wake(self._context.redis)
 
@@ -166,6 +212,16 @@ class Hall:
                 continue
             # Redis may have lost what it was told: then everything is told anew.
             self._reported = counts if had_some or not told else None
+            await self._note_late_counts()
+
+    async def _note_late_counts(self) -> None:
+        late = {room for room, _, _ in self.rooms.late_positions()}
+        self._late_counts.keep_only(late)
+        try:
+            for room in late:
+                self._late_counts.note(room, await self._count(room), time.monotonic())
+        except Unavailable:
+            return
 
     async def drain(self) -> None:
         """Closes every socket with 4010 and a spread delay, what a tick gathered flushed first."""
@@ -175,3 +231,7 @@ class Hall:
         await asyncio.gather(
             *(each.drain(spread_ms) for each in list(self.connections)), return_exceptions=True
         )
+
+
+def _unknown(match_id: str) -> UnknownRoom:
+    return UnknownRoom(f"there is no match {match_id!r}", field="room")

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from domain.events import RoomKind, room_kind
 from hub.sessions.fanout import EventFrame
 from hub.sessions.outbox import Outbox
+from protocol import outbound
 from protocol.codecs import Codec
 from protocol.envelope import unpack_body
 from protocol.mergepatch import apply_patch
@@ -26,13 +27,18 @@ class Member(Protocol):
 
 
 class Room:
-    """One room on this node. `epoch` is None until the first read has told its position."""
+    """One room on this node. `epoch` is None until the first read has told its position.
+
+    late: the room as it was before its match's spectator delay, for those who may not see more. It
+    has the same epoch and offsets as the other; only it gets to them later.
+    """
 
     __slots__ = ("backlog", "behind", "catching_up", "epoch", "floor", "joining", "kind",
-                 "members", "name", "offset", "pending")  # fmt: skip
+                 "late", "members", "name", "offset", "pending")  # fmt: skip
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, late: bool = False) -> None:
         self.name = name
+        self.late = late
         self.kind: RoomKind = room_kind(name)
         self.epoch: str | None = None
         self.offset = 0
@@ -44,6 +50,11 @@ class Room:
         self.pending: list[EventFrame] = []
         self.backlog: list[tuple[str, int, bytes]] = []
         self.catching_up: asyncio.Task[None] | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells it from its other self on this node."""
+        return room_key(self.name, late=self.late)
 
     @property
     def empty(self) -> bool:
@@ -105,6 +116,11 @@ class Room:
             group.pop(member, None)
 
 
+def room_key(name: str, *, late: bool) -> str:
+    """A node keeps a delayed match's room twice; no room's name holds a '#'."""
+    return f"{name}#late" if late else name
+
+
 def roll_forward(view: RoomView) -> Any:
     """The match document at the view's offset: the stored one and the patches after it.
 
@@ -127,3 +143,29 @@ def snapshot_part(view: RoomView) -> dict[str, Any]:
     if view.document_offset >= 0:
         return {"offset": view.document_offset, "state": unpack_body(view.document)}
     return {"offset": view.first_offset - 1, "state": None}
+
+
+def snapshot_message(room: Room, view: RoomView) -> dict[str, Any]:
+    """`snapshot`: the document in place of what a member knew; null where there is none."""
+    state = roll_forward(view) if room.kind.document else None
+    return outbound.snapshot(room.name, view.epoch, view.offset, state)
+
+
+def joined_message(room: Room, view: RoomView, ref: int | str | None) -> dict[str, Any]:
+    """`joined`: what a member missed since its position, or a snapshot and what follows it."""
+    events = [
+        EventFrame(room.name, view.first_offset + index, unpack_body(packed)).message()
+        for index, packed in enumerate(view.events)
+    ]
+    snapshot = None
+    if not view.recovered and room.kind.document:
+        snapshot = snapshot_part(view)
+    return outbound.joined(
+        room.name,
+        view.epoch,
+        view.offset,
+        recovered=view.recovered,
+        events=events,
+        snapshot=snapshot,
+        ref=ref,
+    )

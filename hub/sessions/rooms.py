@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -10,7 +12,7 @@ import structlog
 from domain.errors import Unavailable
 from hub.sessions.bus import Bus
 from hub.sessions.fanout import EventFrame
-from hub.sessions.room import Member, Room, roll_forward, snapshot_part
+from hub.sessions.room import Member, Room, joined_message, room_key, snapshot_message
 from protocol import outbound
 from protocol.envelope import unpack_body
 from protocol.inbound import Since
@@ -41,69 +43,77 @@ class Rooms:
         self._dirty: dict[str, Room] = {}
         self._bus = Bus(bus_redis, self._on_message, self.check_all)
         self._metrics = metrics
-        self._checker: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self) -> None:
         """Starts to listen, and to check positions."""
         self._bus.start()
-        self._checker = asyncio.create_task(self._check_positions(), name="positions")
+        self._spawn(self._check_positions())
 
     async def stop(self) -> None:
         """Stops listening; members are closed by whoever owns them."""
-        tasks = [each for each in (self._checker, *self._tasks) if each is not None]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._bus.stop()
 
-    def get(self, name: str) -> Room | None:
-        """The room, if it has members here."""
-        return self._rooms.get(name)
+    def get(self, name: str, *, late: bool = False) -> Room | None:
+        """The room, if somebody here sees it so."""
+        return self._rooms.get(room_key(name, late=late))
 
     def everywhere(self) -> list[Room]:
         """All rooms of this node."""
         return list(self._rooms.values())
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Members by role of every room here."""
-        return {name: room.counts() for name, room in self._rooms.items()}
+        """Members by role of every room here, however late they see it."""
+        return {name: self.counts_of(name) for name in {room.name for room in self.everywhere()}}
+
+    def counts_of(self, name: str) -> dict[str, int]:
+        """Members by role of one room."""
+        counts: Counter[str] = Counter()
+        for late in (False, True):
+            room = self.get(name, late=late)
+            if room is not None:
+                counts.update(room.counts())
+        return dict(counts)
+
+    def _room_of(self, member: Member, name: str) -> Room | None:
+        """The room that it is in or about to be, as it sees it."""
+        for late in (False, True):
+            room = self.get(name, late=late)
+            if room is not None and (member in room.joining or room.has(member)):
+                return room
+        return None
 
     # -- joining and leaving ----------------------------------------------------------------------
 
     async def join(
-        self, member: Member, name: str, since: Since | None, ref: int | str | None
+        self,
+        member: Member,
+        name: str,
+        since: Since | None,
+        ref: int | str | None,
+        *,
+        late: bool = False,
     ) -> None:
         """Joins and answers `joined`; what happens meanwhile follows it, nothing twice.
 
-        Raises Unavailable when Redis does not answer.
+        late: sees a match with a spectator delay only when that has passed. Raises Unavailable when
+        Redis does not answer.
         """
-        room, view = await self._enter(member, name, since)
+        self._leave_other(member, name, late=late)
+        room, view = await self._enter(member, name, since, late=late)
         if view is None:
             return
-        events = [
-            EventFrame(name, view.first_offset + index, unpack_body(packed)).message()
-            for index, packed in enumerate(view.events)
-        ]
-        snapshot = None
-        if not view.recovered and room.kind.document:
-            snapshot = snapshot_part(view)
         # The client is told its new position, so whatever it missed before is no longer owed.
         member.outbox.lag.pop(name, None)
-        message = outbound.joined(
-            name,
-            view.epoch,
-            view.offset,
-            recovered=view.recovered,
-            events=events,
-            snapshot=snapshot,
-            ref=ref,
-        )
-        self._settle(room, member, view, message)
+        self._settle(room, member, view, joined_message(room, view, ref))
 
     async def refresh(self, member: Member, name: str, missed: int) -> None:
         """After a lag: `lagged`, then a snapshot, then the stream goes on from it."""
-        room = self._rooms.get(name)
+        room = self._room_of(member, name)
         lag = member.outbox.lag.get(name)
         if room is None or lag is None or member in room.joining:
             return
@@ -115,26 +125,43 @@ class Rooms:
             member.outbox.write(b"".join(each.bytes_for(member.outbox.codec) for each in latest))
             member.outbox.send(outbound.snapshot(name, room.epoch or "", room.offset, None))
             return
-        room, view = await self._enter(member, name, None)
+        room, view = await self._enter(member, name, None, late=room.late)
         if view is None:
             return
         member.outbox.lag.pop(name, None)
         member.outbox.send(outbound.lagged(name, missed))
-        state = roll_forward(view) if room.kind.document else None
-        message = outbound.snapshot(name, view.epoch, view.offset, state)
-        self._settle(room, member, view, message)
+        self._settle(room, member, view, snapshot_message(room, view))
+
+    async def switch(self, member: Member, name: str, *, late: bool) -> None:
+        """Its rights changed: it leaves the room as it saw it, and gets a snapshot of the other.
+
+        Nothing happens where it sees the room so already. In neither when this raises Unavailable.
+        """
+        if not self._leave_other(member, name, late=late):
+            return
+        room, view = await self._enter(member, name, None, late=late)
+        if view is not None:
+            self._settle(room, member, view, snapshot_message(room, view))
+
+    def _leave_other(self, member: Member, name: str, *, late: bool) -> bool:
+        room = self._room_of(member, name)
+        if room is None or room.late == late:
+            return False
+        self.leave(member, name)
+        return True
 
     async def _enter(
-        self, member: Member, name: str, since: Since | None
+        self, member: Member, name: str, since: Since | None, *, late: bool
     ) -> tuple[Room, store.RoomView | None]:
         """Reads the room while gathering for the member.
 
         None when it left meanwhile, or began to join anew. When Redis does not answer, a newcomer
         stays outside, and a member stays in: it missed what was gathered, and is told so later.
         """
-        room = self._rooms.get(name)
+        key = room_key(name, late=late)
+        room = self._rooms.get(key)
         if room is None:
-            room = self._rooms[name] = Room(name)
+            room = self._rooms[key] = Room(name, late=late)
             self._metrics.rooms.set(len(self._rooms))
         room.flush()
         was_in = room.has(member)
@@ -142,7 +169,8 @@ class Rooms:
         gathered: list[EventFrame] = []
         room.joining[member] = gathered
         try:
-            await self._bus.subscribe(store.channel(name))
+            if not late:
+                await self._bus.subscribe(store.channel(name))
             view = await self._read_in_epoch(room, since)
         except BaseException:
             if room.joining.get(member) is gathered:
@@ -161,7 +189,7 @@ class Rooms:
         """The room as Redis has it, once this node stands in the same epoch."""
         position = ("", 0) if since is None else (since.epoch, since.offset)
         for _ in range(JOIN_TRIES_MAX):
-            view = await store.read(self._redis, room.name, *position)
+            view = await store.read(self._redis, room.name, *position, late=room.late)
             if room.epoch is None:
                 room.epoch, room.offset = view.epoch, view.offset
                 self._drain_backlog(room)
@@ -193,7 +221,7 @@ class Rooms:
 
     def leave(self, member: Member, name: str) -> None:
         """Flushes the room's tick, then stops its events for this member."""
-        room = self._rooms.get(name)
+        room = self._room_of(member, name)
         if room is None:
             return
         room.flush()
@@ -202,14 +230,15 @@ class Rooms:
         self._forget_if_empty(room)
 
     def _forget_if_empty(self, room: Room) -> None:
-        if room.empty and self._rooms.get(room.name) is room:
-            del self._rooms[room.name]
-            self._dirty.pop(room.name, None)
+        if room.empty and self._rooms.get(room.key) is room:
+            del self._rooms[room.key]
+            self._dirty.pop(room.key, None)
             if room.catching_up is not None:
                 room.catching_up.cancel()
                 room.catching_up = None
             self._metrics.rooms.set(len(self._rooms))
-            self._spawn(self._unsubscribe(room.name))
+            if not room.late:
+                self._spawn(self._unsubscribe(room.name))
 
     async def _unsubscribe(self, name: str) -> None:
         if name not in self._rooms:
@@ -218,7 +247,7 @@ class Rooms:
     # -- events coming in -------------------------------------------------------------------------
 
     def _on_message(self, channel: str, payload: bytes) -> None:
-        room = self._rooms.get(store.room_of_channel(channel))
+        room = self.get(store.room_of_channel(channel))
         if room is None:
             return
         epoch, offset, packed = store.parse_message(payload)
@@ -245,7 +274,7 @@ class Rooms:
             gathered.append(frame)
         if not self._dirty:
             asyncio.get_running_loop().call_soon(self._flush_dirty)
-        self._dirty[room.name] = room
+        self._dirty[room.key] = room
 
     def _flush_dirty(self) -> None:
         dirty, self._dirty = self._dirty, {}
@@ -273,7 +302,11 @@ class Rooms:
     async def _check_positions(self) -> None:
         while True:
             await asyncio.sleep(POSITION_CHECK_S)
-            names = [room.name for room in self._rooms.values() if room.epoch is not None]
+            names = [
+                name
+                for name, room in self._rooms.items()
+                if room.epoch is not None and not room.late
+            ]
             try:
                 found = await store.positions(self._redis, names)
             except Unavailable:
@@ -286,6 +319,21 @@ class Rooms:
                 if epoch != room.epoch or offset > room.offset:
                     self._catch_up(room)
 
+    def late_positions(self) -> list[tuple[str, str, int]]:
+        """(room, epoch, offset) of the rooms that members here see late; no bus tells of these."""
+        return [
+            (room.name, room.epoch or "", room.offset)
+            for room in self._rooms.values()
+            if room.late and room.epoch is not None and room.catching_up is None
+        ]
+
+    def take_late(self, views: Mapping[str, store.RoomView]) -> None:
+        """What became due in them since."""
+        for name, view in views.items():
+            room = self.get(name, late=True)
+            if room is not None and room.epoch is not None and room.catching_up is None:
+                self._take(room, view)
+
     def _catch_up(self, room: Room) -> None:
         if room.catching_up is None:
             room.catching_up = self._spawn(self._catch_up_task(room))
@@ -296,7 +344,9 @@ class Rooms:
         while True:
             heard = len(room.backlog)
             try:
-                view = await store.read(self._redis, room.name, room.epoch or "", room.offset)
+                view = await store.read(
+                    self._redis, room.name, room.epoch or "", room.offset, late=room.late
+                )
                 break
             except Unavailable:
                 await asyncio.sleep(backoff_s)
@@ -304,14 +354,20 @@ class Rooms:
         room.catching_up = None
         # What was heard before that read and names another epoch belongs to an older one.
         room.backlog[:heard] = [each for each in room.backlog[:heard] if each[0] == view.epoch]
-        if view.recovered and view.epoch == room.epoch:
-            for index, packed in enumerate(view.events):
-                self._append(
-                    room, EventFrame(room.name, view.first_offset + index, unpack_body(packed))
-                )
-        else:
-            self._start_over(room, view)
+        self._take(room, view)
         self._drain_backlog(room)
+
+    def _take(self, room: Room, view: store.RoomView) -> None:
+        """Goes on from the room's position to the view's, or starts over from there."""
+        if view.epoch == room.epoch and view.offset <= room.offset:
+            return
+        if not view.recovered or view.epoch != room.epoch:
+            self._start_over(room, view)
+            return
+        for index, packed in enumerate(view.events):
+            if view.first_offset + index == room.offset + 1:
+                frame = EventFrame(room.name, room.offset + 1, unpack_body(packed))
+                self._append(room, frame)
 
     def _start_over(self, room: Room, view: store.RoomView) -> None:
         """A new epoch, or a hole that history no longer fills: everyone gets a snapshot."""
@@ -320,8 +376,7 @@ class Rooms:
         room.behind.clear()
         for gathered in room.joining.values():
             gathered.clear()
-        state = roll_forward(view) if room.kind.document else None
-        message = outbound.snapshot(room.name, view.epoch, view.offset, state)
+        message = snapshot_message(room, view)
         log.info("room_snapshot", room=room.name, epoch=view.epoch, offset=view.offset)
         for member in list(room.everyone()):
             member.outbox.lag.pop(room.name, None)

@@ -6,21 +6,36 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from domain.errors import (
+    Forbidden,
     GamehubError,
     InvalidSchema,
+    RateLimited,
     RoomLimit,
     TokenExpired,
     TokenInvalid,
+    TokenRevoked,
     Unauthenticated,
+    Unavailable,
 )
-from domain.events import Principal, Role, check_may_join, check_may_publish, room_kind
+from domain.events import (
+    NO_ROLES,
+    Principal,
+    Role,
+    TournamentRoles,
+    check_may_join,
+    check_may_publish,
+    role_within,
+    room_kind,
+)
+from hub.sessions.limits import Ask, Limits, Meter, Unmetered
 from protocol import inbound, outbound
 from protocol.codecs import Codec
 from protocol.inbound import Inbound, Since
 
 # A socket may be in so many rooms at once; the next join is refused with room_limit_exceeded.
 ROOMS_MAX = 200
-# A strike is a message that is refused for its form; the third one within the window closes 4008.
+# A strike is a message that is refused for its form, or because there were too many; the third one
+# within the window closes 4008 (contract: Limits).
 STRIKES_MAX = 3
 STRIKE_WINDOW_S = 10.0
 STRIKE_RETRY_AFTER_MS = 1000
@@ -28,21 +43,6 @@ STRIKE_RETRY_AFTER_MS = 1000
 PRESENCE_INTERVAL_S = 2.0
 
 Ref = int | str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a session needs of the settings."""
-
-    max_payload_bytes: int
-    heartbeat_s: float
-    auth_timeout_s: float
-    idle_timeout_s: float
-    leeway_s: int
-
-    def shown(self) -> dict[str, Any]:
-        """What `welcome` tells the client."""
-        return {"max_payload_bytes": self.max_payload_bytes, "rooms": ROOMS_MAX}
 
 
 # -- effects: what connection.py carries out, in this order ---------------------------------------
@@ -116,7 +116,23 @@ class PublishText:
     ref: Ref
 
 
-Effect = Send | Close | Verify | JoinRoom | LeaveRoom | ReadHistory | ReadPresence | PublishText
+@dataclass(frozen=True, slots=True)
+class ReviewRooms:
+    """The session may see more or less than before: call `rooms_now_forbidden` for what it left."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTokens:
+    """Lease tokens of the user's bucket, then call `leased` with the message that waits."""
+
+    message: Inbound
+    asked: Ask
+
+
+Effect = (
+    Send | Close | Verify | JoinRoom | LeaveRoom | ReadHistory | ReadPresence | PublishText
+    | ReviewRooms | LeaseTokens
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -129,29 +145,40 @@ class Session:
     opened_at_s: float
     door_room: str | None = None
     who: Principal | None = None
+    roles: TournamentRoles = field(default_factory=dict)
     rooms: set[str] = field(default_factory=set)
     last_heard_s: float = 0.0
     strikes: list[float] = field(default_factory=list)
     presence_asked_s: dict[str, float] = field(default_factory=dict)
     last_op: str = "invalid"
+    meter: Meter = field(default_factory=Unmetered)
 
     # -- in ---------------------------------------------------------------------------------------
 
     def opened(self, token: str | None) -> list[Effect]:
         """The socket is open; `token` came at the door, or `auth` must come in time."""
         self.last_heard_s = self.opened_at_s
+        self.meter = self.limits.meter(None, self.opened_at_s)
         return [] if token is None else [Verify(token, None)]
 
-    def verified(self, who: Principal, ref: Ref) -> list[Effect]:
-        """A token was good: greet, and join the room of the URL; a fresh one extends."""
+    def verified(self, who: Principal, ref: Ref, roles: TournamentRoles = NO_ROLES) -> list[Effect]:
+        """A token was good: greet, and join the room of the URL; a fresh one extends (WSA-07).
+
+        roles: what the user is within tournaments.
+        """
         if who.kind == "server":
             refusal = TokenInvalid("a server token belongs to /ingest, not to /ws")
             return _refuse(refusal, outbound.CLOSE_INVALID, ref)
         if self.who is not None and who.subject != self.who.subject:
             refusal = TokenInvalid("the fresh token is another subject's", field="token")
             return [Send(outbound.error(refusal.as_dict(), ref))]
+        if self.who is not None and who.kind != self.who.kind:
+            refusal = TokenInvalid(f"the fresh token must be a {self.who.kind}'s", field="token")
+            return [Send(outbound.error(refusal.as_dict(), ref))]
         first = self.who is None
-        self.who = who
+        if self.who is None:
+            self.meter = self.limits.meter(who, self.last_heard_s)
+        self.who, self.roles = who, roles
         effects: list[Effect] = [
             Send(
                 outbound.welcome(
@@ -159,7 +186,7 @@ class Session:
                     who.subject,
                     who.role.name if who.kind == "user" else "OVERLAY",
                     self.limits.heartbeat_s,
-                    self.limits.shown(),
+                    self.limits.shown(who, ROOMS_MAX),
                     ref,
                 )
             )
@@ -167,19 +194,49 @@ class Session:
         if first and self.door_room is not None:
             effects += self._join(inbound.Join(room=self.door_room), at_door=True)
         if not first:
-            effects += self._drop_rooms_now_forbidden()
+            effects.append(ReviewRooms())
         return effects
+
+    def roles_changed(self, roles: TournamentRoles) -> list[Effect]:
+        """The user's roles within tournaments are others now."""
+        if roles == self.roles:
+            return []
+        self.roles = roles
+        return [ReviewRooms()]
+
+    def role_in(self, tournament_id: str | None) -> Role:
+        """The role that counts in a tournament, or outside of any (None)."""
+        if self.who is None:
+            return Role.SPECTATOR
+        return role_within(self.who, self.roles, tournament_id)
+
+    def rooms_now_forbidden(self) -> list[Effect]:
+        """Leaves every room that may not be seen any more, each with its error (WSA-06)."""
+        return [each for room in sorted(self.rooms) for each in self._left_if_forbidden(room)]
 
     def refused(self, error: GamehubError, ref: Ref) -> list[Effect]:
         """A token was not good."""
         if isinstance(error, TokenExpired):
             return _refuse(error, outbound.CLOSE_EXPIRED, ref)
+        if isinstance(error, TokenRevoked):
+            return [
+                Send(outbound.error(error.as_dict(), ref)),
+                Close(outbound.CLOSE_INVALID, outbound.REASON_REVOKED),
+            ]
         if isinstance(error, TokenInvalid):
             return _refuse(error, outbound.CLOSE_INVALID, ref)
+        if isinstance(error, Unavailable):
+            # Nothing is known of the token: a session that has one goes on with it.
+            known = self.who is not None
+            return _refuse(error, 1012, ref)[: 1 if known else None]
         return _refuse(error, 1011, ref)
 
+    def over_limit(self, error: GamehubError, ref: Ref) -> list[Effect]:
+        """There are too many sockets like this one."""
+        return _refuse(error, outbound.CLOSE_POLICY, ref)
+
     def received(self, data: bytes, now_s: float) -> list[Effect]:
-        """One message from the client (RT-16: form first, then permission, then work)."""
+        """One message from the client (RT-16: form, then rate, then permission, then work)."""
         self.last_heard_s = now_s
         self.last_op = "invalid"
         if len(data) > self.limits.max_payload_bytes:
@@ -189,6 +246,20 @@ class Session:
         except InvalidSchema as error:
             return self._strike(error, now_s, None)
         self.last_op = type(message).__name__.lower()
+        return self._metered(message, now_s)
+
+    def leased(self, message: Inbound, tokens: int, wait_ms: int, now_s: float) -> list[Effect]:
+        """So many tokens were leased for `message` and those after it (LeaseTokens)."""
+        self.meter.granted(tokens, wait_ms, now_s)
+        return self._metered(message, now_s)
+
+    def _metered(self, message: Inbound, now_s: float) -> list[Effect]:
+        step = self.meter.step(now_s)
+        if isinstance(step, Ask):
+            return [LeaseTokens(message, step)]
+        if step > 0:
+            error = RateLimited("too many messages; this one was dropped", retry_after_ms=step)
+            return self._strike(error, now_s, message.ref)
         if isinstance(message, inbound.Auth):
             return [Verify(message.token, message.ref)]
         if self.who is None:
@@ -228,9 +299,10 @@ class Session:
         idle = max(self.last_heard_s, now_s - self.limits.idle_timeout_s / 2)
         return min(expiry, idle + self.limits.idle_timeout_s)
 
-    def joined(self, room: str) -> None:
-        """The join was carried out."""
+    def joined(self, room: str) -> list[Effect]:
+        """The join was carried out; what the session may see can have changed meanwhile."""
         self.rooms.add(room)
+        return self._left_if_forbidden(room)
 
     def left(self, room: str) -> None:
         """The room is left, on whoever's wish."""
@@ -241,19 +313,21 @@ class Session:
 
     def _handle(self, message: Inbound, now_s: float) -> list[Effect]:
         assert self.who is not None
+        if self.who.kind == "overlay" and isinstance(message, inbound.Presence | inbound.Publish):
+            raise Forbidden("an overlay only watches", field="op")
         match message:
             case inbound.Join():
                 return self._join(message)
             case inbound.Leave():
                 return [LeaveRoom(message.room, message.ref)]
             case inbound.History():
-                check_may_join(self.who, message.room)
+                check_may_join(self.who, message.room, self.roles)
                 return [ReadHistory(message.room, message.since, message.limit, message.ref)]
             case inbound.Presence():
-                check_may_join(self.who, message.room)
+                check_may_join(self.who, message.room, self.roles)
                 return self._presence(message, now_s)
             case inbound.Publish():
-                check_may_publish(self.who, message.room, message.type)
+                check_may_publish(self.who, message.room, message.type, self.roles)
                 return [PublishText(message.room, message.data, message.ref)]
             case _:
                 return [Send(outbound.pong(message.ref))]
@@ -262,7 +336,7 @@ class Session:
         assert self.who is not None
         try:
             room_kind(message.room)
-            check_may_join(self.who, message.room)
+            check_may_join(self.who, message.room, self.roles)
         except GamehubError as error:
             if not at_door:
                 raise
@@ -288,23 +362,22 @@ class Session:
         self.presence_asked_s[message.room] = now_s
         return [ReadPresence(message.room, message.ref)]
 
-    def _drop_rooms_now_forbidden(self) -> list[Effect]:
+    def _left_if_forbidden(self, room: str) -> list[Effect]:
         assert self.who is not None
-        effects: list[Effect] = []
-        for room in sorted(self.rooms):
-            try:
-                check_may_join(self.who, room)
-            except GamehubError as error:
-                effects += [Send(outbound.error(error.as_dict(), None)), LeaveRoom(room, None)]
-        return effects
+        try:
+            check_may_join(self.who, room, self.roles)
+        except GamehubError as error:
+            return [Send(outbound.error(error.as_dict(), None)), LeaveRoom(room, None)]
+        return []
 
     def _strike(self, error: GamehubError, now_s: float, ref: Ref) -> list[Effect]:
         self.strikes = [at for at in self.strikes if at > now_s - STRIKE_WINDOW_S] + [now_s]
         body = error.as_dict()
         if len(self.strikes) < STRIKES_MAX:
             return [Send(outbound.error(body, ref))]
-        body["retry_after_ms"] = STRIKE_RETRY_AFTER_MS
-        return [Send(outbound.error(body, ref)), Close(outbound.CLOSE_POLICY, error.code)]
+        wait_ms = body["retry_after_ms"] = max(error.retry_after_ms or 0, STRIKE_RETRY_AFTER_MS)
+        reason = f"{error.code}, retry_after_ms={wait_ms}"
+        return [Send(outbound.error(body, ref)), Close(outbound.CLOSE_POLICY, reason)]
 
 
 def _refuse(error: GamehubError, code: int, ref: Ref) -> list[Effect]:

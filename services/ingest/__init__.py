@@ -11,6 +11,7 @@ import contextlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -21,8 +22,8 @@ from domain.matches import LEASE_S, Lease, Match, Sender, lease_of
 from services.ingest.batch import Batch, FactFrame, FactOutcome
 from storage import ingest, matches
 from storage import log as facts
-from storage.database import CONFLICTS, FOR_PEOPLE, answering
-from storage.log import Event
+from storage.database import CONFLICTS, FOR_PEOPLE, Connection, answering
+from storage.log import Event, pending
 
 __all__ = [
     "BATCH_MAX",
@@ -40,6 +41,7 @@ log = structlog.get_logger(__name__)
 
 # FACTs in one transaction (contract: The log).
 BATCH_MAX = 256
+_TOURNAMENT_ENDS = "tournament.completed"
 # Tries when two transactions create the same match or the like; then Unavailable, nothing acked.
 TRIES_MAX = 6
 RETRY_AFTER_S_MAX = 0.05
@@ -114,7 +116,7 @@ async def _commit(
         streams = await ingest.lock_streams(conn, [frame.stream for frame in frames])
         resent = [each for each in frames if each.seq <= streams[each.stream].fact_seq]
         receipts = await ingest.receipts(conn, [(*each.stream, each.seq) for each in resent])
-        known = await facts.by_ids(
+        known = await _facts_of(
             conn, [each.event_id for each in receipts.values() if each.event_id is not None]
         )
         found = await matches.lock(
@@ -131,11 +133,25 @@ async def _commit(
             known_events={event.event_id: event for event in known},
             matches=found,
             liveness=await ingest.liveness(conn, holders - streams.keys(), LEASE_S),
+            tournament_waits_s=await pending.tournament_waits_s(conn, _tournaments_ending(frames)),
             forced=forced,
         )
         outcomes = [batch.take(frame) for frame in frames]
         await _write(tx, batch)
     return outcomes
+
+
+async def _facts_of(conn: Connection, event_ids: Sequence[UUID]) -> list[Event]:
+    """The facts of these ids, in the log or waiting for their time."""
+    logged: list[Event] = [*await facts.by_ids(conn, event_ids)]
+    if len(logged) < len(event_ids):
+        logged += await pending.by_ids(conn, event_ids)
+    return logged
+
+
+def _tournaments_ending(frames: Sequence[FactFrame]) -> list[str]:
+    named = [each.data.get("tournament_id") for each in frames if each.type == _TOURNAMENT_ENDS]
+    return [each for each in named if isinstance(each, str) and is_id(each)]
 
 
 async def _write(tx: facts.Transaction, batch: Batch) -> None:
@@ -175,7 +191,7 @@ async def open_stream(
         async with pool.acquire() as conn:
             fact_seq = await ingest.open_stream(conn, server, stream, connection_id)
             ids = await ingest.latest_event_ids(conn, server, stream)
-            return OpenedStream(fact_seq, list(await facts.by_ids(conn, ids)))
+            return OpenedStream(fact_seq, await _facts_of(conn, ids))
 
 
 async def keep_alive(pool: asyncpg.Pool, beats: Sequence[tuple[str, str, str, float]]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
@@ -15,7 +16,8 @@ from domain.facts import content_hash, normalise
 from domain.ids import check_id, root_event_id
 from domain.matches import Lease, Match, Sender, decide, lease_of
 from storage.ingest import Receipt, Refused, Stream, StreamKey
-from storage.log import Event
+from storage.log import Event, HeldEvent, held
+from storage.matches import pack
 
 # A server's clock may be this far ahead before its `ts` is taken for wrong.
 CLOCK_AHEAD_MS = 60_000
@@ -67,6 +69,8 @@ class Batch:
     known_events: dict[UUID, Event]
     matches: dict[str, Match]
     liveness: dict[StreamKey, tuple[bool, bool]]
+    # Per tournament with facts that wait: seconds until the last of them is due.
+    tournament_waits_s: dict[str, int] = field(default_factory=dict)
     # Set when the only frame could not be stored: it is refused with this.
     forced: Refusal | None = None
 
@@ -136,7 +140,7 @@ class Batch:
         event_id = root_event_id(*frame.stream, "fact", frame.seq)
         if frame.type == "tournament.completed":
             frame.sender.check_game(check_id(data["game"], "game"))
-            return fact_event(frame, event_id, f"tournament:{data['tournament_id']}", data)
+            return tournament_event(frame, event_id, data, self.tournament_waits_s)
         assert frame.match is not None
         match = self.matches.get(frame.match)
         lease = self._lease(match, frame.sender)
@@ -148,7 +152,11 @@ class Batch:
             self.matches[frame.match] = decision.match
         if decision.fact is None:
             return None
-        return fact_event(frame, event_id, f"match:{frame.match}", decision.fact)
+        event = match_event(frame, event_id, self.matches[frame.match], decision.fact)
+        if isinstance(event, HeldEvent) and event.tournament_id is not None:
+            waits_s = self.tournament_waits_s.get(event.tournament_id, 0)
+            self.tournament_waits_s[event.tournament_id] = max(waits_s, event.delay_s)
+        return event
 
     def _lease(self, match: Match | None, sender: Sender) -> Lease:
         if match is None or match.holder_server is None or match.holder_stream is None:
@@ -203,8 +211,26 @@ class Batch:
         )
 
 
-def fact_event(frame: FactFrame, event_id: UUID, subject: str, payload: dict[str, Any]) -> Event:
-    """The root fact of a frame; a `ts` from the future is replaced by the time of receipt."""
+def match_event(frame: FactFrame, event_id: UUID, match: Match, payload: dict[str, Any]) -> Event:
+    """The root fact of a frame; that of a delayed match waits, with the match as it is after it."""
+    event = _fact_event(frame, event_id, f"match:{match.match_id}", payload)
+    if not match.delay_s:
+        return event
+    return held(event, match.delay_s, match=pack(match), tournament_id=payload.get("tournament_id"))
+
+
+def tournament_event(
+    frame: FactFrame, event_id: UUID, payload: dict[str, Any], waits_s: Mapping[str, int]
+) -> Event:
+    """The end of a tournament, which tells how its matches ended: it waits for the delayed ones."""
+    tournament_id: str = payload["tournament_id"]
+    event = _fact_event(frame, event_id, f"tournament:{tournament_id}", payload)
+    wait_s = waits_s.get(tournament_id)
+    return event if wait_s is None else held(event, wait_s, tournament_id=tournament_id)
+
+
+def _fact_event(frame: FactFrame, event_id: UUID, subject: str, payload: dict[str, Any]) -> Event:
+    """A `ts` from the future is replaced by the time of receipt."""
     plausible = 0 < frame.ts_ms <= frame.received_ms + CLOCK_AHEAD_MS
     return Event(
         event_id=event_id,

@@ -11,12 +11,12 @@ from domain.errors import Forbidden, Refusal, Unavailable
 from domain.facts import normalise
 from domain.ids import check_id, uuid7
 from domain.matches import LEASE_S, Match, Sender, decide, lease_of
-from services.ingest.batch import FactFrame, fact_event
+from services.ingest.batch import FactFrame, match_event, tournament_event
 from storage import ingest, matches
 from storage import log as facts
 from storage.database import CONFLICTS, Connection, answering
 from storage.ingest import Refused
-from storage.log import Event, Transaction
+from storage.log import Event, Transaction, pending
 
 TRIES_MAX = 3
 
@@ -78,7 +78,8 @@ async def _apply(tx: Transaction, refused: Refused, now_ms: int) -> Event | None
     event_id = uuid7(now_ms, secrets.randbits(74))
     if frame.type == "tournament.completed":
         sender.check_game(check_id(data["game"], "game"))
-        event = fact_event(frame, event_id, f"tournament:{data['tournament_id']}", data)
+        waits_s = await pending.tournament_waits_s(conn, [data["tournament_id"]])
+        event = tournament_event(frame, event_id, data, waits_s)
     else:
         assert frame.match is not None
         match = (await matches.lock(conn, [frame.match])).get(frame.match)
@@ -90,7 +91,8 @@ async def _apply(tx: Transaction, refused: Refused, now_ms: int) -> Event | None
             await write(conn, [decision.match])
         if decision.fact is None:
             return None
-        event = fact_event(frame, event_id, f"match:{frame.match}", decision.fact)
+        assert decision.match is not None
+        event = match_event(frame, event_id, decision.match, decision.fact)
     facts.announce(tx, event)
     return event
 

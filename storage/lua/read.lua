@@ -1,32 +1,61 @@
 -- Reads a room for a joiner: what it missed since its position, or the document and what follows it.
--- KEYS: meta, events, document, ids of one room.
+-- KEYS: meta, events, document, ids, times, documents of one room.
 -- ARGV: 1 epoch to use if the room is new, 2 epoch of the joiner or '', 3 offset of the joiner,
---       4 ttl_ms, 5 '1' if rooms of this kind have a document
+--       4 ttl_ms, 5 '1' if rooms of this kind have a document, 6 '1' if the joiner sees a delayed
+--       room as it is now; all others see it as it was before its delay
 -- Returns {epoch, offset, recovered 0|1, document_offset or -1, document or '', first offset, events}.
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'run', 'offset', 'document_offset')
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'run', 'offset', 'document_offset', 'delay')
 if (not meta[1]) or meta[2] ~= run then
-  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+  redis.call('DEL', unpack(KEYS))
   redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'run', run, 'offset', 0)
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
   return {ARGV[1], 0, 0, -1, '', 1, {}}
 end
 local offset = tonumber(meta[3])
 local first = offset - redis.call('LLEN', KEYS[2]) + 1
+local delay_ms = tonumber(meta[5] or 0) * 1000
+local late = delay_ms > 0 and ARGV[6] ~= '1'
+if late then
+  -- The room ends before its first event that is not due; what has no time is due.
+  local time = redis.call('TIME')
+  local cut = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) - delay_ms
+  local undue = redis.call('ZRANGEBYSCORE', KEYS[5], '(' .. cut, '+inf', 'LIMIT', 0, 1)
+  if undue[1] then
+    offset = tonumber(undue[1]) - 1
+  end
+end
+local function events_after(since)
+  if since >= offset then
+    return {}
+  end
+  return redis.call('LRANGE', KEYS[2], since - first + 1, offset - first)
+end
 local since = tonumber(ARGV[3])
 if ARGV[2] == meta[1] and since <= offset and since >= first - 1 then
-  return {meta[1], offset, 1, -1, '', since + 1, redis.call('LRANGE', KEYS[2], since - first + 1, -1)}
+  return {meta[1], offset, 1, -1, '', since + 1, events_after(since)}
 end
 if ARGV[5] ~= '1' then
   return {meta[1], offset, 0, -1, '', offset + 1, {}}
 end
 local document_offset = tonumber(meta[4] or -1)
-local document = document_offset >= 0 and redis.call('GET', KEYS[3])
+local document = false
+if late then
+  local found = redis.call('ZREVRANGEBYSCORE', KEYS[6], offset, '-inf', 'LIMIT', 0, 1)[1]
+  document_offset = -1
+  if found then
+    local colon = string.find(found, ':', 1, true)
+    document_offset = tonumber(string.sub(found, 1, colon - 1))
+    document = string.sub(found, colon + 1)
+  end
+elseif document_offset >= 0 then
+  document = redis.call('GET', KEYS[3])
+end
 if document and document_offset >= first - 1 then
-  local events = redis.call('LRANGE', KEYS[2], document_offset - first + 1, -1)
-  return {meta[1], offset, 0, document_offset, document, document_offset + 1, events}
+  return {meta[1], offset, 0, document_offset, document, document_offset + 1,
+    events_after(document_offset)}
 end
 if first == 1 then
-  return {meta[1], offset, 0, -1, '', 1, redis.call('LRANGE', KEYS[2], 0, -1)}
+  return {meta[1], offset, 0, -1, '', 1, events_after(0)}
 end
 return {meta[1], offset, 0, -1, '', offset + 1, {}}

@@ -79,3 +79,42 @@ def test_the_data_directory() -> None:
     assert default_data_dir({}, "/home/me") == "/home/me/.local/share/gamehub"
     assert default_data_dir({"XDG_DATA_HOME": "/data"}, "/home/me") == "/data/gamehub"
     assert default_data_dir({"XDG_DATA_HOME": "rel"}, "/home/me").startswith("/home/me")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WS_RATE_MSG_RPS", "0"),
+        ("WS_RATE_MSG_RPS", "inf"),
+        ("WS_RATE_MSG_BURST", "2.5"),
+        ("WS_RATE_CONN_PER_IP", "-1"),
+        ("WS_RATE_ROOM_MAX_MEMBERS", "matches=0"),
+        ("WS_RATE_ROOM_MAX_MEMBERS", "2000,matches"),
+        ("WS_RATE_ROOM_MAX_MEMBERS", "2000,matches=-1"),
+        ("WS_RATE_ROOM_MAX_MEMBERS", "9999999"),
+        ("WS_RATE_EXEMPT_CIDRS", "everyone"),
+        ("WS_ALLOWED_ORIGINS", "play.example"),
+        ("WS_ALLOWED_ORIGINS", "https://play.example/page"),
+        ("WS_ALLOWED_ORIGINS", "https://"),
+        ("GAMEHUB_ENV", "staging"),
+    ],
+)
+def test_a_bad_limit_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.parse({name: value})
+
+
+def test_limits_are_kept_as_normal_text() -> None:
+    settings = Settings.parse(
+        {
+            "WS_RATE_ROOM_MAX_MEMBERS": " 500 , matches=0,tournament=20000",
+            "WS_ALLOWED_ORIGINS": "https://Play.Example/, http://localhost:3000",
+        }
+    )
+    assert settings.room_caps() == {"": 500, "matches": 0, "tournament": 20_000}
+    assert settings.ws_allowed_origins == "https://play.example,http://localhost:3000"
+    assert Settings.parse(settings.environ()) == settings
+
+
+def test_rooms_of_everyone_have_no_cap_by_default() -> None:
+    assert Settings().room_caps() == {"": 2000, "matches": 0, "announce": 0}

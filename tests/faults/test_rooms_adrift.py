@@ -231,7 +231,7 @@ async def test_cut_bus_checks_its_rooms_at_once(rooms: Rooms, client: Redis) -> 
     event = Publish(ROOM, pack_body("live.kill", "id", 1, {"n": 1}))
     pipe = client.pipeline(transaction=True)
     pipe.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-    pipe.evalsha(store._PUBLISH.sha, 4, *store._publish_args(event))
+    pipe.evalsha(store._PUBLISH.sha, 6, *store._publish_args(event))
     await pipe.execute()
     # Sooner than the check of positions, which looks every 5 s.
     await eventually(lambda: guest.pipe.ops() == ["joined", "event"], timeout_s=2.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import msgspec
 import pytest
@@ -84,14 +83,7 @@ def test_the_request_collection_names_every_example() -> None:
 
 
 def test_every_socket_is_a_channel() -> None:
-    from hub.live.routes import routes
-
-    nobody: Any = None
-    opened = {
-        contract_http.plain_path(route.path).rstrip("/")
-        for route in routes(nobody, nobody)
-        if contract_http.is_socket(route)
-    }
+    opened = {contract_http.plain_path(route.path).rstrip("/") for route in contract_http.sockets()}
     channels = document("asyncapi")["channels"].values()
     assert {each["address"] for each in channels} == opened
 

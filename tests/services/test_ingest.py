@@ -109,7 +109,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("invalid_schema", frame(1, "match.scheduled", game="chess")),
     ("invalid_schema", frame(1, "match.scheduled", match="no spaces", game="chess")),
     ("invalid_schema", frame(1, "match.\x00started", match="nul\x00")),
-    ("invalid_schema", scheduled(1, delay_s=30)),
+    ("invalid_schema", scheduled(1, delay_s=901)),
     ("impossible_value", scheduled(1, competitors=[{"id": "a", "name": "A"}] * 2)),
     ("invalid_schema", started(1, started_at="0001-01-01T00:00:00+05:00")),
     ("forbidden_action", scheduled(1, by=sender(scope=frozenset({"match:create"})))),

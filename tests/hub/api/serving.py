@@ -20,9 +20,11 @@ from cryptography.hazmat.primitives import serialization
 from domain.settings import Settings
 from hub.api import errors, routes
 from hub.api.bodies import BODY_BYTES_MAX
+from hub.audit import AuditWriter
 from hub.auth import Authenticator, thumbprint
 from hub.context import CONTEXT, Context
 from hub.metrics import Metrics
+from hub.standing import Standing
 from storage import redis as redis_store
 from tests.hub.tokens import KEYS, claims, jwk
 
@@ -70,13 +72,19 @@ async def serving(
         chosen = Settings(jwks=jwks, jwt_signing_key_file=signing).with_(**settings)
         redis = redis_store.connect(redis_url, socket_timeout_s=2.0)
         app = web.Application(client_max_size=BODY_BYTES_MAX)
+        measured = Metrics()
+        audit = AuditWriter(cast("asyncpg.Pool", pool), measured)
+        if pool is not None:
+            audit.start()
         app[CONTEXT] = Context(
             settings=chosen,
             node=f"test-{os.getpid()}",
             pool=cast("asyncpg.Pool", pool),
             redis=redis,
             auth=Authenticator(chosen),
-            metrics=Metrics(),
+            standing=Standing(cast("asyncpg.Pool", pool), redis),
+            metrics=measured,
+            audit=audit,
             started_at_s=time.time(),
         )
         errors.install(app)
@@ -86,4 +94,5 @@ async def serving(
             async with TestClient(TestServer(app)) as client:
                 yield client
         finally:
+            await audit.stop()
             await redis.aclose()

@@ -232,6 +232,7 @@ async def test_one_line_per_request_and_no_token_in_it(
         "path": "/echo",
         "status": 200,
         "user": "bea",
+        "ip": "127.0.0.1",
         "request_id": "r-1",
         "trace_id": trace,
     }

@@ -81,6 +81,7 @@ async def test_a_match_is_shown_whole(client: Client, pool: asyncpg.Pool) -> Non
         "title": "The final",
         "round": "Final",
         "best_of": 5,
+        "delay_s": 0,
         "status": "COMPLETED",
         "competitors": [
             {"id": "red", "name": "Red", "type": "team"},
@@ -279,7 +280,7 @@ async def test_a_match_without_an_id_gets_one(client: Client) -> None:
         ({"game": None}, "game"),
         ({"id": "two words"}, "id"),
         ({"starts_at": "tomorrow"}, "starts_at"),
-        ({"delay_s": 30}, "delay_s"),
+        ({"delay_s": -1}, "delay_s"),
         ({"best_of": 0}, "best_of"),
     ],
 )

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from hub.sessions.connection import reason_bytes
+from hub.sessions.socket import reason_bytes
 from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
 from tests.sockets import server, viewer
 
@@ -42,7 +42,7 @@ async def test_no_token_in_time_is_4001(hub: RunningHub) -> None:
 
 async def test_expired_token_is_4002(database_url: str, redis_url: str) -> None:
     async with running_hub(database_url, redis_url, jwt_leeway_s=0) as running:
-        token = user_token(running.settings, ttl_s=1)
+        token = user_token(running.settings, ttl_s=2)
         async with viewer(running.url, token) as raw:
             assert (await raw.hear())["code"] == "token_expired"
             assert (await raw.close_code())[0] == 4002

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 from uuid import UUID
 
@@ -59,9 +59,34 @@ class LoggedEvent(Event):
     recorded_at_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldEvent(Event):
+    """A fact of a delayed match: in the log only when `delay_s` has passed since its commit.
+
+    match: what everyone may know of the match from then on (storage.matches.pack), if it changes.
+    tournament_id: whose completion must not come before it.
+    """
+
+    delay_s: int
+    match: bytes | None = None
+    tournament_id: str | None = None
+
+    def released(self) -> Event:
+        """The fact itself: its time has come."""
+        return Event(**{each.name: getattr(self, each.name) for each in fields(Event)})
+
+
+def held(
+    event: Event, delay_s: int, *, match: bytes | None = None, tournament_id: str | None = None
+) -> HeldEvent:
+    """The same root fact, to be held back."""
+    shared = {each.name: getattr(event, each.name) for each in fields(Event)}
+    return HeldEvent(**shared, delay_s=delay_s, match=match, tournament_id=tournament_id)
+
+
 @dataclass(slots=True)
 class Transaction:
-    """One transaction and what it announces."""
+    """One transaction, what it announces, and what it holds back."""
 
     connection: Connection
     events: list[Event] = field(default_factory=list)
@@ -91,7 +116,10 @@ async def transaction(pool: asyncpg.Pool) -> AsyncIterator[Transaction]:
 
 
 def announce(tx: Transaction, event: Event) -> None:
-    """Gathers a fact; it is in the log if and only if the transaction commits (EVT-05)."""
+    """Gathers a fact; it is in the log if and only if the transaction commits (EVT-05).
+
+    A HeldEvent is kept in log.pending until its time (storage.log.pending).
+    """
     assert len(tx.events) < ANNOUNCED_MAX
     tx.events.append(event)
 
@@ -111,20 +139,52 @@ FROM head, unnest($2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::uuid[]
 """
 
 
+_HOLD = """
+-- A fact of a delayed match; never before an earlier one of the same match, or, for the end of a
+-- tournament, of the same tournament.
+INSERT INTO log.pending
+    (release_at, delay_s, event_id, type, v, subject, tournament_id, occurred_at, payload, match)
+SELECT greatest(clock_timestamp() + make_interval(secs => $1::int), max(p.release_at)),
+       $1, $2, $3, $4, $5, $6, $7, $8, $9
+FROM log.pending p
+WHERE p.subject = $5 OR ($10 AND p.tournament_id = $6)
+"""
+
+
 async def _append(tx: Transaction) -> None:
-    if not tx.events:
+    for event in tx.events:
+        if isinstance(event, HeldEvent):
+            await _hold(tx.connection, event)
+    events = [event for event in tx.events if not isinstance(event, HeldEvent)]
+    if not events:
         return
     await tx.connection.execute(
         _APPEND,
-        len(tx.events),
-        [event.event_id for event in tx.events],
-        [event.type for event in tx.events],
-        [event.v for event in tx.events],
-        [event.subject for event in tx.events],
-        [event.cause_id for event in tx.events],
-        [event.root_id for event in tx.events],
-        [to_time(event.occurred_at_ms, "occurred_at") for event in tx.events],
-        [msgpack.packb(event.payload, use_bin_type=True) for event in tx.events],
+        len(events),
+        [event.event_id for event in events],
+        [event.type for event in events],
+        [event.v for event in events],
+        [event.subject for event in events],
+        [event.cause_id for event in events],
+        [event.root_id for event in events],
+        [to_time(event.occurred_at_ms, "occurred_at") for event in events],
+        [msgpack.packb(event.payload, use_bin_type=True) for event in events],
+    )
+
+
+async def _hold(conn: Connection, event: HeldEvent) -> None:
+    await conn.execute(
+        _HOLD,
+        event.delay_s,
+        event.event_id,
+        event.type,
+        event.v,
+        event.subject,
+        event.tournament_id,
+        to_time(event.occurred_at_ms, "occurred_at"),
+        msgpack.packb(event.payload, use_bin_type=True),
+        event.match,
+        event.type == "tournament.completed",
     )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha1
-from importlib import resources
 from typing import Any, Literal, cast
 
 import msgpack
@@ -17,25 +15,24 @@ from domain.errors import Unavailable
 from domain.events import room_kind
 from domain.ids import split_room
 from storage.redis import AWAY
+from storage.rooms.scripts import Script, call
 
 # Event ids remembered per room for dedupe; match rooms remember all as long as they live. The
 # relay's batches (500) are smaller, so that what it sends again is always still remembered.
 IDS_MAX = 1000
 SCORES_TTL_S = 24 * 3600
+# A room with a spectator delay keeps its events for the delay and so much more, a document every so
+# often to roll forward from, and so many events at most: over it the oldest go, and whoever joins
+# late sees no state until the next document is due (contract: Ingest).
+LATE_KEPT_MS = 60_000
+LATE_DOCUMENT_EVERY_MS = 10_000
+LATE_EVENTS_MAX = 100_000
 LIVE_SEQ_TTL_S = 24 * 3600
 
 
-class _Script:
-    """A Lua file of storage/lua, called by its hash."""
-
-    def __init__(self, name: str) -> None:
-        self.text = (resources.files("storage") / "lua" / name).read_text("utf-8")
-        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
-_PUBLISH = _Script("publish.lua")
-_READ = _Script("read.lua")
-_HISTORY = _Script("history.lua")
+_PUBLISH = Script("publish.lua")
+_READ = Script("read.lua")
+_HISTORY = Script("history.lua")
 
 Status = Literal["published", "duplicate", "new_epoch"]
 
@@ -46,7 +43,8 @@ class Publish:
 
     Dedupe is by `event_id` (facts) or by (`stream`, `live_seq`) (LIVE frames of match rooms).
     `document`: the match document after this event, packed, where it is due to be stored.
-    `expected_epoch`: publish only if the room still has it.
+    `expected_epoch`: publish only if the room still has it. `delay_s`: the match's spectator delay;
+    the room dates the event and shows it late. None: it is due, whatever room it goes to.
     """
 
     room: str
@@ -56,6 +54,7 @@ class Publish:
     live_seq: int = 0
     document: bytes = b""
     expected_epoch: str = ""
+    delay_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +98,11 @@ def room_of_channel(name: str) -> str:
     return name[6:-1]
 
 
+_PARTS = ("meta", "events", "document", "ids", "times", "documents")
+
+
 def _keys(room: str) -> list[str]:
-    return [f"{{{room}}}:{part}" for part in ("meta", "events", "document", "ids")]
+    return [f"{{{room}}}:{part}" for part in _PARTS]
 
 
 def _new_epoch() -> str:
@@ -129,6 +131,10 @@ def _publish_args(event: Publish) -> list[Any]:
         kind.ttl_s * 1000,
         ids_max,
         channel(event.room),
+        "" if event.delay_s is None else event.delay_s,
+        LATE_KEPT_MS,
+        LATE_EVENTS_MAX,
+        LATE_DOCUMENT_EVERY_MS,
     ]
 
 
@@ -151,7 +157,7 @@ async def publish(
         while waiting:
             pipe = redis.pipeline(transaction=False)
             for index in waiting:
-                pipe.evalsha(_PUBLISH.sha, 4, *_publish_args(batch[index]))
+                pipe.evalsha(_PUBLISH.sha, 6, *_publish_args(batch[index]))
             for match_id, values in (scores or {}).items():
                 packed = msgpack.packb(dict(values))
                 pipe.set(f"{{match:{match_id}}}:scores", packed, ex=SCORES_TTL_S)
@@ -174,35 +180,82 @@ async def publish(
     return cast("list[Published]", results)
 
 
-async def _call(redis: Redis, script: _Script, keys: list[str], args: list[Any]) -> Any:
-    try:
-        try:
-            return await redis.evalsha(script.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return await redis.eval(script.text, len(keys), *keys, *args)
-    except AWAY as error:
-        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
-
-
-async def read(redis: Redis, room: str, since_epoch: str = "", since_offset: int = 0) -> RoomView:
+async def read(
+    redis: Redis, room: str, since_epoch: str = "", since_offset: int = 0, *, late: bool = True
+) -> RoomView:
     """The room for a joiner at (since_epoch, since_offset), or for a new one; raises Unavailable.
 
-    A room that nobody has published to yet gets its epoch here.
+    late: a room with a spectator delay is read as it was before that delay; this is decided where
+    the room is kept. A room that nobody has published to yet gets its epoch here.
     """
+    args = _read_args(room, since_epoch, since_offset, late)
+    return _view(await call(redis, _READ, _keys(room), args))
+
+
+def _read_args(room: str, since_epoch: str, since_offset: int, late: bool) -> list[Any]:
     kind = room_kind(room)
-    args = [_new_epoch(), since_epoch, since_offset, kind.ttl_s * 1000, int(kind.document)]
-    epoch, offset, recovered, at, document, first, events = await _call(
-        redis, _READ, _keys(room), args
-    )
+    ttl_ms = kind.ttl_s * 1000
+    return [_new_epoch(), since_epoch, since_offset, ttl_ms, int(kind.document), int(not late)]
+
+
+def _view(answer: list[Any]) -> RoomView:
+    epoch, offset, recovered, at, document, first, events = answer
     return RoomView(epoch.decode(), offset, recovered == 1, at, document, first, events)
 
 
+async def read_due(redis: Redis, positions: Sequence[tuple[str, str, int]]) -> dict[str, RoomView]:
+    """What became due in delayed rooms after (room, epoch, offset), in one pipelined call.
+
+    Raises Unavailable.
+    """
+    try:
+        pipe = redis.pipeline(transaction=False)
+        for room, epoch, offset in positions:
+            keys = _keys(room)
+            pipe.evalsha(_READ.sha, len(keys), *keys, *_read_args(room, epoch, offset, True))
+        answers = await pipe.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, NoScriptError):
+                # After a restart; the next look finds it.
+                await redis.script_load(_READ.text)
+                return {}
+            if isinstance(answer, Exception):
+                raise answer
+    except AWAY as error:
+        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+    rooms = [room for room, _, _ in positions]
+    return {room: _view(answer) for room, answer in zip(rooms, answers, strict=True)}
+
+
+async def delay_s(redis: Redis, room: str) -> int | None:
+    """The spectator delay that the room's publisher told; None where nobody did.
+
+    Raises Unavailable.
+    """
+    try:
+        # redis-py types a single answer as either of both its faces.
+        told = await cast("Any", redis.hget(_keys(room)[0], "delay"))
+    except AWAY as error:
+        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+    return None if told is None else int(told)
+
+
 async def history(
-    redis: Redis, room: str, since_epoch: str, since_offset: int, limit: int
+    redis: Redis,
+    room: str,
+    since_epoch: str,
+    since_offset: int,
+    limit: int,
+    *,
+    late: bool = True,
 ) -> tuple[str, int, list[bytes]]:
-    """(epoch, first offset, bodies) of recent events, oldest first; raises Unavailable."""
-    args = [since_epoch, since_offset, limit]
-    epoch, first, events = await _call(redis, _HISTORY, _keys(room)[:2], args)
+    """(epoch, first offset, bodies) of recent events, oldest first; raises Unavailable.
+
+    late: as in `read`.
+    """
+    meta, events_key, _, _, times, _ = _keys(room)
+    args = [since_epoch, since_offset, limit, int(not late)]
+    epoch, first, events = await call(redis, _HISTORY, [meta, events_key, times], args)
     return epoch.decode(), first, events
 
 

@@ -1,0 +1,68 @@
+"""How settings of limits and addresses are written: each form's parser, kept as normal text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_network
+from urllib.parse import urlsplit
+
+CAP_MAX = 1_000_000
+
+
+def networks(raw: str) -> str:
+    """A comma list of CIDRs, kept as text; a bare address is a network of one."""
+    try:
+        return ",".join(
+            str(ip_network(each.strip(), strict=False)) for each in raw.split(",") if each.strip()
+        )
+    except ValueError:
+        raise ValueError("must be CIDRs with commas between, like 10.0.0.0/8,fd00::/8") from None
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """A number within bounds."""
+
+    def parse(raw: str) -> float:
+        try:
+            value = float(raw)
+        except ValueError:
+            raise ValueError(f"must be a number from {low:g} to {high:g}") from None
+        if not low <= value <= high:
+            raise ValueError(f"must be a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def room_caps(raw: str) -> str:
+    """`2000,matches=0`: a number for all kinds of rooms, others for some; 0 = none."""
+    first, *others = [each.strip() for each in raw.split(",")]
+    try:
+        shown = [str(_cap(first))]
+        for each in others:
+            kind, sign, cap = each.partition("=")
+            if not sign or not kind.isidentifier():
+                raise ValueError
+            shown.append(f"{kind}={_cap(cap)}")
+    except ValueError:
+        raise ValueError("must be a number, then kind=number, like 2000,matches=0") from None
+    return ",".join(shown)
+
+
+def _cap(raw: str) -> int:
+    value = int(raw)
+    if not 0 <= value <= CAP_MAX:
+        raise ValueError
+    return value
+
+
+def origins(raw: str) -> str:
+    """A comma list of origins as browsers write them (RFC 6454), or `*`."""
+    shown = []
+    for each in filter(None, (part.strip().lower() for part in raw.split(","))):
+        parts = urlsplit(each)
+        whole = parts.scheme in ("http", "https") and bool(parts.netloc)
+        if each != "*" and (not whole or parts.path.strip("/") or parts.query or parts.fragment):
+            raise ValueError("must be origins with commas between, like https://play.example, or *")
+        shown.append(each.rstrip("/"))
+    return ",".join(shown)

@@ -1,0 +1,74 @@
+"""What commands that change the running gamehub share: its database, and who is at the keyboard."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from domain.settings import Settings
+from gamehub import logs, running
+from gamehub.cli_options import settings_from
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.audit import Entry
+
+T = TypeVar("T")
+
+
+def on_pool(data: str | None, work: Callable[[asyncpg.Pool], Awaitable[T]]) -> T:
+    """The work's result, on a pool of the running gamehub or of DATABASE_URL."""
+    settings = running.with_servers(settings_from(data=data))
+    logs.configure("gamehub", level="warning", log_format="console")
+    return asyncio.run(_on_pool(settings, work))
+
+
+def changing(data: str | None, work: Callable[[asyncpg.Pool], Awaitable[T]]) -> T:
+    """The same for work that changes tokens or roles: afterwards every hub is told at once.
+
+    With Redis away the hubs find out by themselves, within 5 s.
+    """
+    settings = running.with_servers(settings_from(data=data))
+
+    async def work_and_tell(pool: asyncpg.Pool) -> T:
+        from storage import redis as redis_store
+
+        result = await work(pool)
+        assert settings.redis_url is not None
+        redis = redis_store.connect(settings.redis_url)
+        try:
+            await redis_store.tell_standing(redis)
+        finally:
+            await redis.aclose()
+        return result
+
+    logs.configure("gamehub", level="warning", log_format="console")
+    return asyncio.run(_on_pool(settings, work_and_tell))
+
+
+async def _on_pool(settings: Settings, work: Callable[[asyncpg.Pool], Awaitable[T]]) -> T:
+    from storage import database
+
+    assert settings.database_url is not None
+    pool = await database.connect_pool(
+        settings.database_url, max_size=2, application_name="gamehub-cli"
+    )
+    try:
+        with database.answering():
+            return await work(pool)
+    finally:
+        await pool.close()
+
+
+def operator() -> Entry:
+    """Who runs the command, for a service that fills in what it did (storage/audit)."""
+    from storage.audit import Entry
+
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name, in a container say
+        name = "unknown"
+    return Entry(actor=f"cli:{name}", role="CLI", action="", occurred_at_ms=0)

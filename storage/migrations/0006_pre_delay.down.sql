@@ -1,0 +1,2 @@
+DROP TABLE matches.shown;
+DROP TABLE log.pending;

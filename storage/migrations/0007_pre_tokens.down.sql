@@ -1,0 +1,2 @@
+DROP SCHEMA tournaments CASCADE;
+DROP SCHEMA tokens CASCADE;
