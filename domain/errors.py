@@ -13,6 +13,7 @@
           +-- TokenInvalid        token_invalid          the token is not ours, or malformed
           |    +-- TokenRevoked   token_revoked          the token, or its subject's, were revoked
           +-- UnknownRoom         unknown_room           no such room
+          +-- UnknownOverlay      unknown_overlay        no such overlay, or not the caller's
           +-- LimitReached        limit_reached          no more of these are kept
           +-- RoomLimit           room_limit_exceeded    too many rooms on one socket
           +-- RoomFull            room_full              the room takes no more members
@@ -138,6 +139,13 @@ class UnknownRoom(Refusal):
     """The room's kind or id does not exist (WSA-03)."""
 
     code = "unknown_room"
+    http_status = 404
+
+
+class UnknownOverlay(Refusal):
+    """There is no overlay of this id, or it belongs to somebody else."""
+
+    code = "unknown_overlay"
     http_status = 404
 
 

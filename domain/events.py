@@ -23,6 +23,7 @@ from domain.payloads import (
     MatchStarted,
     ScoreShown,
     ScoreUpdated,
+    StatsUpdated,
     TournamentCompleted,
 )
 
@@ -94,6 +95,8 @@ ROOM_KINDS: dict[str, RoomKind] = {
     "matches": RoomKind(policy="latest-per-key", history_max=500),
     "tournament": RoomKind(of_tournament=True),
     "user": RoomKind(audience="own"),
+    # A user's feed for stream overlays. Quiet for days, and the last event is what a page shows.
+    "overlay": RoomKind(audience="subject", history_max=100, ttl_s=30 * 24 * 3600),
     "team": RoomKind(least_role=Role.ORGANIZER),
     "staff": RoomKind(least_role=Role.ORGANIZER, of_tournament=True),
     "announce": RoomKind(history_max=100),
@@ -184,6 +187,12 @@ def _named_room(data: Payload) -> list[Delivery]:
     return [(str(data["room"]), dict(data))]
 
 
+def _user_rooms(data: Payload) -> list[Delivery]:
+    """The user's own room, and the user's feed for overlays."""
+    username = data["user"]["username"]
+    return [(f"user:{username}", dict(data)), (f"overlay:{username}", dict(data))]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventType:
     """One type of event: its payload's shape and version, and the rooms that show it (EVT-09).
@@ -191,6 +200,7 @@ class EventType:
     shown: the payload's shape in rooms, where the hub adds to what was sent.
     when, sent_by, example: what the published contract tells of it (EVT-07); `example` is the
     data of one such event, and tests send it through a real hub.
+    derived: gamehub announces it itself, as what follows from another fact.
     """
 
     name: str
@@ -203,6 +213,7 @@ class EventType:
     v: int = 1
     rooms: Callable[[Payload], list[Delivery]] = field(default=_match_rooms)
     by_servers: bool = True
+    derived: bool = False
 
 
 def _declare(*types: EventType) -> dict[str, EventType]:
@@ -264,6 +275,17 @@ EVENT_TYPES: dict[str, EventType] = _declare(
         when="an organiser publishes a notice to a room",
         sent_by="organisers, with publish",
         example=examples.ANNOUNCEMENT,
+    ),
+    EventType(
+        name="stats.updated",
+        frame_class="fact",
+        payload=StatsUpdated,
+        rooms=_user_rooms,
+        by_servers=False,
+        derived=True,
+        when="a result changed what a user has done in all",
+        sent_by="gamehub itself",
+        example=examples.STATS,
     ),
     EventType(
         name="match.score_updated",

@@ -114,3 +114,7 @@ ANNOUNCEMENT: dict[str, Any] = {
     "text": "The final begins at 18:00 UTC.",
     "by": "olga",
 }
+STATS: dict[str, Any] = {
+    "user": {"username": "ana", "display_name": "Ana"},
+    "stats": {"tournaments_played": 1, "matches_won": 2, "current_rank": None},
+}

@@ -178,6 +178,28 @@ class TournamentCompleted(Struct, kw_only=True):
     disqualified: Annotated[list[Id], Meta(max_length=10_000)] = []
 
 
+class StatsUser(Struct, frozen=True, kw_only=True):
+    """Whose totals these are; `username` is the user's id, display_name as last seen in a match."""
+
+    username: Id
+    display_name: Name
+
+
+class StatsTotals(Struct, frozen=True, kw_only=True):
+    """A user's totals; current_rank is null until there are boards."""
+
+    tournaments_played: Annotated[int, Meta(ge=0)]
+    matches_won: Annotated[int, Meta(ge=0)]
+    current_rank: Annotated[int, Meta(ge=1)] | None = None
+
+
+class StatsUpdated(Struct, kw_only=True):
+    """A user's totals after a result (HOOK-05, STAT-10); told to the user and to overlays."""
+
+    user: StatsUser
+    stats: StatsTotals
+
+
 class AnnouncementPosted(Struct, kw_only=True):
     """A notice by an organiser or admin to everyone who listens to the room."""
 

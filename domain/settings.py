@@ -232,6 +232,12 @@ class Settings:
         2000,
         "Clients are told to return after a random delay up to this (close 4010).",
     )
+    audit_kept_days: int = _setting(
+        "AUDIT_KEPT_DAYS",
+        _whole(0, 36_500),
+        365,
+        "Days that audit rows are kept; whole months go at once (AUD-10). 0 = for ever.",
+    )
     log_level: str = _setting("LOG_LEVEL", _one_of(*_LOG_LEVELS), "info", "Least level logged.")
     log_format: str = _setting(
         "LOG_FORMAT", _one_of(*_LOG_FORMATS), "json", "json for machines, console for people."

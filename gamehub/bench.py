@@ -68,12 +68,12 @@ def run(
     `make_load(url, server_token, viewer_token)` says how hard. `tell` hears how far it is. Raises
     StartError when the installation does not start or the load fails.
     """
-    with _stopping_on_sigterm(), _directory(folder) as data:
+    with stopping_on_sigterm(), directory(folder) as data:
         tell(Progress("start", 0.0))
         chosen = Settings(data_dir=str(data), port=0, ws_rate_exempt_cidrs=LOOPBACK)
         settings = keys.with_keys(chosen, data)
         synced = measure_fsync(data)
-        with _installation(settings, data) as url:
+        with installation(settings, data) as url:
             tell(Progress("start", 1.0))
             load = make_load(
                 url,
@@ -142,7 +142,7 @@ def versions(data: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _stopping_on_sigterm() -> Iterator[None]:
+def stopping_on_sigterm() -> Iterator[None]:
     """SIGTERM and SIGHUP stop us like Ctrl-C does: through every `finally`."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
     previous = [(number, signal.signal(number, signal.default_int_handler)) for number in numbers]
@@ -154,7 +154,7 @@ def _stopping_on_sigterm() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _directory(folder: Path | None) -> Iterator[Path]:
+def directory(folder: Path | None) -> Iterator[Path]:
     """A data directory that is gone afterwards, with the servers' part where that is elsewhere."""
     try:
         data = Path(tempfile.mkdtemp(prefix="gamehub-bench-", dir=folder))
@@ -171,7 +171,7 @@ def _directory(folder: Path | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _installation(settings: Settings, data: Path) -> Iterator[str]:
+def installation(settings: Settings, data: Path) -> Iterator[str]:
     """`gamehub up` with the default settings, whatever the environment says; its URL."""
     log = data / "up.log"
     ours = {spec.metadata["env"] for spec in fields(Settings)}

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from domain.errors import GamehubError, SettingsError
-from gamehub import cli_bench, cli_letters, cli_role, cli_token
+from gamehub import cli_audit, cli_bench, cli_letters, cli_log, cli_role, cli_token
 from gamehub.cli_options import Data, Host, Port, console, settings_from, with_servers_and_keys
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ app.add_typer(cli_token.app, name="token")
 app.add_typer(cli_role.app, name="role")
 app.add_typer(cli_letters.deadletters_app, name="deadletters")
 app.add_typer(cli_letters.quarantine_app, name="quarantine")
+app.add_typer(cli_log.app, name="log")
+app.add_typer(cli_audit.app, name="audit")
 app.command()(cli_bench.bench)
 
 
@@ -158,7 +160,8 @@ def migrate_up(context: typer.Context, data: Data = None) -> None:
     """Apply what is missing."""
     from storage import migrate
 
-    applied = asyncio.run(migrate.up(_database_url(context, data)))
+    url = _database_url(context, data)
+    applied = asyncio.run(migrate.up(url, noted=cli_audit.note_migration))
     for name in applied:
         console.print(f"[green]applied[/] {name}")
     if not applied:
@@ -174,7 +177,8 @@ def migrate_down(
     """Take back the last migration (and the data that it brought)."""
     from storage import migrate
 
-    for name in asyncio.run(migrate.down(_database_url(context, data), steps=steps)):
+    url = _database_url(context, data)
+    for name in asyncio.run(migrate.down(url, steps=steps, noted=cli_audit.note_migration)):
         console.print(f"[yellow]took back[/] {name}")
 
 

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from domain.errors import StartError
+from domain.errors import SettingsError, StartError
 from domain.settings import Settings
-from gamehub import logs, running
-from gamehub.cli_options import Data, console, settings_from
+from gamehub.cli_operators import (
+    actor,
+    add,
+    on_pool,
+    print_fields,
+    print_json,
+    print_table,
+    table,
+    when,
+)
+from gamehub.cli_options import Data, console
 
 if TYPE_CHECKING:
     import asyncpg
+    from redis.asyncio import Redis
 
-    from services.ingest.quarantine import RetriedFact
     from storage.deadletters import Letter
     from storage.ingest import Refused
     from storage.log import LoggedEvent
-    from workers.pipeline import Retried
-
-T = TypeVar("T")
 
 deadletters_app = typer.Typer(help="Facts that a worker could not digest.", no_args_is_help=True)
 quarantine_app = typer.Typer(help="Facts that the hub refused.", no_args_is_help=True)
 
+# `retry --all` reads the numbers of so many at a time.
+PAGE_ROWS = 100
+NOTHING = "Nothing is waiting here."
+
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")]
 Number = Annotated[int, typer.Argument(min=1, help="Its number in the list.")]
+Numbers = Annotated[
+    list[int] | None, typer.Argument(min=1, help="Their numbers in the list.", show_default=False)
+]
+All = Annotated[bool, typer.Option("--all", help="All that wait now, the oldest first.")]
 
 
 @deadletters_app.command("list")
@@ -46,12 +56,12 @@ def list_letters(limit: Limit = 50, data: Data = None) -> None:
         async with pool.acquire() as connection:
             return await deadletters.page(connection, limit)
 
-    table = _table("#", "pipeline", "fact", "tries", "last try", "reason")
-    for each in _on_pool(data, read):
+    rows = table("#", "pipeline", "fact", "tries", "last try", "reason")
+    for each in on_pool(data, read):
         reason = f"{each.error_type}: {each.error_text}"
-        when = _when(each.failed_at_ms)
-        _add(table, each.id, each.pipeline, each.type, each.attempts, when, reason)
-    _print(table)
+        at = when(each.failed_at_ms)
+        add(rows, each.id, each.pipeline, each.type, each.attempts, at, reason)
+    print_table(rows, NOTHING)
 
 
 @deadletters_app.command("show")
@@ -66,47 +76,49 @@ def show_letter(number: Number, data: Data = None) -> None:
             facts = [] if letter is None else await log.by_ids(connection, [letter.event_id])
             return letter, facts
 
-    letter, facts = _on_pool(data, read)
+    letter, facts = on_pool(data, read)
     if letter is None:
-        raise StartError(f"there is no dead letter {number}; `gamehub deadletters list`")
-    _print_fields(
+        raise _missing("deadletters", number)
+    print_fields(
         {
             "pipeline": letter.pipeline,
             "fact": f"{letter.type}, number {letter.seq} of the log",
-            "tries": f"{letter.attempts}, last {_when(letter.failed_at_ms)}",
+            "tries": f"{letter.attempts}, last {when(letter.failed_at_ms)}",
             "reason": f"{letter.error_type}: {letter.error_text}",
         }
     )
     for fact in facts:
-        _print_json(fact.payload)
+        print_json(fact.payload)
 
 
 @deadletters_app.command("retry")
-def retry_letter(number: Number, data: Data = None) -> None:
-    """Apply the fact again; exit code 1 when it fails again."""
+def retry_letters(numbers: Numbers = None, every: All = False, data: Data = None) -> None:
+    """Apply the facts again; exit code 1 when one fails again."""
 
-    async def again(pool: asyncpg.Pool, settings: Settings) -> Retried | None:
-        from storage import log
-        from storage.redis import connect
+    async def waiting(pool: asyncpg.Pool) -> list[int]:
+        from storage import deadletters
+
+        found: list[int] = []
+        async with pool.acquire() as connection:
+            while page := await deadletters.page(connection, PAGE_ROWS, found[-1] if found else 0):
+                found += [each.id for each in page]
+        return found
+
+    async def again(pool: asyncpg.Pool, redis: Redis, number: int) -> bool | None:
         from workers import pipeline
         from workers.app import PIPELINES
 
-        assert settings.redis_url is not None
-        redis = connect(settings.redis_url)
-        try:
-            outcome = await pipeline.retry(PIPELINES, pool, redis, number)
-            await log.wake(redis)
-            return outcome
-        finally:
-            await redis.aclose()
+        outcome = await pipeline.retry(PIPELINES, pool, redis, number, actor())
+        if outcome is None:
+            return None
+        if outcome.error is not None:
+            console.print(f"[red]failed again:[/] {number}: {escape(outcome.error)}")
+            return False
+        letter = outcome.letter
+        console.print(f"[green]done:[/] {number}: {letter.type} went through {letter.pipeline}")
+        return True
 
-    outcome = _on_pool(data, again)
-    if outcome is None:
-        raise StartError(f"there is no dead letter {number}; `gamehub deadletters list`")
-    if outcome.error is not None:
-        console.print(f"[red]failed again:[/] {escape(outcome.error)}")
-        raise typer.Exit(1)
-    console.print(f"[green]done:[/] {outcome.letter.type} went through {outcome.letter.pipeline}")
+    _retry("deadletters", numbers, every, data, waiting, again)
 
 
 @quarantine_app.command("list")
@@ -119,12 +131,12 @@ def list_refused(limit: Limit = 50, data: Data = None) -> None:
         async with pool.acquire() as connection:
             return await ingest.refused_page(connection, limit)
 
-    table = _table("#", "server", "fact", "match", "received", "reason")
-    for each in _on_pool(data, read):
+    rows = table("#", "server", "fact", "match", "received", "reason")
+    for each in on_pool(data, read):
         reason = f"{each.code}: {each.message}"
-        when = _when(each.received_at_ms)
-        _add(table, each.id, each.server, each.type, each.match_id or "", when, reason)
-    _print(table)
+        at = when(each.received_at_ms)
+        add(rows, each.id, each.server, each.type, each.match_id or "", at, reason)
+    print_table(rows, NOTHING)
 
 
 @quarantine_app.command("show")
@@ -137,96 +149,100 @@ def show_refused(number: Number, data: Data = None) -> None:
         async with pool.acquire() as connection:
             return await ingest.get_refused(connection, number)
 
-    refused = _on_pool(data, read)
+    refused = on_pool(data, read)
     if refused is None:
-        raise StartError(f"there is no refused fact {number}; `gamehub quarantine list`")
-    _print_fields(
+        raise _missing("quarantine", number)
+    print_fields(
         {
             "server": f"{refused.server}, stream {refused.stream}, number {refused.seq}",
             "fact": refused.type,
             "match": refused.match_id or "",
-            "received": _when(refused.received_at_ms),
+            "received": when(refused.received_at_ms),
             "scopes": ", ".join(sorted(refused.scope)),
             "reason": f"{refused.code}: {refused.message}",
         }
     )
-    _print_json(refused.data)
+    print_json(refused.data)
 
 
 @quarantine_app.command("retry")
-def retry_refused(number: Number, data: Data = None) -> None:
-    """Decide about the fact again, as of now; exit code 1 when it is refused again."""
+def retry_refused(numbers: Numbers = None, every: All = False, data: Data = None) -> None:
+    """Decide about the facts again, as of now; exit code 1 when one is refused again."""
 
-    async def again(pool: asyncpg.Pool, settings: Settings) -> RetriedFact | None:
+    async def waiting(pool: asyncpg.Pool) -> list[int]:
+        from storage import ingest
+
+        found: list[int] = []
+        async with pool.acquire() as connection:
+            before = 2**62
+            while page := await ingest.refused_page(connection, PAGE_ROWS, before):
+                before = page[-1].id
+                found += [each.id for each in page]
+        return found[::-1]
+
+    async def again(pool: asyncpg.Pool, _: Redis, number: int) -> bool | None:
         from services.ingest import quarantine
+
+        now_ms = round(time.time() * 1000)
+        outcome = await quarantine.retry_refused(pool, number, now_ms, actor())
+        if outcome is None:
+            return None
+        if outcome.error is not None:
+            console.print(f"[red]refused again:[/] {number}: {escape(str(outcome.error))}")
+            return False
+        done = f"{outcome.refused.type} is in the log"
+        if outcome.event is None:
+            done = "it changed nothing (that was known already)"
+        console.print(f"[green]done:[/] {number}: {done}")
+        return True
+
+    _retry("quarantine", numbers, every, data, waiting, again)
+
+
+def _retry(
+    command: str,
+    numbers: list[int] | None,
+    every: bool,
+    data: str | None,
+    waiting: Callable[[asyncpg.Pool], Awaitable[list[int]]],
+    again: Callable[[asyncpg.Pool, Redis, int], Awaitable[bool | None]],
+) -> None:
+    """Tries each number, or all that `waiting` names, in a transaction of its own each.
+
+    Raises SettingsError unless numbers or --all are given, StartError at a number that is not
+    there; what was done before it stays. One that fails again makes the exit code 1.
+    """
+    if bool(numbers) == every:
+        raise SettingsError("name numbers of the list, or --all", field="numbers")
+
+    async def work(pool: asyncpg.Pool, settings: Settings) -> list[bool]:
         from storage import log
         from storage.redis import connect
 
-        outcome = await quarantine.retry_refused(pool, number, int(time.time() * 1000))
         assert settings.redis_url is not None
         redis = connect(settings.redis_url)
         try:
-            await log.wake(redis)
+            done = []
+            try:
+                for number in await waiting(pool) if every else dict.fromkeys(numbers or ()):
+                    outcome = await again(pool, redis, number)
+                    # With --all, somebody else may have been quicker.
+                    if outcome is None and not every:
+                        raise _missing(command, number)
+                    done.append(outcome is not False)
+            finally:
+                await log.wake(redis)
+            return done
         finally:
             await redis.aclose()
-        return outcome
 
-    outcome = _on_pool(data, again)
-    if outcome is None:
-        raise StartError(f"there is no refused fact {number}; `gamehub quarantine list`")
-    if outcome.error is not None:
-        console.print(f"[red]refused again:[/] {escape(str(outcome.error))}")
+    done = on_pool(data, work)
+    if not done:
+        console.print(NOTHING)
+    if not all(done):
         raise typer.Exit(1)
-    if outcome.event is None:
-        console.print("[green]done:[/] it changed nothing (that was known already)")
-    else:
-        console.print(f"[green]done:[/] {outcome.refused.type} is in the log")
 
 
-def _on_pool(data: str | None, work: Callable[[asyncpg.Pool, Settings], Awaitable[T]]) -> T:
-    """The work's result, on a pool of the running gamehub or of DATABASE_URL."""
-    settings = running.with_servers(settings_from(data=data))
-    logs.configure("gamehub", level="warning", log_format="console")
-
-    async def run() -> T:
-        from storage import database
-
-        assert settings.database_url is not None
-        pool = await database.connect_pool(
-            settings.database_url, max_size=2, application_name="gamehub-cli"
-        )
-        try:
-            with database.answering():
-                return await work(pool, settings)
-        finally:
-            await pool.close()
-
-    return asyncio.run(run())
-
-
-def _when(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _table(*headings: str) -> Table:
-    table = Table()
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
-
-
-def _add(table: Table, *cells: object) -> None:
-    table.add_row(*(escape(str(cell)) for cell in cells))
-
-
-def _print(table: Table) -> None:
-    console.print(table if table.row_count else "Nothing is waiting here.")
-
-
-def _print_fields(fields: dict[str, str]) -> None:
-    for name, value in fields.items():
-        console.print(f"[dim]{name:<10}[/]{escape(value)}", soft_wrap=True)
-
-
-def _print_json(value: Any) -> None:
-    console.print_json(json.dumps(value, default=str))
+def _missing(command: str, number: int) -> StartError:
+    what = {"deadletters": "dead letter", "quarantine": "refused fact"}[command]
+    return StartError(f"there is no {what} {number}; `gamehub {command} list`")

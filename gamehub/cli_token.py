@@ -16,7 +16,7 @@ from rich.table import Table
 from domain.errors import GamehubError, SettingsError
 from domain.settings import Settings
 from domain.times import parse_time, time_text
-from gamehub import keys, running
+from gamehub import cli_audit, keys, running
 from gamehub.cli_options import Data, console, settings_from
 from gamehub.cli_pool import changing, on_pool, operator
 
@@ -67,6 +67,7 @@ def mint(
         ttl_s=None if ttl is None else parse_ttl(ttl),
     )
     typer.echo(token)
+    cli_audit.note_token(settings, token)
 
 
 @app.command()

@@ -55,7 +55,10 @@ def _template(room: str, example: Mapping[str, Any]) -> str:
     if room == example.get("room"):
         return "{room}"
     kind, _, room_id = room.partition(":")
-    field = next((key for key, value in example.items() if value == room_id), None)
+    fields = {**example}
+    for value in example.values():
+        fields |= value if isinstance(value, dict) else {}
+    field = next((key for key, value in fields.items() if value == room_id), None)
     return room if field is None else f"{kind}:{{{field}}}"
 
 

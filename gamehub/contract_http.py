@@ -26,6 +26,7 @@ the codes that each operation names. The sockets have an AsyncAPI document of th
 _WHO: dict[Who, str] = {
     "nobody": "No token is needed.",
     "viewer": "Any token but an overlay's.",
+    "player": "Users from PLAYER up.",
     "organizer": "Users from ORGANIZER up.",
     "tournament": "Users from ORGANIZER up, of everything or of this tournament.",
     "admin": "Users with the role ADMIN.",

@@ -99,6 +99,7 @@ class Screen:
         url = running.hub_url(settings)
         pages = Table.grid(padding=(0, 3))
         pages.add_row("Live matches", f"[bold cyan]{url}/[/]")
+        pages.add_row("Overlays", f"[cyan]{url}/overlays[/]  [dim](for streams; link below)[/]")
         pages.add_row("Health", f"[cyan]{url}/health[/]   [cyan]{url}/metrics[/]")
         pages.add_row("Sockets", f"[cyan]{url.replace('http', 'ws', 1)}/ws[/]  [dim](viewers)[/]")
         pages.add_row("", f"[cyan]{url.replace('http', 'ws', 1)}/ingest[/]  [dim](servers)[/]")
@@ -124,6 +125,10 @@ class Screen:
             self._token(role, can, token)
         token = keys.mint(settings, sub="my-server", kind="server", scope=keys.SERVER_SCOPES)
         self._token("game server", "streams matches in", token)
+        # After the # nothing is ever sent to a server, or into a log.
+        token = keys.mint(settings, sub="demo-organizer", role="ORGANIZER")
+        link = f"{running.hub_url(settings)}/overlays#token={token}"
+        self._token("stream overlays", "opens your overlays: open, copy into OBS", link)
         self._console.print()
 
     def _token(self, label: str, can: str, token: str) -> None:

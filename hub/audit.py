@@ -41,13 +41,17 @@ STOP_S = 2.0
 # The first event of its kind (same address, same door, same outcome) is a row at once; those that
 # follow within the window become one row with their count.
 WINDOW_S = 60.0
-# Kinds of events told apart at once. Over it all failures of a code are gathered whatever their
-# address, and good sign-ins are rows of their own.
+# Kinds of events told apart at once, of failures and of others each. Over it all failures of a
+# code are gathered whatever their address, and good sign-ins are rows of their own.
 WINDOWS_MAX = 2_000
 # Windows that have ended are looked for so often.
 LOOK_S = 1.0
 TOKEN_BYTES_MAX = 8192  # of a longer token nothing is read
-JTI_LENGTH_MAX = 128
+# Subjects of the tokens that pages fetch for anyone begin so (hub/auth.py).
+VISITOR = "spectator-"
+
+# Action, actor, door, token or error code, address: events alike in all of them are of one kind.
+Key = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,9 @@ class AuditWriter:
         # What is being written, with its ids; kept until Postgres says that it is there.
         self._group: list[Entry] = []
         self._ids: list[int] = []
-        self._windows: OrderedDict[tuple[str | None, ...], Window] = OrderedDict()
+        # Sign-ins that failed, and all others: neither takes the other's places.
+        self._failures: OrderedDict[Key, Window] = OrderedDict()
+        self._sessions: OrderedDict[Key, Window] = OrderedDict()
         self._wake = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -157,12 +163,18 @@ class AuditWriter:
     def _socket(self, action: str, who: Principal, session: str, more: dict[str, Any]) -> None:
         actor, role = audit.actor_of(who)
         metadata = {"jti": who.token_id, "session": session, **more}
-        self._gather(self._entry(action, actor, role, metadata), who.token_id)
+        entry = self._entry(action, actor, role, metadata)
+        if who.kind == "user" and who.subject.startswith(VISITOR):
+            # Every page that is opened has a subject of its own: they are gathered by address.
+            self._gather(self._sessions, entry, f"user:{VISITOR}*", VISITOR)
+        else:
+            self._gather(self._sessions, entry, actor, who.token_id)
 
     def failed(self, error: GamehubError, token: str | None) -> None:
         """No token, or one that is refused: who it claims to be counts for nothing but a hint."""
         metadata = {"code": error.code, "reason": error.message, **_claimed(token)}
-        self._gather(self._entry("auth.failed", "nobody", "NONE", metadata), error.code)
+        entry = self._entry("auth.failed", "nobody", "NONE", metadata)
+        self._gather(self._failures, entry, "nobody", error.code)
 
     def _entry(self, action: str, actor: str, role: str, metadata: dict[str, Any]) -> Entry:
         visit = _VISIT.get()
@@ -180,36 +192,39 @@ class AuditWriter:
 
     # -- gathering --------------------------------------------------------------------------------
 
-    def _gather(self, entry: Entry, kind: str) -> None:
-        key = (entry.action, entry.actor, entry.metadata["door"], kind, _network(entry.ip))
-        window = self._windows.get(key)
-        if window is None and len(self._windows) >= WINDOWS_MAX:
-            if entry.action != "auth.failed":
+    def _gather(
+        self, windows: OrderedDict[Key, Window], entry: Entry, actor: str, kind: str
+    ) -> None:
+        key = (entry.action, actor, entry.metadata["door"], kind, _network(entry.ip))
+        window = windows.get(key)
+        if window is None and len(windows) >= WINDOWS_MAX:
+            if windows is self._sessions:
                 self.note(entry)
                 return
             # Too many addresses at once to tell them apart.
             key = (*key[:4], "everywhere")
             entry = replace(entry, ip=None, metadata={**entry.metadata, "ip": "many"})
-            window = self._windows.get(key)
+            window = windows.get(key)
         if window is None:
-            self._windows[key] = Window(time.monotonic() + WINDOW_S, entry)
+            windows[key] = Window(time.monotonic() + WINDOW_S, entry)
             self.note(entry)
         else:
-            window.entry = entry
+            window.entry = replace(entry, actor=actor)
             window.count += 1
 
     def _close_windows(self, now_s: float) -> None:
         """Windows stand in the order of their ends: one with a count begins anew, behind them."""
-        while self._windows:
-            key, window = next(iter(self._windows.items()))
-            if window.ends_at_s > now_s:
-                return
-            del self._windows[key]
-            if window.count:
-                more = {"count": window.count, "window_s": WINDOW_S}
-                self.note(replace(window.entry, metadata={**window.entry.metadata, **more}))
-                if not self._stopping:
-                    self._windows[key] = Window(now_s + WINDOW_S, window.entry)
+        for windows in (self._failures, self._sessions):
+            while windows:
+                key, window = next(iter(windows.items()))
+                if window.ends_at_s > now_s:
+                    break
+                del windows[key]
+                if window.count:
+                    more = {"count": window.count, "window_s": WINDOW_S}
+                    self.note(replace(window.entry, metadata={**window.entry.metadata, **more}))
+                    if not self._stopping:
+                        windows[key] = Window(now_s + WINDOW_S, window.entry)
 
     # -- writing ----------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from domain.errors import (
 )
 from domain.events import Principal, Role
 from domain.ids import is_id, split_room
+from domain.overlays import Overlay
 from domain.settings import Settings
 from domain.tokens import TOKEN_LIFE_MAX_S
 from hub.auth_keys import KeySource
@@ -70,7 +71,7 @@ class Authenticator:
         self._verified: OrderedDict[bytes, Principal] = OrderedDict()
         self._keys = KeySource(settings.jwks, changed=self._verified.clear, monotonic=monotonic)
         self._signing: _SigningKey | None = None
-        if settings.public_spectating and settings.jwt_signing_key_file is not None:
+        if settings.jwt_signing_key_file is not None:
             self._signing = _SigningKey(settings.jwt_signing_key_file)
 
     async def verify(self, token: str) -> Principal:
@@ -101,7 +102,7 @@ class Authenticator:
 
         Raises Forbidden unless PUBLIC_SPECTATING is set and there is a signing key.
         """
-        if self._signing is None:
+        if self._signing is None or not self._settings.public_spectating:
             raise Forbidden("this hub gives no tokens to visitors (PUBLIC_SPECTATING)")
         subject = f"spectator-{secrets.token_hex(8)}"
         issued_at = int(now_s)
@@ -118,6 +119,26 @@ class Authenticator:
             "scope": [],
         }
         return self._signing.sign(claims), expires_at, subject
+
+    def sign_overlay(self, overlay: Overlay) -> str:
+        """The overlay's token: the same row gives the same token, so it need not be kept (WSA-11).
+
+        Its jti is the overlay's id and its sub the owner. Raises Forbidden without a signing key.
+        """
+        if self._signing is None:
+            raise Forbidden("this hub has no key to sign overlay tokens with: JWT_SIGNING_KEY_FILE")
+        claims = {
+            "iss": self._settings.jwt_issuer,
+            "aud": self._settings.jwt_audience,
+            "sub": overlay.owner,
+            "jti": overlay.overlay_id,
+            "iat": overlay.created_at_s,
+            "exp": overlay.expires_at_s,
+            "kind": "overlay",
+            "scope": [],
+            "subject": overlay.subject,
+        }
+        return self._signing.sign(claims)
 
     async def close(self) -> None:
         """Ends what runs in the background."""
@@ -317,15 +338,15 @@ async def authenticated(request: web.Request) -> Principal:
     return who
 
 
-async def require(request: web.Request, role: Role) -> Principal:
+async def require(request: web.Request, role: Role, shown_in: str | None = None) -> Principal:
     """The principal, if it has at least this role (SEC-06: the one place for roles over HTTP).
 
-    Server tokens count as SPECTATOR. Overlay tokens show one room and read nothing else. Raises
-    Forbidden, or what `authenticated` raises.
+    Server tokens count as SPECTATOR. Overlay tokens read nothing but what is shown in their room,
+    where a handler names one in `shown_in`. Raises Forbidden, or what `authenticated` raises.
     """
     who = await authenticated(request)
-    if who.kind == "overlay":
-        raise Forbidden("an overlay token shows one room; it cannot be used over HTTP")
+    if who.kind == "overlay" and (shown_in is None or who.overlay_room != shown_in):
+        raise Forbidden("an overlay token shows one room and reads nothing else over HTTP")
     if who.role < role:
         raise Forbidden(f"this needs the role {role.name}")
     return who

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from domain.events import Principal
+    from domain.overlays import Overlay
     from domain.settings import Settings
     from hub.audit import AuditWriter
     from hub.metrics import Metrics
@@ -26,6 +27,9 @@ class Verifier(Protocol):
 
     def sign_spectator(self, now_s: float) -> tuple[str, int, str]:
         """(token, end in s since the epoch, subject) of a fresh SPECTATOR; raises Forbidden."""
+
+    def sign_overlay(self, overlay: Overlay) -> str:
+        """The overlay's token, the same each time; raises Forbidden without a signing key."""
 
 
 @dataclass(slots=True, kw_only=True)

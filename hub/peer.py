@@ -24,6 +24,7 @@ CLIENT_IP: web.RequestKey[str] = web.RequestKey("client_ip", str)
 
 # Proxies in a row that are walked through; a longer chain counts as the address it was left at.
 HOPS_MAX = 16
+IPV6_PREFIX = 64
 # What a request without an address is called: all of them together are one peer.
 UNKNOWN = "unknown"
 
@@ -38,6 +39,14 @@ def is_in(ip: str, of: Networks) -> bool:
     """Whether the address lies in one of the networks; what is no address lies in none."""
     address = parse_address(ip)
     return address is not None and any(address in each for each in of)
+
+
+def network_of(ip: str) -> str:
+    """The address as limits count it: IPv4 by itself, IPv6 by its /64, the least that one has."""
+    address = parse_address(ip)
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, IPV6_PREFIX), strict=False))
+    return ip
 
 
 def client_ip(request: web.Request) -> str:

@@ -49,10 +49,14 @@ class Standing:
     """Revoked tokens and roles within tournaments, whole in memory; one per hub process.
 
     Bounded by what services/tokens and services/tournaments let in. Until they were read for the
-    first time no token is good; afterwards an outage of Postgres keeps what is known.
+    first time no token is good; afterwards an outage of Postgres keeps what is known. `now` gives
+    seconds since the epoch.
     """
 
-    def __init__(self, pool: asyncpg.Pool, ear: Redis) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, ear: Redis, *, now: Callable[[], float] = time.time
+    ) -> None:
+        self._now = now
         self._pool = pool
         self._ear = ear
         self._revoked = Revoked()
@@ -106,6 +110,11 @@ class Standing:
         """Something was changed here: others hear of it by Redis, this node need not wait."""
         self._look_wanted.set()
 
+    @property
+    def kept(self) -> int:
+        """How many revocations are in memory."""
+        return len(self._revoked)
+
     # -- looking ----------------------------------------------------------------------------------
 
     async def _poll(self) -> None:
@@ -123,7 +132,7 @@ class Standing:
         try:
             with answering():
                 async with asyncio.timeout(timeout_s):
-                    await self._look()
+                    await self.look()
         except Unavailable as error:
             if not self._failing:
                 log.warning("standing_unknown", error=error.message)
@@ -138,10 +147,11 @@ class Standing:
 
     def _succeeded(self) -> None:
         if self._failing:
-            log.info("standing_known", revoked=len(self._revoked), users=len(self._roles))
+            log.info("standing_known", revoked=self.kept, users=len(self._roles))
         self._failing = False
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Asks Postgres what is new, and tells the sockets that it is about."""
         async with self._pool.acquire() as conn:
             if self._revoked_seq is None:
                 # Doors open with the revocations, and people should not be less than they are.
@@ -150,7 +160,7 @@ class Standing:
             else:
                 await self._look_at_revocations(conn)
                 await self._look_at_roles(conn)
-        now_s = time.time()
+        now_s = self._now()
         if now_s >= self._forget_at_s:
             self._forget_at_s = now_s + FORGET_EVERY_S
             self._revoked.forget_ended(now_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections import deque
 from types import TracebackType
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from protocol.client_link import LOST, Link, TokenSource
 from protocol.codecs import JSON, MSGPACK
 from protocol.errors import RequestRefused, Undelivered
 from protocol.messages import Connection, History, Joined, Message, Presence, Refused
+from protocol.pace import Pace
 from protocol.reconnect import Plan
 from protocol.watch import Outcome, Watch
 
@@ -64,6 +66,7 @@ class Viewer(Life):
         )
         super().__init__(link, connect_timeout_s, "viewer")
         self._watch = Watch()
+        self._pace = Pace()
         self._queue: deque[Message] = deque()
         self._queue_max = queue_max
         self._arrived = asyncio.Event()
@@ -214,11 +217,12 @@ class Viewer(Life):
                 self._note_error(message)
         self._link.welcomed()
         self.user, self.role = str(message.get("user")), str(message.get("role"))
+        self._pace = Pace.of(message.get("limits"))
         self._ws = ws
         self._yield([Connection(state="connected")])
         self._welcomed.set()
         for again in self._watch.welcomed():
-            await self._send_on(ws, again)
+            self._send(again)
         while True:
             await self._room_for_more()
             message = await self._read(ws)
@@ -259,13 +263,16 @@ class Viewer(Life):
             self._arrived.set()
 
     def _send(self, message: dict[str, Any]) -> None:
-        """Sends while connected; what is lost is said again after the next welcome."""
+        """Sends while connected, at the hub's pace; what is lost is said again after a welcome."""
         if self._ws is None:
             return
-        task = asyncio.create_task(self._send_on(self._ws, message))
+        wait_s = self._pace.wait_s(time.monotonic())
+        task = asyncio.create_task(self._send_on(self._ws, message, wait_s))
         self._sends.add(task)
         task.add_done_callback(self._sends.discard)
 
-    async def _send_on(self, ws: ClientConnection, message: dict[str, Any]) -> None:
+    async def _send_on(self, ws: ClientConnection, message: dict[str, Any], wait_s: float) -> None:
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
         with contextlib.suppress(*LOST):
             await ws.send(self._codec.encode(message), text=not self._codec.binary)

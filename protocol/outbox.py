@@ -177,7 +177,7 @@ class Outbox:
             self._fact.seq = max(self._fact.seq, fact_seq)
             self.journal.done(self._live.settle(live_seq))
             known = [e for e in self._fact.waiting if 0 < e.seq <= fact_seq]
-            self._unconfirmed_to = fact_seq if known else 0
+            self._unconfirmed_to = self._fact.known_to = fact_seq if known else 0
             if not known:
                 self._fact.acked = fact_seq
         self._connected = True
@@ -289,7 +289,7 @@ class Outbox:
             entry.patch = None  # its base is gone; the live.state that follows contains it
         self._left_order += 1
         entry.order = self._left_order
-        road.left.append(entry)
+        road.leave(entry)
 
     def _number_live(self, entry: Entry) -> None:
         if entry.match in self._torn and entry.match in self.documents.unknown:

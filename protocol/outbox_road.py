@@ -44,7 +44,11 @@ def pack_frame_body(frame_type: str, match: str | None, ts_ms: int, data: bytes)
 
 @dataclass(slots=True)
 class Road:
-    """One class of frames: what waits, what left and is not acked, how much may be under way."""
+    """One class of frames: what waits, what left and is not acked, how much may be under way.
+
+    known_to: the hub said in its welcome that it has all up to this number. What is sent again of
+    that is not under way, and takes nothing from the credit.
+    """
 
     waiting: deque[Entry] = field(default_factory=deque)
     left: deque[Entry] = field(default_factory=deque)
@@ -52,10 +56,21 @@ class Road:
     credit: int = 0
     seq: int = 0
     acked: int = 0
+    known_to: int = 0
+    known_left: int = 0
 
     def may_send(self) -> bool:
         """Whether the hub's credit allows another frame."""
-        return len(self.left) < self.credit
+        return len(self.left) - self.known_left < self.credit
+
+    def leave(self, entry: Entry) -> None:
+        """The frame, which has its number, is on its way."""
+        self.left.append(entry)
+        self.known_left += entry.seq <= self.known_to
+
+    def _back(self, entry: Entry) -> Entry:
+        self.known_left -= entry.seq <= self.known_to
+        return entry
 
     def put(self, entry: Entry) -> None:
         """Adds a frame behind all others."""
@@ -78,12 +93,13 @@ class Road:
         self.waiting_of.update(entry.match for entry in self.left)
         self.waiting.extendleft(reversed(self.left))
         self.left.clear()
+        self.known_left = self.known_to = 0
 
     def settle(self, seq: int) -> list[Entry]:
         """Entries up to `seq` are done, whether they left on this connection or an earlier one."""
         done: list[Entry] = []
         while self.left and self.left[0].seq <= seq:
-            done.append(self.left.popleft())
+            done.append(self._back(self.left.popleft()))
         while self.waiting and 0 < self.waiting[0].seq <= seq:
             done.append(self.pop())
         self.acked = max(self.acked, seq)
@@ -94,7 +110,7 @@ class Road:
         for entry in self.left:
             if entry.seq == seq:
                 self.left.remove(entry)
-                return entry
+                return self._back(entry)
         for entry in self.waiting:
             if entry.seq == seq:
                 self.waiting.remove(entry)

@@ -14,7 +14,7 @@ from protocol import spool as form
 from protocol.errors import SpoolFailed
 from protocol.outbox_road import Entry
 from protocol.spool_lock import lock
-from protocol.spool_segments import Segment, SyncRound, read_folder, segment_path
+from protocol.spool_segments import Segment, SyncRound, make_folder, read_folder, segment_path
 
 # A segment is closed when it has so many bytes, or an eighth of a small spool.
 SEGMENT_BYTES = 4 * 1024 * 1024
@@ -58,9 +58,10 @@ class Spool:
         self._dirty: list[Segment] = []
         self._full: list[Segment] = []
         self._gone: list[Path] = []
+        self._begun = False
         self._broken: OSError | None = None
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder)
             self._lock = lock(folder)
         except OSError as error:
             raise _failed(folder, "opened", error) from error
@@ -209,6 +210,7 @@ class Spool:
                 path.unlink()
             raise
         self._segments[number] = segment
+        self._begun = True
         self.ledger.server = server
         if full is not None and full.file >= 0:
             self._full.append(full)
@@ -278,6 +280,7 @@ class Spool:
         """What there is to do now; one round runs at a time."""
         work = SyncRound(
             [segment.file for segment in self._dirty],
+            self._begun,
             [segment.file for segment in self._full],
             self._gone,
             self.folder,
@@ -285,7 +288,7 @@ class Spool:
         )
         for segment in self._full:
             segment.file = -1
-        self._dirty, self._full, self._gone = [], [], []
+        self._dirty, self._full, self._gone, self._begun = [], [], [], False
         return work
 
     def close(self) -> None:

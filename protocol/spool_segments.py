@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections import OrderedDict
@@ -39,6 +40,16 @@ class Found:
     segments: OrderedDict[int, Segment] = field(default_factory=OrderedDict)
     where: dict[int, Segment] = field(default_factory=dict)
     torn_bytes: int = 0
+
+
+def make_folder(folder: Path) -> None:
+    """Makes it, and what is missing above it, for its owner alone. Raises OSError."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(each.parent)
+    if not missing and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
 
 def segment_path(folder: Path, number: int) -> Path:
@@ -130,9 +141,13 @@ def _damaged(path: Path, offset: int, why: str = "its checksum is wrong") -> Spo
 
 @dataclass(slots=True)
 class SyncRound:
-    """What is to be made durable, then closed and deleted; `written`: bytes that it covers."""
+    """What is to be made durable, then closed and deleted; `written`: bytes that it covers.
+
+    begun: whether files were made, so that the folder has to be synced with them.
+    """
 
     files: list[int]
+    begun: bool
     full: list[int]
     gone: list[Path]
     folder: Path
@@ -144,7 +159,8 @@ class SyncRound:
             if fsync:
                 for file in self.files:
                     os.fsync(file)
-                _sync_folder(self.folder)
+                if self.begun:
+                    sync_folder(self.folder)
         finally:
             for file in self.full:
                 os.close(file)
@@ -152,7 +168,8 @@ class SyncRound:
             path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable, where that is a thing of its own. Raises OSError."""
     if os.name != "nt":
         file = os.open(folder, os.O_RDONLY)
         try:

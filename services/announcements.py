@@ -17,9 +17,11 @@ from domain.events import (
     check_may_publish,
 )
 from domain.facts import schema_error
-from domain.ids import uuid7
+from domain.ids import split_room, uuid7
 from domain.payloads import AnnouncementPosted
+from storage import audit
 from storage import log as facts
+from storage.audit import NOWHERE, Entry, Origin
 from storage.database import CONFLICTS, answering
 from storage.log import Event
 
@@ -36,6 +38,7 @@ async def announce_text(
     *,
     now_ms: int,
     roles: TournamentRoles = NO_ROLES,
+    origin: Origin = NOWHERE,
 ) -> Event:
     """Puts an announcement into the log; the relay carries it to the room.
 
@@ -63,9 +66,30 @@ async def announce_text(
     try:
         with answering():
             async with facts.transaction(pool) as tx:
+                await audit.append(tx.connection, [_entry(who, event, origin)])
                 facts.announce(tx, event)
     except CONFLICTS as error:
         raise Unavailable("the announcement was not stored", retry_after_ms=500) from error
     # With the request's ids this line ties the request to all that follows from the fact (GW-08).
     log.info("fact_announced", type=event.type, event_id=str(event_id), subject=event.subject)
     return event
+
+
+def _entry(who: Principal, event: Event, origin: Origin) -> Entry:
+    """Who said it and from where; what was said is in the log under this id."""
+    actor, role = audit.actor_of(who)
+    room = str(event.payload["room"])
+    kind, room_id = split_room(room)
+    return Entry(
+        actor=actor,
+        role=role,
+        action=_TYPE,
+        occurred_at_ms=event.occurred_at_ms,
+        target_type="room",
+        target_id=room,
+        tournament_id=room_id if kind == "tournament" else None,
+        metadata={"event_id": str(event.event_id)},
+        ip=origin.ip,
+        user_agent=origin.user_agent,
+        trace_id=origin.trace_id,
+    )

@@ -14,8 +14,9 @@ from domain.events import EVENT_TYPES, Principal, Role
 from domain.facts import normalise
 from domain.ids import check_id, uuid7
 from domain.matches import Match, scheduled, scheduled_payload
+from storage import audit, matches
 from storage import log as facts
-from storage import matches
+from storage.audit import NOWHERE, Entry, Origin
 from storage.database import CONFLICTS, answering
 from storage.log import Event
 
@@ -36,6 +37,7 @@ async def schedule(
     body: dict[str, Any],
     now_ms: int,
     match_id_if_absent: str,
+    origin: Origin = NOWHERE,
 ) -> Match:
     """Schedules {id?, game, competitors, starts_at?, delay_s?, ...} as ORGANIZER or match:create.
 
@@ -51,7 +53,7 @@ async def schedule(
     for _ in range(TRIES_MAX):
         try:
             with answering():
-                return await _schedule(pool, match, now_ms)
+                return await _schedule(pool, match, now_ms, who, origin)
         except CONFLICTS:
             continue
     raise Unavailable("too many transactions create this match", retry_after_ms=500)
@@ -67,7 +69,9 @@ def _check_allowed(who: Principal, game: str) -> None:
     raise Forbidden("scheduling needs the role ORGANIZER, or a server token with match:create")
 
 
-async def _schedule(pool: asyncpg.Pool, match: Match, now_ms: int) -> Match:
+async def _schedule(
+    pool: asyncpg.Pool, match: Match, now_ms: int, who: Principal, origin: Origin
+) -> Match:
     async with facts.transaction(pool) as tx:
         existing = (await matches.lock(tx.connection, [match.match_id])).get(match.match_id)
         if existing is not None:
@@ -80,6 +84,21 @@ async def _schedule(pool: asyncpg.Pool, match: Match, now_ms: int) -> Match:
             return existing
         await matches.insert(tx.connection, [match])
         event_id = uuid7(now_ms, secrets.randbits(74))
+        actor, role = audit.actor_of(who)
+        entry = Entry(
+            actor=actor,
+            role=role,
+            action="match.scheduled",
+            occurred_at_ms=now_ms,
+            target_type="match",
+            target_id=match.match_id,
+            tournament_id=match.tournament_id,
+            metadata={"game": match.game, "event_id": str(event_id)},
+            ip=origin.ip,
+            user_agent=origin.user_agent,
+            trace_id=origin.trace_id,
+        )
+        await audit.append(tx.connection, [entry])
         event = Event(
             event_id=event_id,
             type="match.scheduled",

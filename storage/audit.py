@@ -17,7 +17,7 @@ from typing import Any, Literal
 import asyncpg
 
 from domain.events import Principal
-from domain.times import TIME_MAX_MS, TIME_MIN_MS
+from domain.times import TIME_MAX_MS, TIME_MIN_MS, time_text
 from storage.database import (
     Connection,
     from_json,
@@ -108,6 +108,12 @@ def actor_of(who: Principal) -> tuple[str, str]:
 def clean(text: str, length_max: int) -> str:
     """The text cut to its limit, a space for whatever is not printable (controls, surrogates)."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:length_max])
+
+
+async def exists(conn: Connection) -> bool:
+    """Whether this database has an audit log (an old one, or one that was taken back, has none)."""
+    there: bool = await conn.fetchval("SELECT to_regclass('audit.entries') IS NOT NULL")
+    return there
 
 
 _APPEND = """
@@ -205,11 +211,12 @@ SELECT id, occurred_at, recorded_at, actor, role, action, target_type, target_id
 FROM audit.entries
 WHERE occurred_at >= $1 AND occurred_at < $2 AND (occurred_at, id) < ($3, $4)
   AND ($5::text IS NULL OR actor = $5)
-  AND ($6::text IS NULL OR action >= $6 AND action <= $7)
-  AND ($8::text IS NULL OR target_type = $8)
-  AND ($9::text IS NULL OR target_id = $9)
-  AND ($10::text IS NULL OR tournament_id = $10)
-ORDER BY occurred_at DESC, id DESC LIMIT $11
+  AND ($6::text IS NULL OR action = $6)
+  AND ($7::text IS NULL OR action >= $7 AND action <= $8)
+  AND ($9::text IS NULL OR target_type = $9)
+  AND ($10::text IS NULL OR target_id = $10)
+  AND ($11::text IS NULL OR tournament_id = $11)
+ORDER BY occurred_at DESC, id DESC LIMIT $12
 """
 
 Position = tuple[int, int]
@@ -227,7 +234,6 @@ async def page(
     at_ms, last_id = _NEWEST
     if cursor is not None:
         at_ms, last_id = unpack_position(cursor, int, int)
-    low, high = _span(wanted.action)
     async with conn.transaction(readonly=True):
         # A plan made for any filter would read the whole table for each.
         await conn.execute("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
@@ -238,8 +244,7 @@ async def page(
             to_time(at_ms),
             last_id,
             wanted.actor,
-            low,
-            high,
+            *_family(wanted.action),
             wanted.target_type,
             wanted.target_id,
             wanted.tournament_id,
@@ -251,11 +256,30 @@ async def page(
     return found, pack_position(found[-1].occurred_at_ms, found[-1].id)
 
 
-def _span(action: str | None) -> tuple[str | None, str | None]:
-    """The least and the last action of a filter; in "C" order ~ comes after all that names hold."""
+def _family(action: str | None) -> tuple[str | None, str | None, str | None]:
+    """(exact action, least, last) of a filter; in "C" order ~ comes after all that names hold."""
     if action is not None and action.endswith(".*"):
-        return action[:-1], f"{action[:-1]}~"
-    return action, action
+        return None, action[:-1], f"{action[:-1]}~"
+    return action, None, None
+
+
+def shown(entry: StoredEntry) -> dict[str, Any]:
+    """A row as people and programs are shown it."""
+    return {
+        "id": entry.id,
+        "occurred_at": time_text(entry.occurred_at_ms),
+        "recorded_at": time_text(entry.recorded_at_ms),
+        "actor": entry.actor,
+        "role": entry.role,
+        "action": entry.action,
+        "target_type": entry.target_type,
+        "target_id": entry.target_id,
+        "tournament_id": entry.tournament_id,
+        "metadata": dict(entry.metadata),
+        "ip": entry.ip,
+        "user_agent": entry.user_agent,
+        "trace_id": entry.trace_id,
+    }
 
 
 def _entry(row: asyncpg.Record) -> StoredEntry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -35,14 +36,21 @@ SELECT * FROM unnest(
     $13::smallint[], $14::int[], $15::text[], $16::text[], $17::smallint[],
     $18::text[]::jsonb[], $19::bigint[])
 ON CONFLICT DO NOTHING
+RETURNING subject_type, subject_id, match_id
 """
 
 
-async def add(conn: Connection, rows: Sequence[tuple[int, HistoryRow]]) -> None:
-    """Stores (log seq, row) pairs; rows that are there already stay as they are."""
+async def add(conn: Connection, rows: Sequence[tuple[int, HistoryRow]]) -> set[tuple[str, str]]:
+    """Stores (log seq, row) pairs; rows that are there already stay as they are.
+
+    Answers (match id, user id) of the users' rows that are new.
+    """
+    fresh: set[tuple[str, str]] = set()
     for start in range(0, len(rows), INSERT_ROWS_MAX):
         part = [_values(seq, row) for seq, row in rows[start : start + INSERT_ROWS_MAX]]
-        await conn.execute(_ADD, *(list(column) for column in zip(*part, strict=True)))
+        added = await conn.fetch(_ADD, *(list(column) for column in zip(*part, strict=True)))
+        fresh |= {(r["match_id"], r["subject_id"]) for r in added if r["subject_type"] == "user"}
+    return fresh
 
 
 def _values(seq: int, row: HistoryRow) -> tuple[Any, ...]:
@@ -67,6 +75,32 @@ def _values(seq: int, row: HistoryRow) -> tuple[Any, ...]:
         to_json(row.stats),
         seq,
     )
+
+
+_TOTALS = """
+-- What users have reached so far, over all their matches; read from one index alone.
+SELECT subject_id, count(*) FILTER (WHERE outcome = 'win') AS matches_won,
+       count(DISTINCT tournament_id) AS tournaments_played
+FROM history.matches
+WHERE subject_type = 'user' AND subject_id = ANY($1::text[])
+GROUP BY subject_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A user's totals over all matches."""
+
+    tournaments_played: int
+    matches_won: int
+
+
+async def totals(conn: Connection, user_ids: Sequence[str]) -> dict[str, Totals]:
+    """Totals by user id; users without a row are missing (STAT-10)."""
+    return {
+        row["subject_id"]: Totals(row["tournaments_played"], row["matches_won"])
+        for row in await conn.fetch(_TOTALS, list(user_ids))
+    }
 
 
 _PAGE = """

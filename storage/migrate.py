@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -30,6 +30,10 @@ log = structlog.get_logger(__name__)
 
 Phase = Literal["pre", "post"]
 State = Literal["applied", "pending", "changed", "unknown"]
+
+# Called with the connection, the migration's name and whether it went forward, in the transaction
+# that records it.
+Noted = Callable[[asyncpg.Connection, str, bool], Awaitable[None]]
 
 # A second starter waits so long for the first one's migrations.
 LOCK_WAIT_S = 120.0
@@ -97,6 +101,7 @@ async def up(
     *,
     phase: Phase | None = None,
     migrations: Sequence[Migration] | None = None,
+    noted: Noted | None = None,
 ) -> list[str]:
     """Applies what is pending (of one phase, if given), in order; answers the names.
 
@@ -116,13 +121,17 @@ async def up(
                     "put the file back and write a new migration"
                 )
             if checksum is None and phase in (None, migration.phase):
-                await _run(conn, migration, migration.up, forward=True)
+                await _run(conn, migration, migration.up, noted, forward=True)
                 done.append(migration.name)
     return done
 
 
 async def down(
-    database_url: str, *, steps: int = 1, migrations: Sequence[Migration] | None = None
+    database_url: str,
+    *,
+    steps: int = 1,
+    migrations: Sequence[Migration] | None = None,
+    noted: Noted | None = None,
 ) -> list[str]:
     """Takes back the last `steps` applied migrations, newest first; answers the names.
 
@@ -134,7 +143,7 @@ async def down(
         for name in sorted(await _applied(conn), reverse=True)[:steps]:
             if name not in known:
                 raise StartError(f"migration {name} is of another release: take it back with that")
-            await _run(conn, known[name], known[name].down, forward=False)
+            await _run(conn, known[name], known[name].down, noted, forward=False)
             done.append(name)
     return done
 
@@ -208,7 +217,14 @@ async def _applied(conn: Connection) -> dict[str, str]:
     return {row["name"]: row["checksum"] for row in rows}
 
 
-async def _run(conn: asyncpg.Connection, migration: Migration, sql: str, *, forward: bool) -> None:
+async def _run(
+    conn: asyncpg.Connection,
+    migration: Migration,
+    sql: str,
+    noted: Noted | None,
+    *,
+    forward: bool,
+) -> None:
     began = time.monotonic()
     try:
         if sql.startswith(_NO_TRANSACTION):
@@ -216,13 +232,13 @@ async def _run(conn: asyncpg.Connection, migration: Migration, sql: str, *, forw
                 await conn.execute(statement)
             await _check_indexes(conn)
             async with conn.transaction():
-                await _record(conn, migration, began, forward=forward)
+                await _record(conn, migration, began, noted, forward=forward)
         else:
             async with conn.transaction():
                 await conn.execute(f"SET LOCAL lock_timeout = {TABLE_LOCK_TIMEOUT_MS}")
                 await conn.execute(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}")
                 await conn.execute(sql)
-                await _record(conn, migration, began, forward=forward)
+                await _record(conn, migration, began, noted, forward=forward)
     except asyncpg.PostgresError as error:
         way = "" if forward else " back"
         raise StartError(
@@ -246,7 +262,12 @@ async def _check_indexes(conn: asyncpg.Connection) -> None:
 
 
 async def _record(
-    conn: asyncpg.Connection, migration: Migration, began: float, *, forward: bool
+    conn: asyncpg.Connection,
+    migration: Migration,
+    began: float,
+    noted: Noted | None,
+    *,
+    forward: bool,
 ) -> None:
     if forward:
         await conn.execute(
@@ -257,3 +278,5 @@ async def _record(
         )
     else:
         await conn.execute("DELETE FROM migrate.applied WHERE name = $1", migration.name)
+    if noted is not None:
+        await noted(conn, migration.name, forward)

@@ -21,7 +21,7 @@ import uvloop
 
 from domain.errors import StartError
 from storage import database
-from tests import servers
+from tests import hubs, servers
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +90,13 @@ async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
     opened = await database.connect_pool(database_url, max_size=8, application_name="tests")
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def hub(database_url: str, redis_url: str) -> AsyncIterator[hubs.RunningHub]:
+    """A hub of the test's own, with the usual settings."""
+    async with hubs.running_hub(database_url, redis_url) as running:
+        yield running
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ import jwt
 from domain.settings import LOOPBACK, Settings
 from gamehub.keys import ensure_keys, mint, with_keys
 from hub.app import Hub
+from tests.sockets import RawServer, RawViewer, server, viewer
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 20.0
@@ -46,8 +47,8 @@ def settings_for(database_url: str, redis_url: str, **changes: Any) -> Settings:
 
 
 def user_token(settings: Settings, role: str = "SPECTATOR", sub: str = "anna", **more: Any) -> str:
-    """A user's token."""
-    return mint(settings, sub=sub, kind="user", role=role, **more)
+    """A user's token, or another kind's that speaks for a user."""
+    return mint(settings, **{"sub": sub, "kind": "user", "role": role, **more})
 
 
 def server_token(settings: Settings, sub: str = "server-1", **more: Any) -> str:
@@ -95,6 +96,20 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextlib.asynccontextmanager
+async def watched_match(
+    sending: RunningHub, watching: RunningHub, match: str = "m1", name: str = "server-1"
+) -> AsyncIterator[tuple[RawServer, RawViewer]]:
+    """A match that a server on one hub has started, and a viewer on a hub who is in its room."""
+    async with (
+        server(sending.url, server_token(sending.settings, name), name=name) as sender,
+        viewer(watching.url, user_token(watching.settings)) as raw,
+    ):
+        await sender.start(match)
+        await raw.ask(op="join", room=f"match:{match}")
+        yield sender, raw
 
 
 class HubProcess:

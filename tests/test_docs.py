@@ -100,10 +100,27 @@ def test_every_url_is_documented() -> None:
 
 def test_settings_named_in_the_documentation_exist() -> None:
     known = {each.metadata["env"] for each in dataclasses.fields(Settings)}
-    families = r"\b((?:GAMEHUB|JWT|WS|DRAIN|LOG|DATABASE|REDIS)_[A-Z_]+|JWKS|PUBLIC_SPECTATING)\b"
+    families = (
+        r"\b((?:AUDIT|GAMEHUB|JWT|WS|DRAIN|LOG|DATABASE|REDIS)_[A-Z_]+|JWKS|PUBLIC_SPECTATING)\b"
+    )
     for page in PAGES:
         for name in re.findall(families, text_of(page)):
             assert name in known or name.startswith("GAMEHUB_TEST_"), f"{page} names {name}"
+
+
+def test_every_limit_is_documented_with_its_default() -> None:
+    page = text_of("docs/limits.md")
+    told = dict(re.findall(r"^\| `(WS_\w+)` \| (\S+) \|", page, re.MULTILINE))
+    limits = {
+        each.metadata["env"]: each.default
+        for each in dataclasses.fields(Settings)
+        if each.metadata["env"].startswith("WS_RATE_")
+        or each.metadata["env"] in ("WS_MAX_PAYLOAD_BYTES", "WS_ALLOWED_ORIGINS")
+    }
+    assert len(limits) == 10
+    for name, default in limits.items():
+        shown = f"{default:g}" if isinstance(default, int | float) else f"`{default}`"
+        assert told[name] == ("empty" if default == "" else shown)
 
 
 def test_capabilities_name_real_places() -> None:

@@ -136,7 +136,9 @@ class Machine(Middleware):
         listener = Listener(settings.redis_url, self._pool, list(PIPELINES), self._send)
         self._tasks = [
             asyncio.create_task(listener.run(), name="listener"),
-            asyncio.create_task(retention.run(self._pool), name="retention"),
+            asyncio.create_task(
+                retention.run(self._pool, settings.audit_kept_days), name="retention"
+            ),
             asyncio.create_task(release.run(self._pool, self._redis), name="release"),
         ]
 

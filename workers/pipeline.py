@@ -23,7 +23,8 @@ import structlog
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
-from storage import deadletters, log
+from storage import audit, deadletters, log
+from storage.audit import Entry
 from storage.database import FOR_PEOPLE, answering, is_away
 from storage.deadletters import Letter
 from storage.log import LoggedEvent, Transaction
@@ -190,9 +191,15 @@ class Retried:
 
 
 async def retry(
-    pipelines: Mapping[str, Pipeline], pool: asyncpg.Pool, redis: Redis, letter_id: int
+    pipelines: Mapping[str, Pipeline],
+    pool: asyncpg.Pool,
+    redis: Redis,
+    letter_id: int,
+    actor: str,
 ) -> Retried | None:
     """Applies one dead letter's fact again, alone; None when there is no such letter.
+
+    `actor` is whom the audit log names, also when it fails again.
 
     Raises Unavailable when Postgres or Redis is away; the letter stays as it was.
     """
@@ -214,6 +221,29 @@ async def retry(
                 failed = _letter(pipeline, facts[0], error, 1)
                 await deadletters.add(tx.connection, [failed])
                 tries = letter.attempts + 1
-                return Retried(replace(failed, id=letter.id, attempts=tries), _text(error))
-            await deadletters.delete(tx.connection, letter.id)
-            return Retried(letter)
+                retried = Retried(replace(failed, id=letter.id, attempts=tries), _text(error))
+            else:
+                await deadletters.delete(tx.connection, letter.id)
+                retried = Retried(letter)
+            await audit.append(tx.connection, [_entry(retried, facts, actor)])
+            return retried
+
+
+def _entry(retried: Retried, facts: Sequence[LoggedEvent], actor: str) -> Entry:
+    letter = retried.letter
+    kind, _, subject = (facts[0].subject or "").partition(":") if facts else ("", "", "")
+    return Entry(
+        actor=actor,
+        role="CLI",
+        action="deadletter.retried",
+        occurred_at_ms=round(time.time() * 1000),
+        target_type=kind or "fact",
+        target_id=subject or str(letter.event_id),
+        metadata={
+            "pipeline": letter.pipeline,
+            "seq": letter.seq,
+            "event_id": str(letter.event_id),
+            "type": letter.type,
+            "done": retried.error is None,
+        },
+    )

@@ -26,6 +26,7 @@ from domain.times import time_text
 from hub.api.bodies import CURSOR_LENGTH_MAX, answer, cursor_of, one_of, read_object, whole_number
 from hub.api.errors import ACQUIRE_TIMEOUT_S
 from hub.api.operations import Example, operation
+from hub.audit import origin
 from hub.auth import require
 from hub.context import CONTEXT, Context
 from services import matches as scheduling
@@ -140,8 +141,8 @@ async def list_matches(request: web.Request) -> web.Response:
     example=Example(path={"id": examples.MATCH}, answer=_SCHEDULED),
 )
 async def get_match(request: web.Request) -> web.Response:
-    """One match; 404 unknown_match when nobody scheduled it."""
-    await require(request, Role.SPECTATOR)
+    """One match; 404 unknown_match when nobody scheduled it. Its own overlays may read it."""
+    await require(request, Role.SPECTATOR, shown_in=f"match:{request.match_info['id']}")
     context = request.app[CONTEXT]
     match_id = check_id(request.match_info["id"], "id")
     async with context.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
@@ -170,7 +171,7 @@ async def schedule_match(request: web.Request) -> web.Response:
     now_ms = round(time.time() * 1000)
     fresh_id = str(uuid7(now_ms, secrets.randbits(74)))
     match = await scheduling.schedule(
-        context.pool, who, await read_object(request), now_ms, fresh_id
+        context.pool, who, await read_object(request), now_ms, fresh_id, origin()
     )
     await facts.wake(context.redis)
     return answer(match_json(match, None), status=201)

@@ -19,7 +19,9 @@ from domain.errors import GamehubError
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 # Who may: anybody without a token, or who holds a token of this kind.
-Who = Literal["nobody", "viewer", "organizer", "tournament", "admin", "server", "scheduler"]
+Who = Literal[
+    "nobody", "viewer", "player", "organizer", "tournament", "admin", "server", "scheduler"
+]
 _ATTRIBUTE = "__operation__"
 
 

@@ -10,7 +10,9 @@ from aiohttp import web
 from hub.api.health import Checks, health, healthz, metrics, readiness
 from hub.api.history import read_history
 from hub.api.matches import get_match, list_matches, schedule_match
-from hub.api.session import TOKENS_BURST, TOKENS_PER_S, Bucket, spectate
+from hub.api.ops import list_entries, list_facts
+from hub.api.overlays import create_overlay, delete_overlay, list_overlays
+from hub.api.session import Visitors, spectate
 from hub.api.tokens import revoke
 from hub.api.tournaments import get_role, grant_role, list_roles, revoke_role
 
@@ -18,9 +20,9 @@ from hub.api.tournaments import get_role, grant_role, list_roles, revoke_role
 def routes() -> list[web.RouteDef]:
     """The routes of one hub; POST /api/v1/ingest stands with the sockets in hub/live/routes."""
     checks = Checks()
-    bucket = Bucket(TOKENS_PER_S, TOKENS_BURST, time.monotonic())
+    visitors = Visitors(time.monotonic())
     return [
-        web.post("/api/v1/session/spectate", partial(spectate, bucket=bucket)),
+        web.post("/api/v1/session/spectate", partial(spectate, visitors=visitors)),
         web.get("/api/v1/matches", list_matches),
         web.post("/api/v1/matches", schedule_match),
         web.get("/api/v1/matches/{id:.+}", get_match),
@@ -30,6 +32,11 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/tournaments/{id}/roles/{user:.+}", get_role),
         web.put("/api/v1/tournaments/{id}/roles/{user:.+}", grant_role),
         web.delete("/api/v1/tournaments/{id}/roles/{user:.+}", revoke_role),
+        web.get("/api/v1/overlays", list_overlays),
+        web.post("/api/v1/overlays", create_overlay),
+        web.delete("/api/v1/overlays/{id}", delete_overlay),
+        web.get("/api/v1/ops/facts", list_facts),
+        web.get("/api/v1/ops/audit", list_entries),
         web.get("/healthz", healthz),
         web.get("/readiness", partial(readiness, checks=checks)),
         web.get("/health", partial(health, checks=checks)),

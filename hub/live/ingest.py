@@ -17,7 +17,6 @@ from domain.errors import (
     GamehubError,
     InvalidSchema,
     TokenExpired,
-    TokenInvalid,
     TokenRevoked,
     Unauthenticated,
     Unavailable,
@@ -53,7 +52,6 @@ LAST_ACKS_S = 0.5
 LAST_ACKS_LOOK_S = 0.01
 # Unread answers of one server; over it the hub reads no more frames, later the connection goes.
 ANSWERS_BYTES_MAX = 262_144
-_SIGN_IN_FAILURES = (Unauthenticated, TokenExpired, TokenInvalid, Forbidden)
 # At WS_RATE_SERVER_MSG_RPS the hub waits before it reads on, at least so long: nothing is lost, and
 # TCP slows the server down (RATE-17). A second's worth of messages may come at once.
 PACE_S = 0.01
@@ -130,7 +128,7 @@ class ServerSocket:
             await self._serve(request)
         except GamehubError as error:
             # Before the welcome it is a token, a server's name or a hello that was not good.
-            if self.intake is None and isinstance(error, _SIGN_IN_FAILURES):
+            if self.intake is None and error.http_status in (401, 403):
                 self._context.audit.failed(error, token_from(request))
             await self._refuse(error)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +25,11 @@ GZIP_BYTES_MIN = 1024
 
 # Pages run only their own files, talk only to their own hub, and are never put into a frame.
 # ws: and wss: are named because older Safari does not count them as 'self'.
-CONTENT_POLICY = (
+_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
 )
+CONTENT_POLICY = _POLICY + "frame-ancestors 'none'"
 HEADERS = {
     "Content-Security-Policy": CONTENT_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -40,6 +41,13 @@ HEADERS = {
     "Cache-Control": "no-cache",
     "Vary": "Accept-Encoding",
 }
+# Overlays are shown by the hub's own pages as well, and by nobody else's.
+OVERLAY_HEADERS = {
+    **HEADERS,
+    "Content-Security-Policy": _POLICY + "frame-ancestors 'self'",
+    "X-Frame-Options": "SAMEORIGIN",
+}
+OVERLAY_KINDS = ("scoreboard", "feed", "player")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +66,14 @@ class PageFile:
         packed = gzip.compress(body, 9, mtime=0) if len(body) >= GZIP_BYTES_MIN else None
         return cls(media_type, body, packed, hashlib.sha256(body).hexdigest()[:20])
 
-    def answer(self, request: web.Request, status: int = 200) -> web.Response:
+    def answer(
+        self, request: web.Request, status: int = 200, policy: Mapping[str, str] = HEADERS
+    ) -> web.Response:
         """200 with the file, or 304 where the reader's copy is the same one."""
         pack = self.packed is not None and "gzip" in request.headers.get("Accept-Encoding", "")
         # The two forms are different bytes, so they carry different strong tags (RFC 9110, 8.8.3).
         tag = f"{self.tag}-gz" if pack else self.tag
-        headers = {**HEADERS, "ETag": f'"{tag}"'}
+        headers = {**policy, "ETag": f'"{tag}"'}
         known = request.if_none_match or ()
         if status == 200 and any(each.value in (tag, "*") for each in known):
             return web.Response(status=304, headers=headers)
@@ -88,9 +98,14 @@ def static_files() -> dict[str, PageFile]:
 
 
 def routes() -> list[web.RouteDef]:
-    """`/`, `/live/{match}`, `/docs`, `/static/{path}`, `/favicon.ico`; files are read once, now."""
+    """`/`, `/live/{match}`, `/overlays`, `/overlay/{kind}/{id}`, `/docs`, `/static/{path}`, ...
+
+    Reads all files once, when called.
+    """
     lobby = PageFile.load(HERE / "index.html", "text/html")
     match_page = PageFile.load(HERE / "live.html", "text/html")
+    overlay = PageFile.load(HERE / "overlay.html", "text/html")
+    owner_page = PageFile.load(HERE / "overlays.html", "text/html")
     files = static_files()
     icon = files["favicon.svg"]
     contract = PageFile.load(HERE / "docs.html", "text/html")
@@ -106,6 +121,15 @@ def routes() -> list[web.RouteDef]:
     async def show_match(request: web.Request) -> web.StreamResponse:
         # Whether the match exists is the API's to say; what can't be an id is 404 at once.
         return match_page.answer(request, 200 if is_id(request.match_info["match"]) else 404)
+
+    async def show_overlay(request: web.Request) -> web.StreamResponse:
+        # The same for each kind: its module looks at the address. A broken one is an empty page.
+        kind, shown = request.match_info["kind"], request.match_info["id"]
+        status = 200 if kind in OVERLAY_KINDS and is_id(shown) else 404
+        return overlay.answer(request, status, OVERLAY_HEADERS)
+
+    async def show_owner_page(request: web.Request) -> web.StreamResponse:
+        return owner_page.answer(request)
 
     async def show_file(request: web.Request) -> web.StreamResponse:
         file = files.get(request.match_info["path"])
@@ -125,6 +149,8 @@ def routes() -> list[web.RouteDef]:
     return [
         web.get("/", show_lobby, name="lobby"),
         web.get("/live/{match:.+}", show_match, name="match_page"),
+        web.get("/overlays", show_owner_page, name="overlays_page"),
+        web.get("/overlay/{kind}/{id:.+}", show_overlay, name="overlay"),
         web.get("/static/{path:.+}", show_file, name="static"),
         web.get("/favicon.ico", show_icon, name="favicon"),
         web.get("/docs", show_contract, name="docs"),

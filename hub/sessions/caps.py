@@ -64,10 +64,11 @@ class Caps:
         self._task = asyncio.create_task(self._run(), name="caps")
 
     async def stop(self) -> None:
-        """Takes this node out of the counts; who still asks is let in."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Takes this node out of the counts; who still asks is let in by this node's own."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         self._settle(self._asks, None)
         await store.retire(self._redis, self._node)
 
@@ -82,8 +83,11 @@ class Caps:
         cap: over all nodes, 0 = none. Never raises for Redis' sake.
         """
         ask = _Ask(subject, cap, asyncio.get_running_loop().create_future())
-        self._asks.append(ask)
-        self._wake.set()
+        if self._task is None:  # stopping: nobody takes turns any more
+            self._settle([ask], None)
+        else:
+            self._asks.append(ask)
+            self._wake.set()
         try:
             return await ask.answer
         except asyncio.CancelledError:

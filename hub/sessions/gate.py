@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from ipaddress import IPv6Address, ip_network
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,7 +12,7 @@ import structlog
 from domain.errors import ConnectionLimit, RoomFull, SettingsError, Unavailable
 from domain.events import ROOM_KINDS, Role
 from domain.ids import split_room
-from hub.peer import is_in, networks, parse_address
+from hub.peer import is_in, network_of, networks
 from hub.sessions.caps import Caps
 from storage import limits as store
 
@@ -29,8 +28,6 @@ FULL_RETRY_MS = (5_000, 15_000)
 # A lease of messages waits so long for Redis; then, and for so long after, messages pass unlimited.
 TAKE_TIMEOUT_S = 0.5
 AWAY_S = 1.0
-# One IPv6 customer has at least so much: its addresses count as one.
-IPV6_PREFIX = 64
 
 
 class Gate:
@@ -89,7 +86,7 @@ class Visit:
 
     def __init__(self, gate: Gate, ip: str) -> None:
         self._gate = gate
-        self._ip = f"ip:{_network(ip)}"
+        self._ip = f"ip:{network_of(ip)}"
         self.exempt = gate.is_exempt(ip)
         self._sockets: set[str] = set()
         self._rooms: set[str] = set()
@@ -180,14 +177,6 @@ class Visit:
 
 
 _WORDS = {"ip": "address", "user": "user", "overlay": "overlay token"}
-
-
-def _network(ip: str) -> str:
-    """The address as the cap counts it: IPv4 by itself, IPv6 by its /64."""
-    address = parse_address(ip)
-    if isinstance(address, IPv6Address):
-        return str(ip_network((address, IPV6_PREFIX), strict=False))
-    return ip
 
 
 def _retry_ms() -> int:

@@ -13,6 +13,7 @@ import structlog
 from domain.errors import InvalidSchema, Unavailable, UnknownRoom
 from domain.events import Principal, Role, TournamentRoles
 from domain.ids import split_room
+from hub.audit import origin
 from hub.sessions.late import LateCounts, follow
 from hub.sessions.rooms import Rooms
 from protocol.inbound import Since
@@ -175,7 +176,13 @@ class Hall:
         if not isinstance(text, str) or not 1 <= len(text) <= 500:
             raise InvalidSchema("data.text must be text of 1 to 500 characters", field="data.text")
         await announcements.announce_text(
-            self._context.pool, who, room, text, now_ms=round(time.time() * 1000), roles=roles
+            self._context.pool,
+            who,
+            room,
+            text,
+            now_ms=round(time.time() * 1000),
+            roles=roles,
+            origin=origin(),
         )
         await facts.wake(self._context.redis)
 

@@ -12,8 +12,9 @@ from domain.facts import normalise
 from domain.ids import check_id, uuid7
 from domain.matches import LEASE_S, Match, Sender, decide, lease_of
 from services.ingest.batch import FactFrame, match_event, tournament_event
-from storage import ingest, matches
+from storage import audit, ingest, matches
 from storage import log as facts
+from storage.audit import Entry
 from storage.database import CONFLICTS, Connection, answering
 from storage.ingest import Refused
 from storage.log import Event, Transaction, pending
@@ -30,12 +31,15 @@ class RetriedFact:
     error: Refusal | None = None
 
 
-async def retry_refused(pool: asyncpg.Pool, refused_id: int, now_ms: int) -> RetriedFact | None:
+async def retry_refused(
+    pool: asyncpg.Pool, refused_id: int, now_ms: int, actor: str
+) -> RetriedFact | None:
     """Decides a refused FACT again, as of now; None when there is none with this id.
 
     It counts as what a person does: a root fact with a UUIDv7, and the window of played_at is
     open, as with the scope import. The server's nack stays final: its stream is not touched. What
-    is accepted or needless leaves the quarantine. Raises Unavailable.
+    is accepted or needless leaves the quarantine. `actor` is whom the audit log names, also when it
+    is refused again. Raises Unavailable.
     """
     for _ in range(TRIES_MAX):
         try:
@@ -45,14 +49,35 @@ async def retry_refused(pool: asyncpg.Pool, refused_id: int, now_ms: int) -> Ret
                     if refused is None:
                         return None
                     try:
-                        event = await _apply(tx, refused, now_ms)
+                        retried = RetriedFact(refused, event=await _apply(tx, refused, now_ms))
                     except Refusal as error:
-                        return RetriedFact(refused, error=error)
-                    await ingest.delete_refused(tx.connection, refused_id)
-                    return RetriedFact(refused, event=event)
+                        retried = RetriedFact(refused, error=error)
+                    await audit.append(tx.connection, [_entry(retried, now_ms, actor)])
+                    if retried.error is None:
+                        await ingest.delete_refused(tx.connection, refused_id)
+                    return retried
         except CONFLICTS:
             continue
     raise Unavailable("too many transactions change the same match", retry_after_ms=500)
+
+
+def _entry(retried: RetriedFact, now_ms: int, actor: str) -> Entry:
+    refused, event, error = retried.refused, retried.event, retried.error
+    return Entry(
+        actor=actor,
+        role="CLI",
+        action="quarantine.retried",
+        occurred_at_ms=now_ms,
+        target_type="match" if refused.match_id else "refused",
+        target_id=refused.match_id or str(refused.id),
+        metadata={
+            "refused": refused.id,
+            "server": refused.server,
+            "type": refused.type,
+            "event_id": None if event is None else str(event.event_id),
+            "error": None if error is None else error.code,
+        },
+    )
 
 
 async def _apply(tx: Transaction, refused: Refused, now_ms: int) -> Event | None:

@@ -118,6 +118,6 @@ SELECT audit.make_rest();
 SELECT audit.make_months(3);
 
 -- For operators: the facts of one type without reading the others (gamehub log, EVT-04).
-CREATE INDEX facts_type ON log.facts (type, seq);
+CREATE INDEX facts_type ON log.facts (type COLLATE "C", seq);
 -- For counting by the hour: what was recorded since.
 CREATE INDEX facts_recorded_at ON log.facts USING brin (recorded_at);

@@ -8,6 +8,7 @@ import json
 import os
 import struct
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
-from tests.hubs import RunningHub, running_hub, server_token, user_token
+from tests.hubs import RunningHub, server_token, user_token, watched_match
 from tests.sockets import RawServer, RawViewer, server, viewer
 
 EXAMPLES = 40
@@ -46,28 +47,28 @@ huge = st.sampled_from(
 )
 
 
-@pytest.fixture
-async def hub(database_url: str, redis_url: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database_url, redis_url) as running:
-        yield running
+@dataclass
+class Bystanders:
+    """A server and a viewer of its match that go on as if nothing happened."""
+
+    sender: RawServer
+    watcher: RawViewer
+    match: str
+
+    async def still_well(self) -> None:
+        """Their next event arrives."""
+        assert await self.sender.live("live.kill", self.match, {"n": 1}, killer="a") == []
+        # match.started may come after the join: it is acked after its commit, then shown.
+        while (await self.watcher.hear_op("event"))["type"] != "live.kill":
+            pass
 
 
 @contextlib.asynccontextmanager
-async def bystanders(hub: RunningHub) -> AsyncIterator[tuple[RawServer, RawViewer]]:
-    """A server and a viewer that go on as if nothing happened."""
-    async with (
-        server(hub.url, server_token(hub.settings, "calm"), name="calm") as sender,
-        viewer(hub.url, user_token(hub.settings, sub="calm")) as watcher,
-    ):
-        yield sender, watcher
-
-
-async def still_well(sender: RawServer, watcher: RawViewer, match: str) -> None:
-    """The bystanders' next event arrives."""
-    assert await sender.live("live.kill", match, {"n": 1}, killer="a") == []
-    # match.started may come after the join: it is acked after its commit, then shown.
-    while (await watcher.hear_op("event"))["type"] != "live.kill":
-        pass
+async def bystanders(hub: RunningHub) -> AsyncIterator[Bystanders]:
+    """Bystanders of a match of their own."""
+    match = "m-" + os.urandom(6).hex()
+    async with watched_match(hub, hub, match, name="calm") as (sender, watcher):
+        yield Bystanders(sender, watcher, match)
 
 
 async def throw(ws: Any, payloads: list[Any]) -> None:
@@ -97,13 +98,10 @@ async def throw(ws: Any, payloads: list[Any]) -> None:
     )
 )
 async def test_garbage_at_the_viewers_door(hub: RunningHub, payloads: list[Any]) -> None:
-    async with bystanders(hub) as (sender, watcher):
-        match = "m-" + os.urandom(6).hex()
-        await sender.start(match)
-        await watcher.ask(op="join", room=f"match:{match}")
+    async with bystanders(hub) as calm:
         async with viewer(hub.url, user_token(hub.settings)) as raw:
             await throw(raw.ws, payloads)
-        await still_well(sender, watcher, match)
+        await calm.still_well()
 
 
 @settings(
@@ -129,13 +127,10 @@ async def test_garbage_at_the_viewers_door(hub: RunningHub, payloads: list[Any])
     )
 )
 async def test_garbage_at_the_servers_door(hub: RunningHub, payloads: list[Any]) -> None:
-    async with bystanders(hub) as (sender, watcher):
-        match = "m-" + os.urandom(6).hex()
-        await sender.start(match)
-        await watcher.ask(op="join", room=f"match:{match}")
+    async with bystanders(hub) as calm:
         async with server(hub.url, server_token(hub.settings)) as raw:
             await throw(raw.ws, payloads)
-        await still_well(sender, watcher, match)
+        await calm.still_well()
 
 
 def _narrow(value: Any) -> Any:
@@ -170,9 +165,7 @@ async def test_half_frames_and_broken_headers(hub: RunningHub, path: str) -> Non
         b"\x88\x81" + masked + b"\x01",  # a close with half a code
         os.urandom(500),
     ]
-    async with bystanders(hub) as (sender, watcher):
-        await sender.start("m1")
-        await watcher.ask(op="join", room="match:m1")
+    async with bystanders(hub) as calm:
         for case in cases:
             reader, writer = await asyncio.open_connection("127.0.0.1", hub.hub.port)
             writer.write(upgrade)
@@ -180,17 +173,15 @@ async def test_half_frames_and_broken_headers(hub: RunningHub, path: str) -> Non
             writer.write(case)
             await writer.drain()
             writer.close()
-            await still_well(sender, watcher, "m1")
+            await calm.still_well()
 
 
 async def test_garbage_instead_of_http(hub: RunningHub) -> None:
-    async with bystanders(hub) as (sender, watcher):
-        await sender.start("m1")
-        await watcher.ask(op="join", room="match:m1")
+    async with bystanders(hub) as calm:
         for garbage in (b"\x16\x03\x01" * 50, b"GET " + b"a" * 100_000, b"\r\n" * 1000, b"\x00"):
             _, writer = await asyncio.open_connection("127.0.0.1", hub.hub.port)
             writer.write(garbage)
             with contextlib.suppress(ConnectionError):
                 await writer.drain()
             writer.close()
-            await still_well(sender, watcher, "m1")
+            await calm.still_well()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from domain.errors import Forbidden, GamehubError, InvalidSchema, UnknownRoom
@@ -41,10 +43,11 @@ def test_a_result_shows_in_four_rooms_and_in_full_in_one() -> None:
          ["match:m1", "matches:all", "matches:go"]),
         ("tournament.completed", {"tournament_id": "cup"}, ["tournament:cup"]),
         ("announcement.posted", {"room": "announce:all"}, ["announce:all"]),
+        ("stats.updated", {"user": {"username": "ann"}}, ["user:ann", "overlay:ann"]),
         ("nothing.known", {"match_id": "m1"}, []),
     ],
 )  # fmt: skip
-def test_where_an_event_shows(name: str, data: dict[str, str], rooms: list[str]) -> None:
+def test_where_an_event_shows(name: str, data: dict[str, Any], rooms: list[str]) -> None:
     assert [room for room, _ in rooms_of(name, data)] == rooms
 
 
@@ -82,6 +85,9 @@ JOINS = [
     ("user:ann", Role.SPECTATOR, None),
     ("user:bob", Role.ORGANIZER, Forbidden),
     ("user:bob", Role.ADMIN, None),
+    ("overlay:ann", Role.PLAYER, None),
+    ("overlay:bob", Role.ORGANIZER, Forbidden),
+    ("overlay:bob", Role.ADMIN, None),
     ("team:red", Role.PLAYER, Forbidden),
     ("team:red", Role.ORGANIZER, None),
     ("staff:all", Role.PLAYER, Forbidden),
@@ -109,6 +115,11 @@ def test_servers_do_not_watch_and_overlays_see_one_room() -> None:
     check_may_join(overlay, "match:m1")
     with pytest.raises(Forbidden):
         check_may_join(overlay, "match:m2")
+    feed = Principal(subject="o", kind="overlay", role=Role.SPECTATOR, overlay_room="overlay:ann")
+    check_may_join(feed, "overlay:ann")
+    for room in ("overlay:bob", "user:ann"):
+        with pytest.raises(Forbidden):
+            check_may_join(feed, room)
 
 
 @pytest.mark.parametrize("room", ["announce:all", "tournament:cup"])

@@ -1,6 +1,7 @@
 """A game server to be killed: plays matches through a spool and notes what it has handed over.
 
-    python tests/faults/spool_sender.py '{"url": ..., "token": ..., "spool": ..., "notes": ...}'
+It reads what to do as one line of JSON {url, token, spool, notes, run, drain?} from stdin; so the
+next one can be started, and wait there, while this one is being killed.
 
 Each line of the notes is one frame, written only after it was handed over. With "drain" it sends
 nothing of its own, waits until the hub has everything, and writes {"refusals": [...]}.
@@ -15,9 +16,9 @@ import sys
 from typing import Any
 
 from protocol.client import GameServer
-from protocol.client_match import Match
+from protocol.client_match import Match, Side
 
-SIDES = ["red", "blue"]
+SIDES: list[Side] = ["red", "blue"]
 LIVE_PER_MATCH = 12
 MATCHES_AT_ONCE = 3
 
@@ -74,10 +75,11 @@ async def main(url: str, token: str, spool: str, notes: str, run: int, **more: A
                 count += 1
                 name = f"r{run}/l{number}-{count}"
                 await play(server.match(name, game="arena", competitors=SIDES), lines)
-                await asyncio.sleep(0.002)  # the pace of the game
+                await asyncio.sleep(0.01)  # the pace of the game
 
         await asyncio.gather(*(lane(number) for number in range(MATCHES_AT_ONCE)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(**json.loads(sys.argv[1])))
+    if line := sys.stdin.readline():
+        asyncio.run(main(**json.loads(line)))

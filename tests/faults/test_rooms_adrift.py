@@ -102,12 +102,28 @@ async def publish(client: Redis, count: int, room: str = ROOM) -> None:
     await store.publish(client, [Publish(room, body) for _ in range(count)])
 
 
+async def joined(rooms: Rooms) -> Guest:
+    """A member of ROOM."""
+    guest = Guest(Metrics())
+    await rooms.join(guest, ROOM, None, None)
+    return guest
+
+
+async def lagging(rooms: Rooms, client: Redis) -> Guest:
+    """A member that missed three events while its buffer was full; now there is room again."""
+    guest = await joined(rooms)
+    guest.pipe.full = True
+    await publish(client, 3)
+    await eventually(lambda: guest.outbox.lag)
+    guest.pipe.full = False
+    return guest
+
+
 async def test_message_of_an_older_epoch_is_dropped_once(
     rooms: Rooms, broken: Breakable, client: Redis
 ) -> None:
-    guest = Guest(Metrics())
     await publish(client, 1)
-    await rooms.join(guest, ROOM, None, None)
+    guest = await joined(rooms)
     old_epoch = rooms.get(ROOM).epoch  # type: ignore[union-attr]
     await client.flushall()
     await publish(client, 1)
@@ -126,12 +142,7 @@ async def test_message_of_an_older_epoch_is_dropped_once(
 async def test_member_that_left_during_a_failed_refresh_stays_away(
     rooms: Rooms, broken: Breakable, client: Redis
 ) -> None:
-    guest = Guest(Metrics())
-    await rooms.join(guest, ROOM, None, None)
-    guest.pipe.full = True
-    await publish(client, 3)
-    await eventually(lambda: guest.outbox.lag)
-    guest.pipe.full = False
+    guest = await lagging(rooms, client)
 
     async def leaves() -> None:
         rooms.leave(guest, ROOM)
@@ -145,12 +156,7 @@ async def test_member_that_left_during_a_failed_refresh_stays_away(
 async def test_failed_refresh_keeps_the_member_and_what_it_is_owed(
     rooms: Rooms, broken: Breakable, client: Redis
 ) -> None:
-    guest = Guest(Metrics())
-    await rooms.join(guest, ROOM, None, None)
-    guest.pipe.full = True
-    await publish(client, 3)
-    await eventually(lambda: guest.outbox.lag)
-    guest.pipe.full = False
+    guest = await lagging(rooms, client)
     broken.error = redis.exceptions.ConnectionError("away")
     with pytest.raises(Unavailable):
         await rooms.refresh(guest, ROOM, 3)
@@ -165,8 +171,7 @@ async def test_failed_refresh_keeps_the_member_and_what_it_is_owed(
 async def test_failed_second_join_leaves_the_member_in_the_room(
     rooms: Rooms, broken: Breakable, client: Redis
 ) -> None:
-    guest = Guest(Metrics())
-    await rooms.join(guest, ROOM, None, None)
+    guest = await joined(rooms)
     broken.error = redis.exceptions.ConnectionError("away")
     with pytest.raises(Unavailable):
         await rooms.join(guest, ROOM, None, None)
@@ -181,12 +186,7 @@ async def test_failed_second_join_leaves_the_member_in_the_room(
 async def test_join_during_a_refresh_answers_and_leaves_no_hole(
     rooms: Rooms, broken: Breakable, client: Redis
 ) -> None:
-    guest = Guest(Metrics())
-    await rooms.join(guest, ROOM, None, None)
-    guest.pipe.full = True
-    await publish(client, 3)
-    await eventually(lambda: guest.outbox.lag)
-    guest.pipe.full = False
+    guest = await lagging(rooms, client)
     once: list[bool] = []
 
     async def joins() -> None:
@@ -204,8 +204,7 @@ async def test_join_during_a_refresh_answers_and_leaves_no_hole(
 async def test_redis_that_refuses_to_write_does_not_kill_a_room(
     rooms: Rooms, broken: Breakable, client: Redis
 ) -> None:
-    guest = Guest(Metrics())
-    await rooms.join(guest, ROOM, None, None)
+    guest = await joined(rooms)
     broken.error = redis.exceptions.ReadOnlyError("a replica, for a moment")
     rooms.check_all()
     await eventually(lambda: broken.calls > 3)
@@ -215,8 +214,7 @@ async def test_redis_that_refuses_to_write_does_not_kill_a_room(
 
 
 async def test_garbage_on_the_bus_does_not_deafen_the_node(rooms: Rooms, client: Redis) -> None:
-    guest = Guest(Metrics())
-    await rooms.join(guest, ROOM, None, None)
+    guest = await joined(rooms)
     await client.publish(store.channel(ROOM), b"\xc1 not ours")
     await eventually(lambda: True)
     await publish(client, 1)
@@ -224,8 +222,7 @@ async def test_garbage_on_the_bus_does_not_deafen_the_node(rooms: Rooms, client:
 
 
 async def test_cut_bus_checks_its_rooms_at_once(rooms: Rooms, client: Redis) -> None:
-    guest = Guest(Metrics())
-    await rooms.join(guest, ROOM, None, None)
+    guest = await joined(rooms)
     # The ear's connection is cut and an event passes before it can be mended.
     await client.script_load(store._PUBLISH.text)
     event = Publish(ROOM, pack_body("live.kill", "id", 1, {"n": 1}))
@@ -235,12 +232,6 @@ async def test_cut_bus_checks_its_rooms_at_once(rooms: Rooms, client: Redis) -> 
     await pipe.execute()
     # Sooner than the check of positions, which looks every 5 s.
     await eventually(lambda: guest.pipe.ops() == ["joined", "event"], timeout_s=2.0)
-
-
-@pytest.fixture
-async def hub(database_url: str, redis_url: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database_url, redis_url) as running:
-        yield running
 
 
 async def test_presence_survives_a_flushed_redis(

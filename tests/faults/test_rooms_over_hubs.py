@@ -9,7 +9,14 @@ from contextlib import AsyncExitStack
 import pytest
 import redis.asyncio
 
-from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
+from tests.hubs import (
+    RunningHub,
+    eventually,
+    running_hub,
+    server_token,
+    user_token,
+    watched_match,
+)
 from tests.sockets import RawViewer, server, viewer
 
 
@@ -35,12 +42,7 @@ async def test_viewer_on_one_hub_sees_what_a_server_sends_to_the_other(
     hubs: tuple[RunningHub, RunningHub],
 ) -> None:
     first, second = hubs
-    async with (
-        server(first.url, server_token(first.settings)) as sender,
-        viewer(second.url, user_token(second.settings)) as raw,
-    ):
-        await sender.start("m1")
-        await raw.ask(op="join", room="match:m1")
+    async with watched_match(first, second) as (sender, raw):
         for number in range(20):
             await sender.live("live.kill", "m1", n=number)
         assert await numbers(raw, 20) == list(range(20))
@@ -133,12 +135,9 @@ async def test_quiet_room_gets_its_document_back_after_a_flush(
 ) -> None:
     first, second = hubs
     async with (
-        server(first.url, server_token(first.settings)) as sender,
-        viewer(second.url, user_token(second.settings)) as raw,
+        watched_match(first, second) as (sender, raw),
         redis.asyncio.Redis.from_url(redis_url) as client,
     ):
-        await sender.start("m1")
-        await raw.ask(op="join", room="match:m1")
         await sender.live("live.kill", "m1", {"kills": 1}, n=1)
         await numbers(raw, 1)
         await client.flushall()
@@ -156,12 +155,9 @@ async def test_lost_pubsub_message_is_healed_by_the_position_check(
 ) -> None:
     first, _ = hubs
     async with (
-        server(first.url, server_token(first.settings)) as sender,
-        viewer(first.url, user_token(first.settings)) as raw,
+        watched_match(first, first) as (sender, raw),
         redis.asyncio.Redis.from_url(redis_url) as client,
     ):
-        await sender.start("m1")
-        await raw.ask(op="join", room="match:m1")
         # The ear's connection is cut, an event passes, nothing follows it.
         for each in await client.client_list(_type="pubsub"):
             await client.client_kill_filter(_id=each["id"])

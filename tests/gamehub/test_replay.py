@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ from tests import hubs
 from tests.gamehub.recordings import live_events, match_record, written
 
 FACTS = {"match.scheduled": 3, "match.started": 3, "match.completed": 3}
-
-
-@pytest.fixture
-async def hub(database_url: str, redis_url: str) -> AsyncIterator[hubs.RunningHub]:
-    """A hub of the test's own."""
-    async with hubs.running_hub(database_url, redis_url) as running:
-        yield running
 
 
 @pytest.fixture

@@ -311,6 +311,7 @@ def _shows_what_it_has_to(hub: Up) -> None:
     for role in ("SPECTATOR", "PLAYER", "ORGANIZER", "ADMIN", "game server"):
         assert role in said
     assert len(re.findall(r"^eyJ\S+$", said, re.MULTILINE)) == 5  # unbroken lines
+    assert re.search(rf"^{hub.url}/overlays#token=eyJ\S+$", said, re.MULTILINE)
     for log in (hub.data / "logs").iterdir():
         assert log.stat().st_mode & 0o077 == 0
         assert "eyJ" not in log.read_text()

@@ -197,6 +197,23 @@ async def test_a_storm_of_bad_tokens_is_two_rows(
     assert rest.metadata["window_s"] == signing.WINDOW_S
 
 
+async def test_visitors_of_the_pages_are_gathered_by_address(
+    database_url: str, redis_url: str, pool: asyncpg.Pool
+) -> None:
+    async with running_hub(database_url, redis_url) as hub, aiohttp.ClientSession() as client:
+        for _ in range(5):
+            async with client.post(f"{hub.url}/api/v1/session/spectate") as answer:
+                token = (await answer.json())["token"]
+            async with viewer(hub.url, token):
+                pass
+        await eventually(lambda: not hub.hub.hall.connections)
+    found = await rows(pool)
+    for action in ("auth.login", "auth.logout"):
+        first, rest = [each for each in found if each.action == action]
+        assert first.actor.startswith("user:spectator-")
+        assert (rest.actor, rest.metadata["count"]) == ("user:spectator-*", 4)
+
+
 class Doors(AuditWriter):
     """A writer without any request around it, told addresses by the test."""
 
@@ -209,7 +226,7 @@ class Doors(AuditWriter):
             metadata={"door": "http", "code": "token_invalid"},
             ip=ip,
         )
-        self._gather(entry, "token_invalid")
+        self._gather(self._failures, entry, "nobody", "token_invalid")
 
 
 async def test_a_storm_from_everywhere_is_bounded(

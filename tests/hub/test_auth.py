@@ -15,9 +15,10 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from cryptography.hazmat.primitives import serialization
 
-from domain.errors import Forbidden, TokenExpired, TokenInvalid
-from domain.events import Role
+from domain.errors import Forbidden, TokenExpired, TokenInvalid, TokenRevoked
+from domain.events import Principal, Role
 from domain.settings import Settings
+from domain.tokens import TOKEN_LIFE_MAX_S
 from hub import auth
 from hub.auth import Authenticator, token_from
 from tests.hub.tokens import KEYS, NOW, Clock, claims, jwk, signed, write_jwks
@@ -195,6 +196,33 @@ async def test_a_remembered_token_ends_on_time(door: Authenticator, clock: Clock
     clock.pass_s(1)
     with pytest.raises(TokenExpired):
         await door.verify(token)
+
+
+async def test_a_revoked_token_is_refused_fresh_and_remembered(
+    jwks_file: Path, clock: Clock
+) -> None:
+    dead: set[str] = {"j-2"}
+
+    def check(who: Principal) -> None:
+        if who.token_id in dead:
+            raise TokenRevoked("the token was revoked")
+
+    settings = Settings(jwks=str(jwks_file))
+    door = Authenticator(settings, check=check, now=clock.now, monotonic=clock.monotonic)
+    assert (await door.verify(signed())).token_id == "j-1"
+    with pytest.raises(TokenRevoked):
+        await door.verify(signed(jti="j-2"))
+    dead.add("j-1")
+    for _ in range(2):
+        with pytest.raises(TokenRevoked):
+            await door.verify(signed())
+
+
+async def test_no_token_lives_longer_than_revocations_are_kept(door: Authenticator) -> None:
+    longest = signed(iat=NOW - 10, exp=NOW - 10 + TOKEN_LIFE_MAX_S)
+    assert (await door.verify(longest)).expires_at_s == NOW - 10 + TOKEN_LIFE_MAX_S
+    with pytest.raises(TokenInvalid, match="400 days"):
+        await door.verify(signed(iat=NOW - 10, exp=NOW - 9 + TOKEN_LIFE_MAX_S))
 
 
 async def test_the_cache_is_bounded(door: Authenticator, monkeypatch: pytest.MonkeyPatch) -> None:

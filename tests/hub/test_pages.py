@@ -29,6 +29,7 @@ async def client() -> AsyncIterator[Client]:
         ("/", "text/html"),
         ("/live/cup-1%2Ffinal", "text/html"),
         ("/live/cup-1/final", "text/html"),
+        ("/overlays", "text/html"),
         ("/static/gamehub-client.js", "text/javascript"),
         ("/static/theme.css", "text/css"),
         ("/static/wordmark.svg", "image/svg+xml"),
@@ -51,6 +52,35 @@ async def test_each_file_comes_with_its_type_and_the_policy(
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
     assert answer.headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/overlay/scoreboard/cup-1%2Ffinal?token=a.b.c",
+        "/overlay/feed/cup-1/final",
+        "/overlay/player/ann?theme=pink",
+    ],
+)
+async def test_overlays_may_be_framed_by_the_hub_itself(client: Client, path: str) -> None:
+    answer = await client.get(URL(path, encoded=True))
+    assert answer.status == 200
+    policy = answer.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'self'" in policy
+    assert "script-src 'self'; style-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
+    # The token in the address goes nowhere else.
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    body = await answer.text()
+    assert "a.b.c" not in body
+
+
+@pytest.mark.parametrize("path", ["/overlay/poster/m1", "/overlay/feed/%3Cscript%3E"])
+async def test_what_is_no_overlay_is_an_empty_page(client: Client, path: str) -> None:
+    answer = await client.get(URL(path, encoded=True))
+    assert answer.status == 404
+    assert '<main id="air" hidden></main>' in await answer.text()
 
 
 async def test_an_unchanged_file_costs_a_304(client: Client) -> None:
@@ -101,7 +131,7 @@ async def test_what_cannot_be_an_id_is_not_found(client: Client) -> None:
 async def test_pages_name_only_files_that_exist_and_nothing_outside() -> None:
     known = set(static_files())
     served = {"/", "/docs", "/docs/asyncapi.json", "/docs/openapi.json"}
-    for page in ("index.html", "live.html", "docs.html"):
+    for page in ("index.html", "live.html", "overlay.html", "overlays.html", "docs.html"):
         text = (HERE / page).read_text()
         named = re.findall(r'(?:src|href)="([^"#]+)"', text)
         assert named

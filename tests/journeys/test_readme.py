@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
+import shutil
 import sys
 from asyncio.subprocess import PIPE, Process
 
 from tests.hubs import running_hub, server_token, user_token
+from tests.servers import missing
 from tests.sources import ROOT
 
 TIMEOUT_S = 20.0
@@ -59,3 +62,22 @@ async def test_the_servers_snippet_feeds_the_viewers(database_url: str, redis_ur
         finally:
             viewer.kill()
             await viewer.communicate()
+
+
+async def test_the_overlays_snippet_answers_an_address(database_url: str, redis_url: str) -> None:
+    if shutil.which("curl") is None:
+        missing("there is no curl on this machine")
+    found = re.search(r"^## Overlays\n.*?```sh\n(.*?)```", README, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    async with running_hub(database_url, redis_url) as running:
+        run = await asyncio.create_subprocess_exec(
+            "sh",
+            "-c",
+            found[1].replace("http://127.0.0.1:8000", running.url),
+            env={**os.environ, "TOKEN": user_token(running.settings, "PLAYER"), "no_proxy": "*"},
+            stdout=PIPE,
+        )
+        async with asyncio.timeout(TIMEOUT_S):
+            said, _ = await run.communicate()
+    overlay = json.loads(said)
+    assert overlay["url"].startswith(f"{running.url}/overlay/scoreboard/spring%2Ffinal?token=eyJ")

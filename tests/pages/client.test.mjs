@@ -256,6 +256,29 @@ test('no welcome in time is a lost connection', async () => {
   assert.equal(states.at(-1).state, 'reconnecting');
 });
 
+test('many rooms are joined at the pace that the hub allows', async () => {
+  const { world, hub } = await start();
+  for (let n = 0; n < 25; n += 1) hub.join(`match:m${n}`);
+  world.socket.welcome({ limits: { messages_per_s: 10, message_burst: 20 } });
+  const joins = () => world.socket.sent.filter((each) => each.op === 'join').length;
+  assert.equal(joins(), 10);
+  await world.pass(200);
+  assert.equal(joins(), 11);
+  await world.pass(2800);
+  assert.equal(joins(), 25);
+});
+
+test('too many sockets: the client comes back when the hub says', async () => {
+  const { world, states } = await start();
+  world.socket.say({ op: 'error', code: 'connection_limit_exceeded', message: 'full', retry_after_ms: 7000 });
+  world.socket.end(4008, 'at most 3 sockets per user');
+  assert.equal(states.at(-1).state, 'reconnecting');
+  assert.equal(states.at(-1).error.code, 'connection_limit_exceeded');
+  assert.equal(states.at(-1).retryInMs, 7000);
+  await world.pass(7000);
+  assert.equal(world.sockets.length, 2);
+});
+
 test('a refused join is told; one that may be tried later is tried later', async () => {
   const { world, told } = await live();
   world.socket.end(1006);

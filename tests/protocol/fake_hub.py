@@ -68,6 +68,7 @@ class FakeHub:
     door: tuple[int, dict[str, str]] | None = None
     refuse: tuple[int, str, dict[str, Any] | None] | None = None
     refused_rooms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -166,7 +167,7 @@ class FakeHub:
         if await self._refused(ws, lambda message: _encoded(codec, message)):
             return
         welcome = {"op": "welcome", "session": "s", "user": "u1", "role": "SPECTATOR"}
-        await _send(ws, codec, {**welcome, "heartbeat_s": 20, "limits": {}})
+        await _send(ws, codec, {**welcome, "heartbeat_s": 20, "limits": self.limits})
         while True:
             message = codec.decode(await ws.recv(decode=False))
             if not self.silent:

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 
 import aiohttp
-import pytest
 
 from tests import hubs
 
 EXAMPLES = hubs.ROOT / "examples"
-
-
-@pytest.fixture
-async def hub(database_url: str, redis_url: str) -> AsyncIterator[hubs.RunningHub]:
-    """A hub of the test's own."""
-    async with hubs.running_hub(database_url, redis_url) as running:
-        yield running
 
 
 async def started(hub: hubs.RunningHub, name: str, *arguments: str) -> asyncio.subprocess.Process:

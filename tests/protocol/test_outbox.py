@@ -155,6 +155,24 @@ def test_a_fact_that_the_hub_has_is_settled_by_time_when_no_nack_comes() -> None
     assert outbox.empty
 
 
+def test_facts_that_the_hub_has_hold_no_new_one_back() -> None:
+    """Else a server that restarts all the time would never get beyond a full credit of them."""
+    outbox = connected(box(), fact_credit=3)
+    for n in range(3):
+        outbox.put(fact(n=n))
+    assert len(taken(outbox)) == 3
+    outbox.disconnected()
+    for n in range(3, 7):
+        outbox.put(fact(n=n))
+
+    assert outbox.connected(0, 2, 100, 3)
+    assert [b[1] for b in brief(outbox)] == [1, 2, 3, 4, 5]
+    assert outbox.refused("fact", 1, "not_holder") is not None
+    assert outbox.take(7) is None
+    assert len(outbox.settled(0, 4)) == 3
+    assert [b[1] for b in brief(outbox)] == [6, 7]
+
+
 def test_a_nack_takes_the_fact_out_and_acks_pass_over_it() -> None:
     outbox = connected(box())
     good, bad = fact(n=1), fact(n=2)

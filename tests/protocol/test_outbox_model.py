@@ -73,9 +73,12 @@ class Story:
     def step(self, name: str) -> None:
         getattr(self, f"do_{name}")()
 
+    def hand_over(self, entry: Entry) -> None:
+        self.outbox.put(entry)
+
     def _put(self, entry: Entry, match: str, n: int) -> None:
         entry.tag = n
-        self.outbox.put(entry)
+        self.hand_over(entry)
         self.put.setdefault(match, []).append(n)
 
     def _next(self) -> tuple[str, int]:
@@ -95,7 +98,7 @@ class Story:
     def do_state(self) -> None:
         match, n = self._next()
         self.documents[match] = {"whole": n}
-        self.outbox.put(live_entry("live.state", match, {"whole": n}, None, 1))
+        self.hand_over(live_entry("live.state", match, {"whole": n}, None, 1))
 
     def do_fact(self) -> None:
         match, n = self._next()

@@ -138,17 +138,17 @@ async def test_a_refused_fact_is_tried_again(pool: asyncpg.Pool) -> None:
     await commit_facts(pool, [late])
     async with pool.acquire() as conn:
         (refused,) = await streams.refused_page(conn)
-    again = await retry_refused(pool, refused.id, now_ms=late.received_ms)
+    again = await retry_refused(pool, refused.id, now_ms=late.received_ms, actor="cli:ada")
     assert again is not None
     assert again.error is not None
     assert again.error.code == "unknown_match"
 
     await commit_facts(pool, [scheduled(1)])
-    again = await retry_refused(pool, refused.id, now_ms=late.received_ms)
+    again = await retry_refused(pool, refused.id, now_ms=late.received_ms, actor="cli:ada")
     assert again is not None
     assert again.event is not None
     assert again.event.event_id.version == 7
-    assert await retry_refused(pool, refused.id, now_ms=late.received_ms) is None
+    assert await retry_refused(pool, refused.id, now_ms=late.received_ms, actor="cli:ada") is None
     async with pool.acquire() as conn:
         facts = await log.read(conn, 0, 10)
     assert [each.type for each in facts] == ["match.scheduled", "match.completed"]
@@ -166,7 +166,7 @@ async def test_a_refused_fact_that_creates_something(pool: asyncpg.Pool, kind: s
         (refused,) = await streams.refused_page(conn)
         assert refused.code == "forbidden_action"
         await conn.execute("""UPDATE ingest.quarantine SET scope = '["ingest", "match:create"]'""")
-    again = await retry_refused(pool, refused.id, now_ms=refused.received_at_ms)
+    again = await retry_refused(pool, refused.id, now_ms=refused.received_at_ms, actor="cli:ada")
     assert again is not None
     assert again.event is not None
     assert again.event.type == kind

@@ -35,20 +35,28 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 async def announce(pool: asyncpg.Pool, count: int, start: int = 0) -> None:
     async with log.transaction(pool) as tx:
         for number in range(start, start + count):
-            event_id = uuid.uuid4()
-            log.announce(
-                tx,
-                Event(
-                    event_id=event_id,
-                    type="match.cancelled",
-                    v=1,
-                    subject=None,
-                    cause_id=None,
-                    root_id=event_id,
-                    occurred_at_ms=0,
-                    payload={"number": number},
-                ),
-            )
+            log.announce(tx, numbered(number))
+
+
+def numbered(number: int, cause: LoggedEvent | None = None) -> Event:
+    """A fact with a number: a root, or what follows from another."""
+    event_id = uuid.uuid4() if cause is None else uuid.uuid5(cause.event_id, "derived")
+    return Event(
+        event_id=event_id,
+        type="match.cancelled",
+        v=1,
+        subject=None,
+        cause_id=None if cause is None else cause.event_id,
+        root_id=event_id if cause is None else cause.event_id,
+        occurred_at_ms=0,
+        payload={"number": number},
+    )
+
+
+async def letters_of(pool: asyncpg.Pool) -> int:
+    """How many dead letters there are."""
+    async with pool.acquire() as conn:
+        return await deadletters.count(conn)
 
 
 class Notebook:
@@ -140,8 +148,7 @@ async def test_a_failure_that_passes_leaves_no_letter(pool: asyncpg.Pool, redis:
 
     await asyncio.gather(mend(), drain(notebook.pipeline, pool, redis))
     assert await notes(pool) == list(range(20))
-    async with pool.acquire() as conn:
-        assert await deadletters.count(conn) == 0
+    assert await letters_of(pool) == 0
 
 
 async def test_a_letter_is_retried(pool: asyncpg.Pool, redis: Redis) -> None:
@@ -152,20 +159,20 @@ async def test_a_letter_is_retried(pool: asyncpg.Pool, redis: Redis) -> None:
     async with pool.acquire() as conn:
         (letter,) = await deadletters.page(conn)
 
-    again = await retry(table, pool, redis, letter.id)
+    again = await retry(table, pool, redis, letter.id, "cli:ada")
     assert again is not None
     assert again.error == "cannot digest 3"
     async with pool.acquire() as conn:
         assert (await deadletters.page(conn))[0].attempts == letter.attempts + 1
 
-    assert (await retry({}, pool, redis, letter.id) or again).error == (
+    assert (await retry({}, pool, redis, letter.id, "cli:ada") or again).error == (
         "there is no pipeline notebook in this release"
     )
     notebook.poison.clear()
-    again = await retry(table, pool, redis, letter.id)
+    again = await retry(table, pool, redis, letter.id, "cli:ada")
     assert again is not None
     assert again.error is None
-    assert await retry(table, pool, redis, letter.id) is None
+    assert await retry(table, pool, redis, letter.id, "cli:ada") is None
     assert await notes(pool) == [0, 1, 2, 4, 3]
 
 
@@ -176,20 +183,7 @@ async def test_announcements_of_a_failed_part_are_not_made(
         for event in batch:
             if event.cause_id is not None:
                 continue
-            derived = uuid.uuid5(event.event_id, "derived")
-            log.announce(
-                tx,
-                Event(
-                    event_id=derived,
-                    type="match.cancelled",
-                    v=1,
-                    subject=None,
-                    cause_id=event.event_id,
-                    root_id=event.event_id,
-                    occurred_at_ms=0,
-                    payload={"number": event.payload["number"]},
-                ),
-            )
+            log.announce(tx, numbered(event.payload["number"], event))
             if event.payload["number"] == 2:
                 raise ValueError("no")
 
@@ -215,8 +209,7 @@ async def test_an_outage_is_nobodys_fault(pool: asyncpg.Pool, redis: Redis) -> N
             await drain(one, pool, redis)
     away = False
     assert await drain(one, pool, redis) == Drained(3)
-    async with pool.acquire() as conn:
-        assert await deadletters.count(conn) == 0
+    assert await letters_of(pool) == 0
 
 
 async def test_a_lost_connection_is_an_outage(pool: asyncpg.Pool, redis: Redis) -> None:
@@ -229,8 +222,7 @@ async def test_a_lost_connection_is_an_outage(pool: asyncpg.Pool, redis: Redis) 
     await announce(pool, 1)
     with pytest.raises(Unavailable):
         await drain(Pipeline("one", apply), pool, redis)
-    async with pool.acquire() as conn:
-        assert await deadletters.count(conn) == 0
+    assert await letters_of(pool) == 0
 
 
 async def test_a_drain_stops_between_batches_when_asked(
@@ -262,8 +254,7 @@ async def test_a_database_behind_the_release_is_nobodys_fault(
             await drain(history.PIPELINE, pool, redis)
     await pool.execute("ALTER TABLE history.later RENAME TO matches")
     assert await drain(history.PIPELINE, pool, redis) == Drained(3)
-    async with pool.acquire() as conn:
-        assert await deadletters.count(conn) == 0
+    assert await letters_of(pool) == 0
 
 
 async def test_two_transactions_that_meet_are_nobodys_fault(
@@ -275,8 +266,7 @@ async def test_two_transactions_that_meet_are_nobodys_fault(
     await announce(pool, 2)
     with pytest.raises(Unavailable):
         await drain(Pipeline("one", apply), pool, redis)
-    async with pool.acquire() as conn:
-        assert await deadletters.count(conn) == 0
+    assert await letters_of(pool) == 0
 
 
 async def test_an_error_that_cannot_be_written_does_not_stop_the_others(
@@ -288,5 +278,4 @@ async def test_an_error_that_cannot_be_written_does_not_stop_the_others(
 
     await announce(pool, 3)
     assert await drain(Pipeline("one", apply), pool, redis) == Drained(3)
-    async with pool.acquire() as conn:
-        assert await deadletters.count(conn) == 1
+    assert await letters_of(pool) == 1

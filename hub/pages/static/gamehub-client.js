@@ -376,7 +376,7 @@ export class Client {
     this.#seams.clearTimeout(this.#timers.welcome);
     this.#pingedAt = 0;
     this.#beat();
-    for (const room of this.#rooms.values()) this.#sendJoin(room);
+    [...this.#rooms.values()].forEach((room, at) => this.#rejoinIn(room, turnMs(at, message.limits)));
     this.#setStatus({ state: 'live', reason: 'welcomed' });
   }
 
@@ -530,6 +530,18 @@ export class Client {
   #emit(name, value) {
     for (const listener of this.#listeners.get(name) ?? []) listener(value);
   }
+}
+
+/**
+ * When the join number `at` (0, 1, ...) may go: half of the hub's message limit is this socket's, the
+ * rest is for the user's others. 0 is at once.
+ * @param {number} at
+ * @param {{messages_per_s?: number, message_burst?: number}} [limits]  `welcome.limits`
+ */
+function turnMs(at, limits) {
+  const { messages_per_s: rate = 0, message_burst: burst = 0 } = limits ?? {};
+  if (!(rate > 0)) return 0;
+  return Math.round(Math.max(0, at + 1 - Math.max(1, Math.floor(burst / 2))) * 2000 / rate);
 }
 
 /**

@@ -258,6 +258,21 @@ async def test_too_many_messages_over_all_sockets_of_a_user(hubs: list[RunningHu
         assert answers[-1]["code"] == "message_rate_limit_exceeded"
 
 
+@pytest.mark.proof
+async def test_three_sockets_at_two_messages_a_second_are_never_refused(
+    hubs: list[RunningHub],
+) -> None:
+    async def steady(number: int) -> list[str]:
+        async with opened(hubs[number % 2], "192.0.2.1") as raw:
+            answers = []
+            for _ in range(30):
+                answers.append((await raw.ask(op="ping"))["op"])
+                await asyncio.sleep(0.5)  # the pace that is promised to pass
+            return answers
+
+    assert await asyncio.gather(*(steady(number) for number in range(3))) == [["pong"] * 30] * 3
+
+
 async def everything(raw: RawViewer) -> list[dict[str, Any]]:
     """All that comes until the hub closes."""
     heard = []

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from domain.errors import TokenExpired, TokenInvalid
+from domain.errors import TokenExpired, TokenInvalid, TokenRevoked, Unavailable
 from domain.events import Principal, Role
 from hub.sessions.limits import Limits
 from hub.sessions.session import (
@@ -112,7 +112,13 @@ def test_in_band_auth_is_verified() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(TokenExpired("late"), 4002), (TokenInvalid("bad"), 4003)]
+    ("error", "code"),
+    [
+        (TokenExpired("late"), 4002),
+        (TokenInvalid("bad"), 4003),
+        (TokenRevoked("dead"), 4003),
+        (Unavailable("no keys"), 1012),
+    ],
 )
 def test_refused_tokens_say_why_and_close(error: Any, code: int) -> None:
     effects = make().refused(error, None)
@@ -309,3 +315,58 @@ def test_next_tick_follows_the_earliest_deadline() -> None:
     assert session.next_tick_s(100.0, 0) == 105.0
     session.verified(somebody(expires_at_s=1010), None)
     assert session.next_tick_s(101.0, 1000) == pytest.approx(101.0 + 70.1)
+
+
+def test_a_revoked_token_s_close_says_so_and_nothing_else() -> None:
+    error = TokenRevoked("the token was revoked")
+    assert greeted().refused(error, None)[-1] == Close(4003, "revoked")
+
+
+def test_a_session_with_a_token_goes_on_when_a_fresh_one_cannot_be_checked() -> None:
+    effects = greeted().refused(Unavailable("no keys", retry_after_ms=1000), 7)
+    assert error_codes(effects) == ["unavailable"]
+    assert closes(effects) == []
+
+
+CUP = {"cup": Role.ORGANIZER}
+
+
+def test_a_role_counts_within_its_tournament_alone() -> None:
+    session = make()
+    assert session.role_in("cup") is Role.SPECTATOR
+    session.verified(somebody(Role.PLAYER), None, CUP)
+    assert [session.role_in(each) for each in ("cup", "other", None)] == [
+        Role.ORGANIZER,
+        Role.PLAYER,
+        Role.PLAYER,
+    ]
+    assert say(session, op="join", room="staff:cup") == [JoinRoom("staff:cup", None, None)]
+    for room in ("staff:other", "team:cup", "ops:cup", "user:cup"):
+        assert error_codes(say(session, op="join", room=room)) == ["forbidden_action"]
+
+
+def test_a_lower_role_in_a_tournament_than_the_token_s_changes_nothing() -> None:
+    session = make()
+    session.verified(somebody(Role.ADMIN), None, {"cup": Role.PLAYER})
+    assert session.role_in("cup") is Role.ADMIN
+
+
+def test_changed_roles_are_reviewed_once() -> None:
+    session = greeted()
+    assert session.roles_changed(CUP) == [ReviewRooms()]
+    assert session.roles_changed(dict(CUP)) == []
+    assert session.joined("staff:cup") == []
+    assert session.rooms_now_forbidden() == []
+    assert session.roles_changed({}) == [ReviewRooms()]
+    assert LeaveRoom("staff:cup", None) in session.rooms_now_forbidden()
+
+
+def test_a_join_that_ends_after_its_role_is_gone_is_undone() -> None:
+    session = make()
+    session.verified(somebody(), None, CUP)
+    say(session, op="join", room="staff:cup")
+    session.roles_changed({})
+    assert session.rooms_now_forbidden() == []
+    effects = session.joined("staff:cup")
+    assert error_codes(effects) == ["forbidden_action"]
+    assert effects[-1] == LeaveRoom("staff:cup", None)

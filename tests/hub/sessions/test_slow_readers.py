@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hub.sessions import connection as connection_module
+from hub.sessions import socket as socket_module
 from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
 from tests.sockets import RawServer, server, viewer
 
@@ -211,7 +212,7 @@ async def test_reader_that_asks_without_reading_is_not_answered_without_end(
         assert most < 2_000_000
         # It is answered as it reads, and cut off once it has stopped.
         assert [await read_on() for _ in range(3)] == [500, 500, 500]
-        monkeypatch.setattr(connection_module, "STUCK_S", 0.3)
+        monkeypatch.setattr(socket_module, "STUCK_S", 0.3)
         assert await read_on() == 500
         await eventually(lambda: not hub.hub.hall.connections, what="cut off with 4011")
         slow.writer.close()

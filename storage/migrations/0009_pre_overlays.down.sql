@@ -1,0 +1,2 @@
+DROP INDEX history.matches_totals;
+DROP SCHEMA overlays CASCADE;
