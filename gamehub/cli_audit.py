@@ -12,18 +12,9 @@ from rich.markup import escape
 
 from domain.settings import Settings
 from gamehub import running
-from gamehub.cli_operators import (
-    actor,
-    add,
-    dotted,
-    moment,
-    on_pool,
-    print_line,
-    print_table,
-    table,
-    when,
-)
 from gamehub.cli_options import Data
+from gamehub.cli_pool import actor, on_pool
+from gamehub.cli_tables import add, dotted, moment, print_line, print_table, table, when
 
 if TYPE_CHECKING:
     import asyncpg
@@ -72,7 +63,7 @@ def list_entries(
         until_ms=moment(until, "until"),
     )
 
-    async def read(pool: asyncpg.Pool, _: Settings) -> list[StoredEntry]:
+    async def read(pool: asyncpg.Pool) -> list[StoredEntry]:
         return await _read(pool, wanted, limit)
 
     found = on_pool(data, read)

@@ -11,17 +11,9 @@ from rich.markup import escape
 
 from domain.errors import SettingsError, StartError
 from domain.settings import Settings
-from gamehub.cli_operators import (
-    actor,
-    add,
-    on_pool,
-    print_fields,
-    print_json,
-    print_table,
-    table,
-    when,
-)
 from gamehub.cli_options import Data, console
+from gamehub.cli_pool import actor, on_pool, on_servers
+from gamehub.cli_tables import add, print_fields, print_json, print_table, table, when
 
 if TYPE_CHECKING:
     import asyncpg
@@ -50,7 +42,7 @@ All = Annotated[bool, typer.Option("--all", help="All that wait now, the oldest 
 def list_letters(limit: Limit = 50, data: Data = None) -> None:
     """The oldest first, with the reason of the last try."""
 
-    async def read(pool: asyncpg.Pool, _: Settings) -> list[Letter]:
+    async def read(pool: asyncpg.Pool) -> list[Letter]:
         from storage import deadletters
 
         async with pool.acquire() as connection:
@@ -68,7 +60,7 @@ def list_letters(limit: Limit = 50, data: Data = None) -> None:
 def show_letter(number: Number, data: Data = None) -> None:
     """One dead letter and the fact that it is about."""
 
-    async def read(pool: asyncpg.Pool, _: Settings) -> tuple[Letter | None, list[LoggedEvent]]:
+    async def read(pool: asyncpg.Pool) -> tuple[Letter | None, list[LoggedEvent]]:
         from storage import deadletters, log
 
         async with pool.acquire() as connection:
@@ -125,7 +117,7 @@ def retry_letters(numbers: Numbers = None, every: All = False, data: Data = None
 def list_refused(limit: Limit = 50, data: Data = None) -> None:
     """The newest first, with the reason."""
 
-    async def read(pool: asyncpg.Pool, _: Settings) -> list[Refused]:
+    async def read(pool: asyncpg.Pool) -> list[Refused]:
         from storage import ingest
 
         async with pool.acquire() as connection:
@@ -143,7 +135,7 @@ def list_refused(limit: Limit = 50, data: Data = None) -> None:
 def show_refused(number: Number, data: Data = None) -> None:
     """One refused fact with everything that the server sent."""
 
-    async def read(pool: asyncpg.Pool, _: Settings) -> Refused | None:
+    async def read(pool: asyncpg.Pool) -> Refused | None:
         from storage import ingest
 
         async with pool.acquire() as connection:
@@ -236,7 +228,7 @@ def _retry(
         finally:
             await redis.aclose()
 
-    done = on_pool(data, work)
+    done = on_servers(data, work)
     if not done:
         console.print(NOTHING)
     if not all(done):

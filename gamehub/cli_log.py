@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from domain.errors import SettingsError, StartError
-from domain.settings import Settings
-from gamehub.cli_operators import (
+from gamehub.cli_options import Data, console
+from gamehub.cli_pool import on_pool
+from gamehub.cli_tables import (
     add,
     dotted,
     moment,
-    on_pool,
     print_fields,
     print_json,
     print_line,
@@ -28,13 +28,12 @@ from gamehub.cli_operators import (
     table,
     when,
 )
-from gamehub.cli_options import Data, console
 
 if TYPE_CHECKING:
     import asyncpg
 
     from storage.log import LoggedEvent
-    from storage.log_pages import Bucket, Count, Filter, Order
+    from storage.log.pages import Bucket, Count, Filter, Order
 
 app = typer.Typer(help="The log of facts: what happened, in order.", no_args_is_help=True)
 
@@ -74,7 +73,7 @@ def list_facts(
     wanted = _filter(type_, subject, since, until)
     order: Order = "newest" if since_seq is None else "oldest"
 
-    async def read(pool: asyncpg.Pool, _: Settings) -> list[LoggedEvent]:
+    async def read(pool: asyncpg.Pool) -> list[LoggedEvent]:
         return await _read(pool, wanted, limit, since_seq, order)
 
     _print(on_pool(data, read), as_json)
@@ -88,8 +87,8 @@ def show_fact(
     """One fact with its whole payload."""
     seq, event_id = _which(which)
 
-    async def read(pool: asyncpg.Pool, _: Settings) -> LoggedEvent | None:
-        from storage import log_pages
+    async def read(pool: asyncpg.Pool) -> LoggedEvent | None:
+        from storage.log import pages as log_pages
 
         async with pool.acquire() as conn:
             if event_id is not None:
@@ -110,7 +109,7 @@ def show_fact(
             "recorded": when(fact.recorded_at_ms),
         }
     )
-    from storage.log_pages import shown
+    from storage.log.pages import shown
 
     print_json(shown(fact)["payload"])
 
@@ -130,8 +129,8 @@ def tail_facts(
     """The last facts in the log's order, and with --follow every further one."""
     wanted = _filter(type_, subject, None, None)
 
-    async def read(pool: asyncpg.Pool, _: Settings) -> None:
-        from storage.log_pages import PAGE_MAX
+    async def read(pool: asyncpg.Pool) -> None:
+        from storage.log.pages import PAGE_MAX
 
         if since_seq is None:
             # Those up to the head as it is now, then what comes after it.
@@ -170,8 +169,8 @@ def count_facts(
     now_ms = round(time.time() * 1000)
     bucket = _bucket(by, now_ms - since_ms)
 
-    async def read(pool: asyncpg.Pool, _: Settings) -> list[Count]:
-        from storage import log_pages
+    async def read(pool: asyncpg.Pool) -> list[Count]:
+        from storage.log import pages as log_pages
 
         async with pool.acquire() as conn:
             return await log_pages.counts(conn, bucket, since_ms)
@@ -193,7 +192,7 @@ def count_facts(
 
 
 def _filter(type_: str | None, subject: str | None, since: str | None, until: str | None) -> Filter:
-    from storage.log_pages import Filter
+    from storage.log.pages import Filter
 
     if subject is not None and not all(subject.partition(":")):
         raise SettingsError("--subject must be like user:ID or match:ID", field="subject")
@@ -242,7 +241,7 @@ async def _head(pool: asyncpg.Pool) -> int:
 async def _read(
     pool: asyncpg.Pool, wanted: Filter, limit: int, after: int | None, order: Order
 ) -> list[LoggedEvent]:
-    from storage import log_pages
+    from storage.log import pages as log_pages
 
     found: list[LoggedEvent] = []
     async with pool.acquire() as conn:
@@ -268,7 +267,7 @@ def _print(found: list[LoggedEvent], as_json: bool) -> None:
 
 
 def _print_lines(found: list[LoggedEvent], as_json: bool) -> None:
-    from storage.log_pages import shown
+    from storage.log.pages import shown
 
     for each in found:
         if as_json:

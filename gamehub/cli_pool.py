@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
+import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +21,11 @@ T = TypeVar("T")
 
 def on_pool(data: str | None, work: Callable[[asyncpg.Pool], Awaitable[T]]) -> T:
     """The work's result, on a pool of the running gamehub or of DATABASE_URL."""
+    return on_servers(data, lambda pool, _: work(pool))
+
+
+def on_servers(data: str | None, work: Callable[[asyncpg.Pool, Settings], Awaitable[T]]) -> T:
+    """The same for work that needs the settings too: REDIS_URL is set in them."""
     settings = running.with_servers(settings_from(data=data))
     logs.configure("gamehub", level="warning", log_format="console")
     return asyncio.run(_on_pool(settings, work))
@@ -31,9 +36,8 @@ def changing(data: str | None, work: Callable[[asyncpg.Pool], Awaitable[T]]) -> 
 
     With Redis away the hubs find out by themselves, within 5 s.
     """
-    settings = running.with_servers(settings_from(data=data))
 
-    async def work_and_tell(pool: asyncpg.Pool) -> T:
+    async def work_and_tell(pool: asyncpg.Pool, settings: Settings) -> T:
         from storage import redis as redis_store
 
         result = await work(pool)
@@ -45,11 +49,10 @@ def changing(data: str | None, work: Callable[[asyncpg.Pool], Awaitable[T]]) -> 
             await redis.aclose()
         return result
 
-    logs.configure("gamehub", level="warning", log_format="console")
-    return asyncio.run(_on_pool(settings, work_and_tell))
+    return on_servers(data, work_and_tell)
 
 
-async def _on_pool(settings: Settings, work: Callable[[asyncpg.Pool], Awaitable[T]]) -> T:
+async def _on_pool(settings: Settings, work: Callable[[asyncpg.Pool, Settings], Awaitable[T]]) -> T:
     from storage import database
 
     assert settings.database_url is not None
@@ -58,17 +61,26 @@ async def _on_pool(settings: Settings, work: Callable[[asyncpg.Pool], Awaitable[
     )
     try:
         with database.answering():
-            return await work(pool)
+            return await work(pool, settings)
     finally:
         await pool.close()
+
+
+def actor() -> str:
+    """Whom the audit log names for what is done on the command line: `cli:<user of the system>`.
+
+    It is the user that the process runs as, not what the environment says.
+    """
+    try:
+        import pwd
+
+        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+    except (ImportError, KeyError):  # not a Unix, or a container's user without a name
+        return f"cli:{os.getuid() if hasattr(os, 'getuid') else os.environ.get('USERNAME', '?')}"
 
 
 def operator() -> Entry:
     """Who runs the command, for a service that fills in what it did (storage/audit)."""
     from storage.audit import Entry
 
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a uid without a name, in a container say
-        name = "unknown"
-    return Entry(actor=f"cli:{name}", role="CLI", action="", occurred_at_ms=0)
+    return Entry(actor=actor(), role="CLI", action="", occurred_at_ms=0)

@@ -64,6 +64,7 @@ class Standing:
         self._revoked_seq: int | None = None
         self._roles_seq = 0
         self._holders: set[Holder] = set()
+        self._looking = asyncio.Lock()
         self._look_wanted = asyncio.Event()
         self._forget_at_s = 0.0
         self._failing = False
@@ -106,14 +107,19 @@ class Standing:
         """The socket is gone."""
         self._holders.discard(holder)
 
-    def look_now(self) -> None:
-        """Something was changed here: others hear of it by Redis, this node need not wait."""
-        self._look_wanted.set()
+    async def catch_up(self) -> None:
+        """Something was changed here: this node knows it before it answers. Never raises."""
+        await self._look_once(LOOK_TIMEOUT_S)
 
     @property
     def kept(self) -> int:
         """How many revocations are in memory."""
         return len(self._revoked)
+
+    @property
+    def watched(self) -> int:
+        """How many sockets would hear of a change."""
+        return len(self._holders)
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -147,12 +153,12 @@ class Standing:
 
     def _succeeded(self) -> None:
         if self._failing:
-            log.info("standing_known", revoked=self.kept, users=len(self._roles))
+            log.info("standing_known", revoked=self.kept, sockets=self.watched)
         self._failing = False
 
     async def look(self) -> None:
-        """Asks Postgres what is new, and tells the sockets that it is about."""
-        async with self._pool.acquire() as conn:
+        """Asks Postgres what is new, and tells the sockets that it is about; one at a time."""
+        async with self._looking, self._pool.acquire() as conn:
             if self._revoked_seq is None:
                 # Doors open with the revocations, and people should not be less than they are.
                 await self._look_at_roles(conn)

@@ -318,12 +318,15 @@ class GameServer(Life):
                 elif message.get("op") == "welcome":
                     break
         credit = message.get("credit") or {}
-        return self._outbox.connected(
+        known = self._outbox.connected(
             int(message.get("live_seq", 0)),
             int(message.get("fact_seq", 0)),
             int(credit.get("live", wire.LIVE_CREDIT)),
             int(credit.get("fact", wire.FACT_CREDIT)),
         )
+        for entry in self._outbox.presumed() if known else ():
+            settle(entry)
+        return known
 
     async def _write(self, ws: ClientConnection) -> None:
         while True:

@@ -83,6 +83,8 @@ class SpoolDesk:
 
     def has_room(self, entry: Entry) -> bool:
         """Whether the spool takes this frame now."""
+        if not self.spool.has_room(entry):
+            self._write()  # what was dropped since then makes room
         return self.spool.has_room(entry)
 
     def put_fact(self, entry: Entry) -> None:
@@ -95,7 +97,7 @@ class SpoolDesk:
     def put_live(self, entry: Entry) -> None:
         """Writes a LIVE frame, or leaves it out and counts it when there is no room for it."""
         try:
-            if self._failure is None and self.spool.has_room(entry):
+            if self._failure is None and self.has_room(entry):
                 self.spool.put(entry)
                 self._soon()
                 return

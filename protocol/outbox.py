@@ -22,6 +22,9 @@ from protocol.spool import Ledger, Standing
 # acks of its first frames come before its last ones are sent.
 MESSAGE_BYTES = 131_072
 ENDINGS = frozenset({"match.completed", "match.forfeited", "match.cancelled"})
+# FACTs of an earlier process that the hub has: so many, the latest, are sent again for the nacks
+# that were lost with it. Without a limit a server that restarts all the time would do nothing else.
+ASKED_AGAIN_MAX = 128
 # Nacks after which the hub's document lacks a patch that ours has.
 _PATCH_LOST = frozenset({"payload_too_large", "invalid_schema", "impossible_value"})
 # Frames that left are ordered among themselves and before all that wait.
@@ -52,6 +55,7 @@ class Outbox:
         self._torn: set[str] = set()
         self._unconfirmed_to = 0
         self._rewound_at = -1
+        self._restored = False
 
     # -- what is inside ---------------------------------------------------------------------------
 
@@ -139,7 +143,7 @@ class Outbox:
         self._fact.seq, self._fact.acked = ledger.fact_seq, ledger.fact_acked
         self.documents.forget([*ledger.matches, *ledger.torn])
         self._torn.update(ledger.torn)
-        self._fresh = False
+        self._fresh, self._restored = False, True
         return [entry for entry in entries if entry.frame_class == "fact"]
 
     def standing(self) -> Standing:
@@ -183,6 +187,14 @@ class Outbox:
         self._connected = True
         self._rewound_at = -1
         return True
+
+    def presumed(self) -> list[Entry]:
+        """After the first welcome since `restore`: FACTs done by it (see ASKED_AGAIN_MAX)."""
+        known = [e for e in self._fact.waiting if 0 < e.seq <= self._unconfirmed_to]
+        restored, self._restored = self._restored, False
+        if not restored or len(known) <= ASKED_AGAIN_MAX:
+            return []
+        return self._end(self._fact.settle(known[-ASKED_AGAIN_MAX - 1].seq))
 
     def disconnected(self) -> None:
         """What left and was not acked will be sent again, with the same numbers."""

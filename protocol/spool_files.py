@@ -51,10 +51,13 @@ class Spool:
         self._segment_bytes = min(SEGMENT_BYTES, bytes_max // 8)
         self._segments: OrderedDict[int, Segment] = OrderedDict()
         self._where: dict[int, Segment] = {}
+        self._sizes: dict[int, int] = {}
         self._waiting_bytes = 0
         self._notes: list[bytes] = []
         self._noted: list[Entry] = []
         self._run: form.Run | None = None
+        self._dropped: list[int] = []
+        self._torn: dict[str, None] = {}
         self._dirty: list[Segment] = []
         self._full: list[Segment] = []
         self._gone: list[Path] = []
@@ -71,8 +74,10 @@ class Spool:
             self.torn_bytes = found.torn_bytes
             self.bytes = sum(segment.bytes for segment in found.segments.values())
             for segment in found.segments.values():
-                self._waiting_bytes += sum(map(form.put_bytes, segment.open.values()))
-            self.stream = self.ledger.stream or secrets.token_hex(16)
+                for index, entry in segment.open.items():
+                    self._sizes[index] = form.put_bytes(entry)
+            self._waiting_bytes = sum(self._sizes.values())
+            self.stream = self._stream_written = self.ledger.stream or secrets.token_hex(16)
             self._next_index = self._next_written = self.ledger.next_index
             self.standing = self.ledger.standing
             self._begin_segment(server)
@@ -96,7 +101,7 @@ class Spool:
         entry.index = self._next_index
         self._next_index += 1
         self._noted.append(entry)
-        self._end_run()
+        self._gather()
         self._notes.append(form.put(entry))
         try:
             self.write_notes()
@@ -113,7 +118,7 @@ class Spool:
         if self.has_room(entry):
             entry.index = self._next_index
             self._next_index += 1
-            self._end_run()
+            self._gather()
             self._noted.append(entry)
             self._notes.append(form.put(entry))
 
@@ -122,16 +127,16 @@ class Spool:
         self.fact_noted = self.fact_noted or entry.frame_class == "fact"
         run = None if self._run is None else form.longer(self._run, entry)
         if run is None:
-            self._end_run()
+            self._gather()
             run = form.first_of_run(entry)
         self._run = run
 
     def dropped(self, entry: Entry, torn: str | None) -> None:
         """A frame will never be sent; `torn`: the match whose document lacks its patch by that."""
-        if entry.index or torn is not None:
-            self._end_run()
-            indexes = [entry.index] if entry.index else []
-            self._notes.append(form.dropped(indexes, [] if torn is None else [torn]))
+        if entry.index:
+            self._dropped.append(entry.index)
+        if torn is not None:
+            self._torn[torn] = None
         self.done([entry])
 
     def done(self, entries: Iterable[Entry]) -> None:
@@ -140,31 +145,35 @@ class Spool:
             segment = self._where.pop(entry.index, None)
             if segment is not None:
                 del segment.open[entry.index]
-                self._waiting_bytes -= form.put_bytes(entry)
+                self._waiting_bytes -= self._sizes.pop(entry.index)
             elif entry.index and entry in self._noted:
                 self._noted.remove(entry)
 
     def acked(self, live_seq: int, fact_seq: int) -> None:
         """The hub has everything up to these numbers."""
-        self._end_run()
+        self._gather()
         self._notes.append(form.acked(live_seq, fact_seq))
 
     def renewed(self, stream: str) -> None:
         """A new stream begins."""
         self.stream = stream
-        self._end_run()
+        self._gather()
         self._notes.append(form.renewed(stream))
 
-    def _end_run(self) -> None:
+    def _gather(self) -> None:
+        """What is put together as long as nothing else is noted becomes a note."""
         if self._run is not None:
             self._notes.append(form.left([self._run]))
             self._run = None
+        if self._dropped or self._torn:
+            self._notes.append(form.dropped(self._dropped, list(self._torn)))
+            self._dropped, self._torn = [], {}
 
     # -- writing ----------------------------------------------------------------------------------
 
     def write_notes(self) -> None:
         """Writes what was noted; raises SpoolFailed and keeps the notes for the next time."""
-        self._end_run()
+        self._gather()
         if not self._notes:
             return
         try:
@@ -175,6 +184,7 @@ class Spool:
         except OSError as error:
             raise _failed(self.folder, "written", error) from error
         self._notes.clear()
+        self._stream_written = self.stream
         for entry in self._noted:
             self._place(entry)
         self._noted.clear()
@@ -187,10 +197,11 @@ class Spool:
     def _place(self, entry: Entry) -> None:
         """The frame stands in the current segment from now on."""
         before = self._where.get(entry.index)
-        if before is None:
-            self._waiting_bytes += form.put_bytes(entry)
-        else:
+        if before is not None:
             del before.open[entry.index]
+        size = form.put_bytes(entry)
+        self._waiting_bytes += size - self._sizes.get(entry.index, 0)
+        self._sizes[entry.index] = size
         self._where[entry.index] = self._current
         self._current.open[entry.index] = entry
         self._next_written = max(self._next_written, entry.index + 1)
@@ -198,7 +209,7 @@ class Spool:
     def _begin_segment(self, server: str) -> None:
         number = next(reversed(self._segments)) + 1 if self._segments else 1
         path = segment_path(self.folder, number)
-        first = form.header(server, self.stream, self._next_written, self.standing())
+        first = form.header(server, self._stream_written, self._next_written, self.standing())
         segment = Segment(number, path)
         full = self._segments.get(number - 1)
         segment.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -13,6 +15,7 @@ log = structlog.get_logger(__name__)
 # Where hubs are told that tokens were revoked or roles changed, after the commit. What it was is
 # read from Postgres; a lost message costs the time until the next poll (hub/standing).
 STANDING_CHANNEL = "gamehub:standing"
+TELL_TIMEOUT_S = 1.0
 
 # What a client raises when Redis, or the way to it, is gone. uvloop raises RuntimeError for a write
 # to a connection that was closed a moment ago, and redis-py passes it on.
@@ -46,6 +49,7 @@ def connect(url: str, *, socket_timeout_s: float | None = SOCKET_TIMEOUT_S) -> R
 async def tell_standing(redis: Redis) -> None:
     """Tells every hub to look at revocations and roles now; a failure is only logged."""
     try:
-        await redis.publish(STANDING_CHANNEL, b"")
+        async with asyncio.timeout(TELL_TIMEOUT_S):
+            await redis.publish(STANDING_CHANNEL, b"")
     except AWAY as error:
         log.warning("standing_not_told", error=type(error).__name__)

@@ -17,8 +17,9 @@ from hub.api.errors import ACQUIRE_TIMEOUT_S
 from hub.api.operations import Example, operation
 from hub.auth import require
 from hub.context import CONTEXT
-from storage import audit, log_pages
+from storage import audit
 from storage.database import pack_position, unpack_position
+from storage.log import pages as log_pages
 
 TEXT_LENGTH_MAX = 256
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -79,8 +80,7 @@ async def revoke(request: web.Request) -> web.Response:
             token_id, ends_at_s = await _read(context, body["token"])
         changed = await tokens.revoke_token(context.pool, by, token_id, ends_at_s=ends_at_s)
         said = {"jti": token_id, "changed": changed}
-    context.standing.look_now()
-    await tell_standing(context.redis)
+    await asyncio.gather(tell_standing(context.redis), context.standing.catch_up())
     return answer(said)
 
 

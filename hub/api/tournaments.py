@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
@@ -175,8 +176,7 @@ def _check_organizer(context: Context, who: Principal, tournament_id: str) -> No
 
 
 async def _tell(context: Context) -> None:
-    context.standing.look_now()
-    await tell_standing(context.redis)
+    await asyncio.gather(tell_standing(context.redis), context.standing.catch_up())
 
 
 def _shown(row: TournamentRole) -> dict[str, Any]:

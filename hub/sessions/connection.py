@@ -249,11 +249,13 @@ class Connection:
             if error.http_status == 401:
                 self._context.audit.failed(error, token)
             return self.session.refused(error, ref)
+        before = self.session.who
         effects = self.session.verified(who, ref, self._context.standing.roles_of(who))
         if self.session.who is who:
             try:
                 await self._visit.identify(who)
             except ConnectionLimit as error:
+                self.session.who = before  # it was never let in
                 return self.session.over_limit(error, ref)
             self._context.audit.signed_in(who, session=self.session.session_id)
         else:

@@ -226,9 +226,9 @@ class Session:
         if isinstance(error, TokenInvalid):
             return _refuse(error, outbound.CLOSE_INVALID, ref)
         if isinstance(error, Unavailable):
-            # Nothing is known of the token: a session that has one goes on with it.
-            known = self.who is not None
-            return _refuse(error, 1012, ref)[: 1 if known else None]
+            effects = _refuse(error, 1012, ref)
+            # Nothing is known of the fresh token: a session that has one goes on with it.
+            return effects if self.who is None else effects[:1]
         return _refuse(error, 1011, ref)
 
     def over_limit(self, error: GamehubError, ref: Ref) -> list[Effect]:

@@ -1,6 +1,6 @@
 """A game server to be killed: plays matches through a spool and notes what it has handed over.
 
-It reads what to do as one line of JSON {url, token, spool, notes, run, drain?} from stdin; so the
+It reads what to do as one line of JSON {url, token, spool, notes, run, ...} from stdin; so the
 next one can be started, and wait there, while this one is being killed.
 
 Each line of the notes is one frame, written only after it was handed over. With "drain" it sends
@@ -59,7 +59,7 @@ async def play(match: Match, notes: Notes) -> None:
 async def main(url: str, token: str, spool: str, notes: str, run: int, **more: Any) -> None:
     """Plays until it is killed, or drains."""
     lines = Notes(notes)
-    drain = more.pop("drain", False)
+    drain, catch_up = more.pop("drain", False), more.pop("catch_up", False)
     server = GameServer(url, token, spool=spool, connect_timeout_s=0, **more)
     async with server:
         if drain:
@@ -67,6 +67,8 @@ async def main(url: str, token: str, spool: str, notes: str, run: int, **more: A
             refused = [(each.code, each.frame_type, each.match) for each in server.refusals]
             lines.write(refusals=refused, stream=server.stream)
             return
+        if catch_up:
+            await server.flush(50)
         os.write(sys.stdout.fileno(), b"sending\n")
 
         async def lane(number: int) -> None:

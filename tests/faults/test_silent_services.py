@@ -237,6 +237,7 @@ async def test_wanderers_meet_no_untold_hole_and_nothing_twice(
 
         async def ears() -> bool:
             async with redis.asyncio.Redis.from_url(redis_url) as client:
-                return len(await client.client_list(_type="pubsub")) == len(hubs)
+                return len(await client.client_list(_type="pubsub")) == 2 * len(hubs)
 
-        await eventually(ears, what="one connection of each hub listens, and none is left over")
+        # One for the rooms, one for revocations and roles.
+        await eventually(ears, what="two connections of each hub listen, and none is left over")

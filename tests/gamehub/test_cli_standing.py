@@ -47,7 +47,8 @@ def audited(database_url: str) -> list[tuple[str, str | None]]:
         rows, _ = await audit.page(conn, Filter())
         await conn.close()
         assert all(row.actor.startswith("cli:") and row.role == "CLI" for row in rows)
-        return [(row.action, row.target_id) for row in reversed(rows)]
+        told = [(row.action, row.target_id) for row in reversed(rows)]
+        return [each for each in told if each[0] != "token.minted"]
 
     return in_thread(read)
 
@@ -119,7 +120,7 @@ def test_without_a_database_show_says_what_is_not_known(run: Run) -> None:
     nowhere = "postgresql://u:p@127.0.0.1:1/x"
     shown = run("token", "show", minted(run), DATABASE_URL=nowhere)
     assert shown.exit_code == 0
-    assert "whether it was revoked is not known" in shown.output
+    assert "No database to ask whether it was revoked" in shown.output
 
 
 def test_without_redis_a_revocation_still_counts(run: Run) -> None:

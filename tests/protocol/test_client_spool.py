@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from domain.errors import InvalidSchema
-from protocol import client_spool
+from protocol import client_server, client_spool
 from protocol.client import (
     FrameRefused,
     GameServer,
@@ -102,6 +102,25 @@ async def test_a_refusal_of_a_recovered_fact_is_told(away: FakeHub, tmp_path: Pa
             await game.recovered[0]
         assert [each.match for each in game.refusals] == ["m1"]
     listening.close()
+
+
+async def _live_shortly(hub: FakeHub, folder: Path, first: int) -> None:
+    async with server(hub, folder, fact_buffer=200) as game, asyncio.timeout(5):
+        for n in range(first, first + 60):
+            await game.fact("match.started", "m1", {"n": n})
+        await until(lambda: hub.streams and hub.stream.fact_seq == first + 60)
+
+
+async def test_a_server_that_never_lives_for_long_still_gets_on(
+    fake_hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The acks never reach it: what the hub has must not fill its buffer for ever."""
+    monkeypatch.setattr(client_server, "CONFIRM_S", 60)
+    fake_hub.silent = True
+    for first in range(0, 360, 60):
+        await _live_shortly(fake_hub, tmp_path, first)
+
+    assert [frame["data"]["n"] for frame in fake_hub.stream.log] == list(range(360))
 
 
 async def test_a_hub_that_lost_its_log_gets_a_new_stream_that_is_kept(

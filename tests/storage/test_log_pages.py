@@ -10,9 +10,10 @@ import asyncpg
 import orjson
 
 from domain.times import TIME_MIN_MS
-from storage import log, log_pages
+from storage import log
 from storage.log import LoggedEvent
-from storage.log_pages import Count, Filter, Order
+from storage.log import pages as log_pages
+from storage.log.pages import Count, Filter, Order
 
 TYPES = ["match.started", "match.completed", "matchless.thing", "announcement.posted", "rating.x"]
 SUBJECTS = [None, "match:m1", "user:ann", "user:bob"]

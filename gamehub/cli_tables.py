@@ -1,68 +1,24 @@
-"""What operators' commands share: a pool, who they are, times in options, tables and JSON lines."""
+"""Tables, JSON lines, and times and names in options, of operators' commands."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from domain.errors import InvalidSchema, SettingsError
-from domain.settings import Settings
 from domain.times import TIME_MIN_MS, parse_time
-from gamehub import logs, running
-from gamehub.cli_options import console, settings_from
-
-if TYPE_CHECKING:
-    import asyncpg
-
-T = TypeVar("T")
+from gamehub.cli_options import console
 
 _AGO = re.compile(r"(\d{1,9})([smhd])\Z")
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _NAMES = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*(\.\*)?\Z")
-
-
-def actor() -> str:
-    """Whom the audit log names for what is done on the command line: `cli:<user of the system>`.
-
-    It is the user that the process runs as, not what the environment says.
-    """
-    try:
-        import pwd
-
-        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
-    except (ImportError, KeyError):  # not a Unix, or a container's user without a name
-        return f"cli:{os.getuid() if hasattr(os, 'getuid') else os.environ.get('USERNAME', '?')}"
-
-
-def on_pool(data: str | None, work: Callable[[asyncpg.Pool, Settings], Awaitable[T]]) -> T:
-    """The work's result, on a pool of the running gamehub or of DATABASE_URL."""
-    settings = running.with_servers(settings_from(data=data))
-    logs.configure("gamehub", level="warning", log_format="console")
-
-    async def run() -> T:
-        from storage import database
-
-        assert settings.database_url is not None
-        pool = await database.connect_pool(
-            settings.database_url, max_size=2, application_name="gamehub-cli"
-        )
-        try:
-            with database.answering():
-                return await work(pool, settings)
-        finally:
-            await pool.close()
-
-    return asyncio.run(run())
 
 
 def moment(text: str | None, option: str) -> int | None:
