@@ -14,7 +14,7 @@ from msgspec import Struct
 from domain import examples
 from domain.errors import LimitReached, UnknownOverlay
 from domain.events import Principal, Role
-from domain.ids import uuid7
+from domain.ids import check_id, uuid7
 from domain.overlays import OVERLAYS_MAX, Kind, Options, Overlay, Wish, planned
 from domain.times import time_text
 from hub.api.bodies import answer, read_object
@@ -126,7 +126,8 @@ async def delete_overlay(request: web.Request) -> web.Response:
     """Takes the overlay away; its token ends with it. 404 unknown_overlay for somebody else's."""
     who = await require(request, Role.PLAYER)
     context = request.app[CONTEXT]
-    gone = await keeping.remove(context.pool, _asked(who), request.match_info["id"])
+    overlay_id = check_id(request.match_info["id"], "id")
+    gone = await keeping.remove(context.pool, _asked(who), overlay_id)
     await tell_standing(context.redis)
     return answer({"id": gone.overlay_id, "revoked": True})
 

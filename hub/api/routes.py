@@ -34,7 +34,7 @@ def routes() -> list[web.RouteDef]:
         web.delete("/api/v1/tournaments/{id}/roles/{user:.+}", revoke_role),
         web.get("/api/v1/overlays", list_overlays),
         web.post("/api/v1/overlays", create_overlay),
-        web.delete("/api/v1/overlays/{id}", delete_overlay),
+        web.delete("/api/v1/overlays/{id:.+}", delete_overlay),
         web.get("/api/v1/ops/facts", list_facts),
         web.get("/api/v1/ops/audit", list_entries),
         web.get("/healthz", healthz),

@@ -92,6 +92,15 @@ async def test_taken_away(pool: asyncpg.Pool) -> None:
     )
 
 
+async def test_what_is_no_id_is_refused_before_anyone_looks(pool: asyncpg.Pool) -> None:
+    async with serving(pool) as client:
+        for path in ("%00", "a%2F%2Fb", "%7B%7D"):
+            url = URL(f"/api/v1/overlays/{path}", encoded=True)
+            async with client.delete(url, headers=bearer(**PLAYER)) as answer:
+                assert answer.status == 400
+                assert (await answer.json())["error"]["field"] == "id"
+
+
 @pytest.mark.parametrize(
     "claims",
     [
