@@ -10,15 +10,18 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from domain import examples
 from domain.errors import Forbidden, UnknownRoom
 from domain.ids import split_room
 from domain.payloads import (
     AnnouncementPosted,
+    ForfeitShown,
     MatchCancelled,
     MatchCompleted,
     MatchForfeited,
     MatchScheduled,
     MatchStarted,
+    ScoreShown,
     ScoreUpdated,
     StatsUpdated,
     TournamentCompleted,
@@ -172,6 +175,10 @@ def _match_rooms(data: Payload) -> list[Delivery]:
     return rooms
 
 
+def _match_room(data: Payload) -> list[Delivery]:
+    return [(f"match:{data['match_id']}", dict(data))]
+
+
 def _tournament_rooms(data: Payload) -> list[Delivery]:
     return [(f"tournament:{data['tournament_id']}", dict(data))]
 
@@ -190,12 +197,19 @@ def _user_rooms(data: Payload) -> list[Delivery]:
 class EventType:
     """One type of event: its payload's shape and version, and the rooms that show it (EVT-09).
 
+    shown: the payload's shape in rooms, where the hub adds to what was sent.
+    when, sent_by, example: what the published contract tells of it (EVT-07); `example` is the
+    data of one such event, and tests send it through a real hub.
     derived: gamehub announces it itself, as what follows from another fact.
     """
 
     name: str
     frame_class: Literal["fact", "live"]
+    when: str = ""
+    example: Payload = field(default_factory=dict)
+    sent_by: str = "game servers"
     payload: type[Struct] | None = None
+    shown: type[Struct] | None = None
     v: int = 1
     rooms: Callable[[Payload], list[Delivery]] = field(default=_match_rooms)
     by_servers: bool = True
@@ -207,16 +221,50 @@ def _declare(*types: EventType) -> dict[str, EventType]:
 
 
 EVENT_TYPES: dict[str, EventType] = _declare(
-    EventType(name="match.scheduled", frame_class="fact", payload=MatchScheduled),
-    EventType(name="match.started", frame_class="fact", payload=MatchStarted),
-    EventType(name="match.completed", frame_class="fact", payload=MatchCompleted),
-    EventType(name="match.forfeited", frame_class="fact", payload=MatchForfeited),
-    EventType(name="match.cancelled", frame_class="fact", payload=MatchCancelled),
+    EventType(
+        name="match.scheduled",
+        frame_class="fact",
+        payload=MatchScheduled,
+        when="a match is announced, by its server or by an organiser over HTTP",
+        sent_by="game servers with match:create, organisers",
+        example=examples.SCHEDULED,
+    ),
+    EventType(
+        name="match.started",
+        frame_class="fact",
+        payload=MatchStarted,
+        when="play begins; the match is leased to the stream that says so",
+        example=examples.STARTED,
+    ),
+    EventType(
+        name="match.completed",
+        frame_class="fact",
+        payload=MatchCompleted,
+        when="the result stands",
+        example=examples.COMPLETED,
+    ),
+    EventType(
+        name="match.forfeited",
+        frame_class="fact",
+        payload=MatchForfeited,
+        shown=ForfeitShown,
+        when="a side gives up, or never appears",
+        example=examples.FORFEITED,
+    ),
+    EventType(
+        name="match.cancelled",
+        frame_class="fact",
+        payload=MatchCancelled,
+        when="the match will not be played, or does not count",
+        example=examples.CANCELLED,
+    ),
     EventType(
         name="tournament.completed",
         frame_class="fact",
         payload=TournamentCompleted,
         rooms=_tournament_rooms,
+        when="the final standing of a tournament is known",
+        example=examples.TOURNAMENT_COMPLETED,
     ),
     EventType(
         name="announcement.posted",
@@ -224,6 +272,9 @@ EVENT_TYPES: dict[str, EventType] = _declare(
         payload=AnnouncementPosted,
         rooms=_named_room,
         by_servers=False,
+        when="an organiser publishes a notice to a room",
+        sent_by="organisers, with publish",
+        example=examples.ANNOUNCEMENT,
     ),
     EventType(
         name="stats.updated",
@@ -232,8 +283,38 @@ EVENT_TYPES: dict[str, EventType] = _declare(
         rooms=_user_rooms,
         by_servers=False,
         derived=True,
+        when="a result changed what a user has done in all",
+        sent_by="gamehub itself",
+        example=examples.STATS,
     ),
-    EventType(name="match.score_updated", frame_class="live", payload=ScoreUpdated),
+    EventType(
+        name="match.score_updated",
+        frame_class="live",
+        payload=ScoreUpdated,
+        shown=ScoreShown,
+        when="the score that screens show changes during play",
+        example=examples.SCORE,
+    ),
+)
+
+# LIVE types that gamehub passes on without looking inside; the names after `live.` are the game's.
+OPAQUE_TYPES: dict[str, EventType] = _declare(
+    EventType(
+        name="live.state",
+        frame_class="live",
+        rooms=_match_room,
+        when="the match document is told as a whole: at the start, or when the hub asks for it",
+        sent_by="game servers; the hub itself when a room begins a new epoch",
+        example=examples.STATE,
+    ),
+    EventType(
+        name="live.*",
+        frame_class="live",
+        rooms=_match_room,
+        when="anything else happens in play: a kill, a position, a goal; a patch changes the match"
+        " document",
+        example=examples.KILL,
+    ),
 )
 
 _LIVE = re.compile(r"live\.[a-z0-9_]{1,40}\Z")

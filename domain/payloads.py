@@ -100,6 +100,13 @@ class ScoreUpdated(Struct, kw_only=True):
     seq: int | None = None
 
 
+class ScoreShown(ScoreUpdated, kw_only=True):
+    """The score as lobby and tournament show it: with what they filter by."""
+
+    game: Id | None = None
+    tournament_id: Id | None = None
+
+
 class MatchCompleted(Struct, kw_only=True):
     """The normalised result (ING-02, ING-03): always complete, whoever produced it.
 
@@ -137,6 +144,12 @@ class MatchForfeited(Struct, kw_only=True):
     loser_id: Id | None = None
     walkover: bool = False
     reason: Text | None = None
+
+
+class ForfeitShown(MatchForfeited, kw_only=True):
+    """A forfeit as rooms show it: the outcome said as in every result."""
+
+    outcome: Literal["win"] = "win"
 
 
 class MatchCancelled(Struct, kw_only=True):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from protocol.client import GameServer, Viewer
+    from protocol.client import GameServer, Tournament, Viewer
 
     __version__: str
 
-__all__ = ["GameServer", "Viewer", "__version__"]
+__all__ = ["GameServer", "Tournament", "Viewer", "__version__"]
 
 
 def __getattr__(name: str) -> object:

@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import inspect
 import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta
 
 from domain import errors
-from domain.events import EVENT_TYPES, EventType
+from domain.events import EVENT_TYPES
 from domain.settings import example
+from gamehub import contract_events, contract_http, contract_sockets
+from gamehub.contract_schema import GENERATED, components, plain
+from hub.api.errors import BAD_REQUEST, HTTP_CODES
 from protocol import outbound
 from protocol.frames import FRAMES_PER_MESSAGE_MAX, Batch, Frame, Hello, PingFrame
 from protocol.inbound import Inbound
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "docs/contract"
+# What a hub serves at /docs lies with its pages, so that an installed gamehub has it too.
+SERVED = "hub/pages/contract"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_GENERATED = "Generated from the message types by `make contract`; do not edit."
 _DIFF_LINES_MAX = 40  # of one file, when it is out of date; the rest is left out
 
-# Requirement ids and contract sections mean nothing outside this project.
-_REFERENCE = re.compile(r" \((?:[A-Z]+-\d+|contract)\b[^)]*\)")
 # Said on the command line, never on the wire.
 _LOCAL_ERRORS = (errors.SettingsError, errors.StartError)
 # Only ever raised as one of their branches.
 _BRANCHES = (errors.Refusal, errors.IngestRefusal)
+
+# What HTTP refuses before a handler of ours has a say.
+_BEFORE_HANDLERS = (
+    (404, HTTP_CODES[404], "There is nothing at this address."),
+    (405, HTTP_CODES[405], "The address does not take this method; Allow names those it takes."),
+    (417, HTTP_CODES[417], "The Expect header asks for what the hub does not do."),
+    (400, BAD_REQUEST, "The request is malformed as HTTP."),
+)
 
 _RECONNECT: dict[outbound.Reconnect, str] = {
     "backoff": "come back after a random delay that grows with each try",
@@ -51,13 +58,17 @@ def files() -> dict[str, str]:
         f"{FOLDER}/server-frames.schema.json": _json(server_frames()),
         f"{FOLDER}/facts.schema.json": _json(facts()),
         f"{FOLDER}/codes.json": _json(codes()),
+        f"{FOLDER}/requests.http": contract_http.requests(),
+        f"{SERVED}/asyncapi.json": _json(contract_sockets.document(codes())),
+        f"{SERVED}/openapi.json": _json(contract_http.document()),
+        "docs/events.md": contract_events.page(),
         ".env.example": example(),
     }
 
 
 def viewer_messages() -> dict[str, Any]:
     """JSON Schema of one message from a viewer (protocol.inbound)."""
-    (message,), parts = _components(Inbound)
+    (message,), parts = components(Inbound)
     about = "One message from a viewer to the hub: JSON text, or the same map as msgpack."
     return _schema("What viewers send", about, message, parts)
 
@@ -65,7 +76,7 @@ def viewer_messages() -> dict[str, Any]:
 def server_frames() -> dict[str, Any]:
     """JSON Schema of one message from a game server (protocol.frames); Batch is under $defs."""
     array = Annotated[list[Frame], Meta(max_length=FRAMES_PER_MESSAGE_MAX)]
-    (hello, ping, frame, several, _), parts = _components(Hello, PingFrame, Frame, array, Batch)
+    (hello, ping, frame, several, _), parts = components(Hello, PingFrame, Frame, array, Batch)
     about = (
         "One message from a game server on /ingest, as msgpack. The body of POST /api/v1/ingest "
         "is #/$defs/Batch."
@@ -80,7 +91,7 @@ def facts() -> dict[str, Any]:
         for each in EVENT_TYPES.values()
         if each.frame_class == "fact" and each.payload is not None
     )
-    payloads, parts = _components(*(payload for _, _, payload in declared))
+    payloads, parts = components(*(payload for _, _, payload in declared))
     about = (
         "`type` and `data` of a FACT as rooms show it. In a frame to the hub `data.match_id` may be"
         " left out: it is the frame's `match`. Unknown fields are dropped."
@@ -88,9 +99,9 @@ def facts() -> dict[str, Any]:
     each_type = [
         {
             "title": name,
-            "description": _plain(payload.__doc__ or ""),
+            "description": plain(payload.__doc__ or ""),
             "x-version": event.v,
-            "x-sent-by": _sender(event),
+            "x-sent-by": event.sent_by,
             "type": "object",
             "properties": {"type": {"const": name}, "data": reference},
             "required": ["type", "data"],
@@ -100,30 +111,27 @@ def facts() -> dict[str, Any]:
     return _schema("FACTs", about, {"anyOf": each_type}, parts)
 
 
-def _sender(event: EventType) -> str:
-    if event.derived:
-        return "gamehub"
-    return "servers" if event.by_servers else "organisers"
-
-
 def codes() -> dict[str, Any]:
     """Error codes (domain.errors) and close codes (protocol.outbound) with what they mean."""
     found = {
         each.code: {
             "code": each.code,
             "http_status": each.http_status,
-            "meaning": _plain((each.__doc__ or "").partition("\n")[0]),
+            "meaning": plain((each.__doc__ or "").partition("\n")[0]),
         }
         for each in _branches(errors.GamehubError)
         if each not in _LOCAL_ERRORS and each not in _BRANCHES
     }
     found[errors.GamehubError.code]["meaning"] = "Something went wrong in the hub itself."
+    for status, code, meaning in _BEFORE_HANDLERS:
+        told = {"code": code, "http_status": status, "meaning": meaning}
+        found.setdefault(code, told)
     closes = [
         {"code": code, "name": _close_name(code), "reconnect": rule}
         for code, rule in sorted(outbound.RECONNECT.items())
     ]
     return {
-        "$comment": _GENERATED,
+        "$comment": GENERATED,
         "errors": [found[code] for code in sorted(found)],
         "close_codes": closes,
         "other_close_codes": {"reconnect": "backoff"},
@@ -131,30 +139,8 @@ def codes() -> dict[str, Any]:
     }
 
 
-def _components(*types: Any) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
-    """(a schema per type, the named parts that they refer to), descriptions made plain."""
-    schemas, parts = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
-    return tuple(_described(each) for each in schemas), _described(parts)
-
-
-def _described(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_described(each) for each in node]
-    if not isinstance(node, dict):
-        return node
-    return {
-        key: _plain(value) if key == "description" and isinstance(value, str) else _described(value)
-        for key, value in node.items()
-    }
-
-
-def _plain(docstring: str) -> str:
-    """A docstring in one paragraph (Python 3.13 indents it otherwise than 3.11)."""
-    return _REFERENCE.sub("", " ".join(inspect.cleandoc(docstring).split()))
-
-
 def _schema(title: str, about: str, body: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
-    head = {"$schema": DIALECT, "$comment": _GENERATED, "title": title, "description": about}
+    head = {"$schema": DIALECT, "$comment": GENERATED, "title": title, "description": about}
     return {**head, **body, "$defs": {name: parts[name] for name in sorted(parts)}}
 
 
@@ -209,7 +195,7 @@ def write(root: Path) -> list[str]:
 
 
 def _strangers(root: Path, wanted: dict[str, str]) -> list[str]:
-    there = sorted((root / FOLDER).glob("*.json"))
+    there = [path for folder in (FOLDER, SERVED) for path in sorted((root / folder).glob("*"))]
     return [name for path in there if (name := path.relative_to(root).as_posix()) not in wanted]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from protocol.client_match import Match
 from protocol.client_receipt import Receipt
 from protocol.client_server import GameServer
+from protocol.client_tournament import Tournament
 from protocol.client_viewer import Viewer
 from protocol.errors import (
     ConnectionRefused,
@@ -50,6 +51,7 @@ __all__ = [
     "SpoolFailed",
     "SpoolForeign",
     "SpoolLocked",
+    "Tournament",
     "Undelivered",
     "Viewer",
 ]

@@ -6,6 +6,7 @@ import secrets
 
 import asyncpg
 import msgspec
+import structlog
 
 from domain.errors import Unavailable
 from domain.events import (
@@ -23,6 +24,8 @@ from storage import log as facts
 from storage.audit import NOWHERE, Entry, Origin
 from storage.database import CONFLICTS, answering
 from storage.log import Event
+
+log = structlog.get_logger(__name__)
 
 _TYPE = "announcement.posted"
 
@@ -67,6 +70,8 @@ async def announce_text(
                 facts.announce(tx, event)
     except CONFLICTS as error:
         raise Unavailable("the announcement was not stored", retry_after_ms=500) from error
+    # With the request's ids this line ties the request to all that follows from the fact (GW-08).
+    log.info("fact_announced", type=event.type, event_id=str(event_id), subject=event.subject)
     return event
 
 

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import asyncpg
+import structlog
 
 from domain.errors import Forbidden, InvalidTransition, Unavailable
 from domain.events import EVENT_TYPES, Principal, Role
@@ -18,6 +19,8 @@ from storage import log as facts
 from storage.audit import NOWHERE, Entry, Origin
 from storage.database import CONFLICTS, answering
 from storage.log import Event
+
+log = structlog.get_logger(__name__)
 
 # Two requests may create the same match at once: the second then finds the first one's.
 TRIES_MAX = 3
@@ -112,4 +115,7 @@ async def _schedule(
                 event, match.delay_s, match=packed, tournament_id=match.tournament_id
             )
         facts.announce(tx, event)
+    # With the request's ids this line ties the request to all that follows from the fact (GW-08).
+    subject = f"match:{match.match_id}"
+    log.info("fact_announced", type="match.scheduled", event_id=str(event_id), subject=subject)
     return match

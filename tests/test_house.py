@@ -36,6 +36,7 @@ GROUND = {
         "money",
         "errors",
         "events",
+        "examples",
         "facts",
         "payloads",
         "settings",
@@ -44,7 +45,7 @@ GROUND = {
     "storage": {"database", "redis", "log", "wallet"},
     "services": set[str](),
     "workers": {"broker", "pipeline"},
-    "hub/api": {"errors", "bodies"},
+    "hub/api": {"errors", "bodies", "operations"},
     "hub/pages": set[str](),
 }
 WIRING = {"workers/app.py", "hub/api/routes.py", "hub/live/routes.py"}

@@ -131,7 +131,14 @@ async def _apply_apart(
         if _is_outage(error):
             raise
         if len(batch) == 1:
-            logger.error("dead_letter", pipeline=pipeline.name, seq=batch[0].seq, exc_info=error)
+            logger.error(
+                "dead_letter",
+                pipeline=pipeline.name,
+                seq=batch[0].seq,
+                event_id=str(batch[0].event_id),
+                root_id=str(batch[0].root_id),
+                exc_info=error,
+            )
             return [_letter(pipeline, batch[0], error, attempts + 1)]
     else:
         return []

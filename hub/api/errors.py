@@ -43,12 +43,13 @@ ACQUIRE_TIMEOUT_S = 5.0
 _INTERNAL = "something went wrong here; the log has the details under this X-Request-ID"
 
 # Codes for what aiohttp itself refuses before a handler of ours has a say.
-_HTTP_CODES = {
+HTTP_CODES = {
     404: "not_found",
     405: "method_not_allowed",
     413: "payload_too_large",
     417: "expectation_failed",
 }
+BAD_REQUEST = "bad_request"  # for the rest of them
 
 
 @web.middleware
@@ -156,7 +157,7 @@ def error_answer(error: GamehubError) -> web.Response:
 
 
 def _http_error(error: web.HTTPException) -> web.Response:
-    code = _HTTP_CODES.get(error.status, "bad_request" if error.status < 500 else "internal_error")
+    code = HTTP_CODES.get(error.status, BAD_REQUEST if error.status < 500 else "internal_error")
     message = {
         "not_found": "there is nothing at this address",
         "payload_too_large": "the body is larger than 1 MiB",

@@ -7,13 +7,15 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from aiohttp import web
+from msgspec import Struct
 
 from domain.errors import GamehubError
 from hub.api.bodies import answer
+from hub.api.operations import Example, operation
 from hub.context import CONTEXT, Context
 from hub.metrics import CONTENT_TYPE, version
 from storage import database, deadletters, migrate
@@ -76,11 +78,63 @@ class Checks:
             metrics.dead_letters.set(more["dead_letters"])
 
 
+class Alive(Struct, kw_only=True):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class CheckShown(Struct, kw_only=True):
+    """What one look at a dependency found."""
+
+    ok: bool
+    latency_ms: float | None = None
+    detail: str | None = None
+    pending: int | None = None
+
+
+class Readiness(Struct, kw_only=True):
+    """Whether new clients should come here, and why not."""
+
+    status: Literal["ready", "unready"]
+    checks: dict[Literal["database", "redis", "migrations", "draining"], CheckShown]
+
+
+class PipelineLag(Struct, kw_only=True):
+    """How far one pipeline is behind the log."""
+
+    pipeline: str
+    lag_facts: int
+    lag_s: float
+
+
+class Dependency(CheckShown, kw_only=True):
+    """A dependency; `pipelines` also tells lag and dead letters."""
+
+    dead_letters: int | None = None
+    pipelines: list[PipelineLag] | None = None
+
+
+class Health(Struct, kw_only=True):
+    """The whole state of one hub."""
+
+    status: Literal["ok", "degraded", "down"]
+    version: str
+    node: str
+    uptime_s: float
+    draining: bool
+    dependencies: dict[Literal["database", "redis", "migrations", "pipelines"], Dependency]
+
+
+@operation(
+    tag="health", who="nobody", answers={200: Alive}, example=Example(answer={"status": "ok"})
+)
 async def healthz(_request: web.Request) -> web.Response:
     """200 as long as the process answers at all (HLTH-01)."""
     return answer({"status": "ok"})
 
 
+@operation(tag="health", who="nobody", answers={200: Readiness, 503: Readiness})
 async def readiness(request: web.Request, checks: Checks) -> web.Response:
     """200 when new clients should come here, else 503 with the reason per check (HLTH-02)."""
     context = request.app[CONTEXT]
@@ -92,6 +146,7 @@ async def readiness(request: web.Request, checks: Checks) -> web.Response:
     return answer(body, status=200 if ready else 503)
 
 
+@operation(tag="health", who="nobody", answers={200: Health, 503: Health})
 async def health(request: web.Request, checks: Checks) -> web.Response:
     """The whole state: ok, degraded (still serving) or down (503) (HLTH-03)."""
     context = request.app[CONTEXT]
@@ -113,6 +168,7 @@ async def health(request: web.Request, checks: Checks) -> web.Response:
     return answer(body, status=503 if status == "down" else 200)
 
 
+@operation(tag="health", who="nobody", answers={200: None}, media=("text/plain",))
 async def metrics(request: web.Request, checks: Checks) -> web.Response:
     """The page that Prometheus reads; lag and dead letters are looked up for it."""
     context = request.app[CONTEXT]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from typing import Annotated, Literal
 
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from domain import examples
 from domain.errors import InvalidSchema
 from domain.events import Role
 from domain.ids import check_id
-from hub.api.bodies import answer, cursor_of, whole_number
+from hub.api.bodies import CURSOR_LENGTH_MAX, answer, cursor_of, whole_number
 from hub.api.errors import ACQUIRE_TIMEOUT_S
+from hub.api.operations import Example, operation
 from hub.auth import require
 from hub.context import CONTEXT
 from storage import history
@@ -16,8 +21,87 @@ from storage import history
 SUBJECT_TYPES = ("user", "team")
 
 
+class Opponent(Struct, kw_only=True):
+    """Who stood on the other side."""
+
+    id: str
+    type: Literal["team", "user"]
+    name: str
+
+
+class HistoryLine(Struct, kw_only=True):
+    """One match from the subject's point of view."""
+
+    match_id: str
+    game: str
+    tournament_id: str | None
+    played_at: str
+    name: str | None
+    team_id: str | None
+    opponents: list[Opponent]
+    outcome: Literal["win", "loss", "draw", "none"]
+    decided_by: Literal["play", "forfeit", "walkover"]
+    scores: dict[str, int]
+    best_of: int | None
+    duration_s: int | None
+    map: str | None
+    mode: str | None
+    games_played: int
+    stats: dict[str, int | float]
+
+
+class MatchHistory(Struct, kw_only=True):
+    """One page of a subject's matches, newest first."""
+
+    history: list[HistoryLine]
+    next_cursor: str | None
+
+
+class HistoryQuery(Struct, kw_only=True):
+    """Which page."""
+
+    limit: Annotated[int, Meta(ge=1, le=history.PAGE_MAX)] = history.PAGE_DEFAULT
+    cursor: Annotated[str, Meta(min_length=1, max_length=CURSOR_LENGTH_MAX)] | None = None
+
+
+@operation(
+    tag="history",
+    path={"subject_type": "user or team", "subject_id": "whose matches, percent-encoded"},
+    query=HistoryQuery,
+    answers={200: MatchHistory},
+    example=Example(
+        path={"subject_type": "user", "subject_id": "ana"},
+        query={"limit": "1"},
+        answer={
+            "history": [
+                {
+                    "match_id": examples.MATCH,
+                    "game": examples.GAME,
+                    "tournament_id": examples.TOURNAMENT,
+                    "played_at": examples.COMPLETED["played_at"],
+                    "name": "Ana",
+                    "team_id": examples.FOXES,
+                    "opponents": [{"id": examples.HERONS, "type": "team", "name": "Blue Herons"}],
+                    "outcome": "win",
+                    "decided_by": "play",
+                    "scores": examples.COMPLETED["scores"],
+                    "best_of": 3,
+                    "duration_s": 2330,
+                    "map": None,
+                    "mode": None,
+                    "games_played": 2,
+                    "stats": examples.COMPLETED["players"][0]["stats"],
+                }
+            ],
+            "next_cursor": None,
+        },
+    ),
+)
 async def read_history(request: web.Request) -> web.Response:
-    """One page, newest first: 10 rows, at most 50 (HIST-03). Nobody known is an empty page."""
+    """One page of matches that a user or team played, newest first (HIST-03).
+
+    Nobody known is an empty page.
+    """
     await require(request, Role.SPECTATOR)
     subject_type = request.match_info["subject_type"]
     if subject_type not in SUBJECT_TYPES:

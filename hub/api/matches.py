@@ -5,18 +5,27 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import structlog
 from aiohttp import web
+from msgspec import Meta, Struct
 
-from domain.errors import Unavailable, UnknownMatch
+from domain import examples
+from domain.errors import (
+    ImpossibleValue,
+    InvalidTransition,
+    Unavailable,
+    UnknownMatch,
+)
 from domain.events import Role
 from domain.ids import check_id, uuid7
 from domain.matches import Match, Status
+from domain.payloads import MatchScheduled
 from domain.times import time_text
-from hub.api.bodies import answer, cursor_of, one_of, read_object, whole_number
+from hub.api.bodies import CURSOR_LENGTH_MAX, answer, cursor_of, one_of, read_object, whole_number
 from hub.api.errors import ACQUIRE_TIMEOUT_S
+from hub.api.operations import Example, operation
 from hub.audit import origin
 from hub.auth import require
 from hub.context import CONTEXT, Context
@@ -27,6 +36,84 @@ from storage import matches, rooms
 log = structlog.get_logger(__name__)
 
 
+class Side(Struct, kw_only=True):
+    """One competitor of a match."""
+
+    id: str
+    name: str
+    type: Literal["team", "user"]
+
+
+class MatchNow(Struct, kw_only=True):
+    """A match as it is now; `scores` move while it is LIVE and are final afterwards."""
+
+    match_id: str
+    game: str
+    tournament_id: str | None
+    title: str | None
+    round: str | None
+    best_of: int | None
+    delay_s: int
+    status: Status
+    competitors: list[Side]
+    scores: dict[str, int]
+    outcome: Literal["win", "draw", "none"] | None
+    winner_id: str | None
+    starts_at: str | None
+    started_at: str | None
+    played_at: str | None
+
+
+class MatchPage(Struct, kw_only=True):
+    """Live matches first, newest first; then what comes, soonest first; then what was."""
+
+    matches: list[MatchNow]
+    next_cursor: str | None
+
+
+class MatchQuery(Struct, kw_only=True):
+    """What narrows the list."""
+
+    game: str | None = None
+    status: Literal["live", "scheduled", "finished"] | None = None
+    limit: Annotated[int, Meta(ge=1, le=matches.PAGE_MAX)] = matches.PAGE_DEFAULT
+    cursor: Annotated[str, Meta(min_length=1, max_length=CURSOR_LENGTH_MAX)] | None = None
+
+
+class Schedule(MatchScheduled, kw_only=True, rename={"match_id": "id"}):
+    """A match to come; without an id it gets a fresh one."""
+
+    match_id: str | None = None  # type: ignore[assignment]  # the one that may be left out
+
+
+_SIDES = [{key: side[key] for key in ("id", "name", "type")} for side in examples.COMPETITORS]
+_SCHEDULE = {"id": examples.MATCH, **examples.SCHEDULED}
+del _SCHEDULE["match_id"]
+_SCHEDULED: dict[str, Any] = {
+    **{key: examples.SCHEDULED[key] for key in ("match_id", "game", "tournament_id", "title")},
+    "round": "final",
+    "best_of": 3,
+    "delay_s": 0,
+    "status": "SCHEDULED",
+    "competitors": _SIDES,
+    "scores": {},
+    "outcome": None,
+    "winner_id": None,
+    "starts_at": examples.SCHEDULED["starts_at"],
+    "started_at": None,
+    "played_at": None,
+}
+
+
+@operation(
+    tag="matches",
+    query=MatchQuery,
+    answers={200: MatchPage},
+    example=Example(
+        query={"status": "scheduled", "game": examples.GAME, "limit": "10"},
+        answer={"matches": [_SCHEDULED], "next_cursor": None},
+    ),
+)
 async def list_matches(request: web.Request) -> web.Response:
     """One page of matches; `status`, `game`, `limit` and `cursor` narrow it (RT-22)."""
     await require(request, Role.SPECTATOR)
@@ -46,6 +133,13 @@ async def list_matches(request: web.Request) -> web.Response:
     return answer({"matches": shown, "next_cursor": following})
 
 
+@operation(
+    tag="matches",
+    path={"id": "the match, percent-encoded"},
+    answers={200: MatchNow},
+    errors=(UnknownMatch,),
+    example=Example(path={"id": examples.MATCH}, answer=_SCHEDULED),
+)
 async def get_match(request: web.Request) -> web.Response:
     """One match; 404 unknown_match when nobody scheduled it. Its own overlays may read it."""
     await require(request, Role.SPECTATOR, shown_in=f"match:{request.match_info['id']}")
@@ -59,8 +153,16 @@ async def get_match(request: web.Request) -> web.Response:
     return answer(match_json(match, scores.get(match_id)))
 
 
+@operation(
+    tag="matches",
+    who="scheduler",
+    body=Schedule,
+    answers={201: MatchNow},
+    errors=(InvalidTransition, ImpossibleValue),
+    example=Example(body=_SCHEDULE, status=201, answer=_SCHEDULED),
+)
 async def schedule_match(request: web.Request) -> web.Response:
-    """201 with the match; by ORGANIZER and up, or a server with match:create (contract: Ingest).
+    """Schedules a match and answers 201 with it (contract: Ingest).
 
     A body without an id gets a fresh one. Scheduling the same match again changes nothing.
     """

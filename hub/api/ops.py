@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
+from msgspec import Meta, Struct
 
+from domain import examples
 from domain.errors import InvalidSchema
 from domain.events import Role
 from domain.times import parse_time
-from hub.api.bodies import answer, cursor_of, one_of, whole_number
+from hub.api.bodies import CURSOR_LENGTH_MAX, answer, cursor_of, one_of, whole_number
 from hub.api.errors import ACQUIRE_TIMEOUT_S
+from hub.api.operations import Example, operation
 from hub.auth import require
 from hub.context import CONTEXT
 from storage import audit
@@ -22,6 +26,123 @@ TEXT_LENGTH_MAX = 256
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*(\.\*)?\Z")
 
 
+Words = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX)]
+Cursor = Annotated[str, Meta(min_length=1, max_length=CURSOR_LENGTH_MAX)]
+
+
+class LoggedFact(Struct, kw_only=True):
+    """A fact as the log has it."""
+
+    seq: int
+    type: str
+    v: int
+    subject: str
+    event_id: str
+    cause_id: str | None
+    root_id: str
+    occurred_at: str
+    created_at: str
+    payload: dict[str, Any]
+
+
+class FactPage(Struct, kw_only=True):
+    """One page of the log."""
+
+    facts: list[LoggedFact]
+    next_cursor: str | None
+
+
+class FactQuery(Struct, kw_only=True):
+    """What narrows the log."""
+
+    type: Words | None = None
+    subject: Words | None = None
+    since: Words | None = None
+    until: Words | None = None
+    order: Literal["oldest", "newest"] = "newest"
+    limit: Annotated[int, Meta(ge=1, le=log_pages.PAGE_MAX)] = log_pages.PAGE_DEFAULT
+    cursor: Cursor | None = None
+
+
+class AuditEntry(Struct, kw_only=True):
+    """Who did what, from where."""
+
+    id: int
+    occurred_at: str
+    recorded_at: str
+    actor: str
+    role: str
+    action: str
+    target_type: str | None
+    target_id: str | None
+    tournament_id: str | None
+    metadata: dict[str, Any]
+    ip: str | None
+    user_agent: str | None
+    trace_id: str | None
+
+
+class AuditPage(Struct, kw_only=True):
+    """One page of the audit log, newest first."""
+
+    entries: list[AuditEntry]
+    next_cursor: str | None
+
+
+class AuditQuery(Struct, kw_only=True):
+    """What narrows the audit log."""
+
+    actor: Words | None = None
+    action: Words | None = None
+    target_type: Words | None = None
+    target_id: Words | None = None
+    tournament_id: Words | None = None
+    since: Words | None = None
+    until: Words | None = None
+    limit: Annotated[int, Meta(ge=1, le=audit.PAGE_MAX)] = audit.PAGE_DEFAULT
+    cursor: Cursor | None = None
+
+
+_FACT_ID = "01953a5c-7d10-7c3a-9a4f-5b1f0e8d2c11"
+_FACT = {
+    "seq": 1,
+    "type": "announcement.posted",
+    "v": 1,
+    "subject": "user:olga",
+    "event_id": _FACT_ID,
+    "cause_id": None,
+    "root_id": _FACT_ID,
+    "occurred_at": "2026-03-01T17:00:00.000Z",
+    "created_at": "2026-03-01T17:00:00.003Z",
+    "payload": examples.ANNOUNCEMENT,
+}
+_ENTRY = {
+    "id": 7,
+    "occurred_at": "2026-03-01T17:00:00.000Z",
+    "recorded_at": "2026-03-01T17:00:00.004Z",
+    "actor": "user:olga",
+    "role": "ADMIN",
+    "action": "role.granted",
+    "target_type": "user",
+    "target_id": "ana",
+    "tournament_id": examples.TOURNAMENT,
+    "metadata": {"role": "ORGANIZER", "before": None},
+    "ip": "127.0.0.1",
+    "user_agent": "curl/8.5",
+    "trace_id": "0af7651916cd43dd8448eb211c80319c",
+}
+
+
+@operation(
+    tag="ops",
+    who="admin",
+    query=FactQuery,
+    answers={200: FactPage},
+    example=Example(
+        query={"type": "announcement.*", "limit": "10"},
+        answer={"facts": [_FACT], "next_cursor": None},
+    ),
+)
 async def list_facts(request: web.Request) -> web.Response:
     """One page of the log: `type` (or `match.*`), `subject`, `since`, `until`, `order`.
 
@@ -55,6 +176,16 @@ async def list_facts(request: web.Request) -> web.Response:
     return answer({"facts": [log_pages.shown(each) for each in found], "next_cursor": following})
 
 
+@operation(
+    tag="ops",
+    who="admin",
+    query=AuditQuery,
+    answers={200: AuditPage},
+    example=Example(
+        query={"action": "role.granted", "limit": "10"},
+        answer={"entries": [_ENTRY], "next_cursor": None},
+    ),
+)
 async def list_entries(request: web.Request) -> web.Response:
     """One page of the audit log, the newest first; 50 rows, at most 500.
 

@@ -9,13 +9,17 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 from aiohttp import web
+from msgspec import Struct
 
+from domain import examples
+from domain.errors import LimitReached, UnknownOverlay
 from domain.events import Principal, Role
 from domain.ids import check_id, uuid7
-from domain.overlays import OVERLAYS_MAX, Overlay, planned
+from domain.overlays import OVERLAYS_MAX, Kind, Options, Overlay, Wish, planned
 from domain.times import time_text
 from hub.api.bodies import answer, read_object
 from hub.api.errors import ACQUIRE_TIMEOUT_S
+from hub.api.operations import Example, operation
 from hub.audit import origin
 from hub.auth import require
 from hub.context import CONTEXT
@@ -25,8 +29,64 @@ from storage import overlays
 from storage.redis import tell_standing
 
 
+class OverlayShown(Struct, kw_only=True):
+    """An overlay and the addresses to paste; they carry its token."""
+
+    id: str
+    kind: Kind
+    subject: str
+    title: str | None
+    options: Options
+    created_at: str
+    expires_at: str
+    path: str
+    url: str
+    preview_path: str
+
+
+class OverlayList(Struct, kw_only=True):
+    """The caller's overlays, newest first."""
+
+    overlays: list[OverlayShown]
+    max: int
+
+
+class OverlayGone(Struct, kw_only=True):
+    """The overlay is taken away, and its token is dead."""
+
+    id: str
+    revoked: bool
+
+
+_PATH = f"/overlay/scoreboard/{quote(examples.MATCH, safe='')}?token=%3Ctoken%3E&theme=glass"
+_SHOWN: dict[str, Any] = {
+    "id": "01953a5c-7d10-7c3a-9a4f-5b1f0e8d2c12",
+    "kind": "scoreboard",
+    "subject": f"match:{examples.MATCH}",
+    "title": "Main stage",
+    "options": {"theme": "glass"},
+    "created_at": "2026-03-01T17:30:00.000Z",
+    "expires_at": "2027-03-01T17:30:00.000Z",
+    "path": _PATH,
+    "url": f"http://localhost:8000{_PATH}",
+    "preview_path": f"{_PATH}&preview=1",
+}
+_WISH = {
+    "kind": "scoreboard",
+    "match": examples.MATCH,
+    "title": "Main stage",
+    "options": {"theme": "glass"},
+}
+
+
+@operation(
+    tag="overlays",
+    who="player",
+    answers={200: OverlayList},
+    example=Example(answer={"overlays": [_SHOWN], "max": OVERLAYS_MAX}),
+)
 async def list_overlays(request: web.Request) -> web.Response:
-    """The caller's overlays, newest first, with their addresses (RT-13). From PLAYER up."""
+    """The caller's overlays, newest first, with their addresses (RT-13)."""
     who = await require(request, Role.PLAYER)
     context = request.app[CONTEXT]
     async with context.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
@@ -34,8 +94,16 @@ async def list_overlays(request: web.Request) -> web.Response:
     return answer({"overlays": [_shown(request, each) for each in found], "max": OVERLAYS_MAX})
 
 
+@operation(
+    tag="overlays",
+    who="player",
+    body=Wish,
+    answers={201: OverlayShown},
+    errors=(LimitReached,),
+    example=Example(body=_WISH, status=201, answer=_SHOWN),
+)
 async def create_overlay(request: web.Request) -> web.Response:
-    """201 with the overlay of {kind, match | user, title?, options?, life_s?}. From PLAYER up."""
+    """Makes an overlay: `match` for scoreboard and feed, `user` for player."""
     who = await require(request, Role.PLAYER)
     asked = _asked(who)
     overlay_id = str(uuid7(asked.now_ms, secrets.randbits(74)))
@@ -46,6 +114,14 @@ async def create_overlay(request: web.Request) -> web.Response:
     return answer(shown, status=201)
 
 
+@operation(
+    tag="overlays",
+    who="player",
+    path={"id": "the overlay"},
+    answers={200: OverlayGone},
+    errors=(UnknownOverlay, LimitReached),
+    example=Example(path={"id": _SHOWN["id"]}, answer={"id": _SHOWN["id"], "revoked": True}),
+)
 async def delete_overlay(request: web.Request) -> web.Response:
     """Takes the overlay away; its token ends with it. 404 unknown_overlay for somebody else's."""
     who = await require(request, Role.PLAYER)

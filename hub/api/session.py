@@ -6,10 +6,12 @@ import time
 from collections import OrderedDict
 
 from aiohttp import web
+from msgspec import Struct
 
-from domain.errors import RateLimited
+from domain.errors import Forbidden, RateLimited
 from domain.times import time_text
 from hub.api.bodies import answer
+from hub.api.operations import Example, operation
 from hub.auth import SPECTATOR_LIFE_S
 from hub.bucket import Bucket
 from hub.context import CONTEXT
@@ -53,6 +55,29 @@ class Visitors:
         return own
 
 
+class SpectatorToken(Struct, kw_only=True):
+    """A token of a fresh subject, and when it ends."""
+
+    token: str
+    expires_at: str
+    expires_in_s: int
+    subject: str
+
+
+@operation(
+    tag="session",
+    who="nobody",
+    answers={200: SpectatorToken},
+    errors=(Forbidden, RateLimited),
+    example=Example(
+        answer={
+            "token": "<token>",
+            "expires_at": "2026-03-01T18:12:10.000Z",
+            "expires_in_s": SPECTATOR_LIFE_S,
+            "subject": "spectator-5b1f0e8d2c114c3a",
+        }
+    ),
+)
 async def spectate(request: web.Request, visitors: Visitors) -> web.Response:
     """A 10-minute SPECTATOR token with a fresh subject, where PUBLIC_SPECTATING allows it.
 

@@ -6,12 +6,14 @@ import asyncio
 from typing import Any
 
 from aiohttp import web
+from msgspec import Struct
 
-from domain.errors import InvalidSchema, TokenExpired, TokenInvalid, TokenRevoked
+from domain.errors import InvalidSchema, LimitReached, TokenExpired, TokenInvalid, TokenRevoked
 from domain.events import Role
 from domain.ids import check_id
 from domain.times import parse_time, time_text
 from hub.api.bodies import answer, read_object
+from hub.api.operations import Example, operation
 from hub.audit import asked_by
 from hub.auth import require
 from hub.context import CONTEXT, Context
@@ -19,8 +21,37 @@ from services import tokens
 from storage.redis import tell_standing
 
 
+class Revocation(Struct, kw_only=True):
+    """What to end: exactly one of jti, token and user."""
+
+    jti: str | None = None
+    token: str | None = None
+    user: str | None = None
+    at: str | None = None
+
+
+class Revoked(Struct, kw_only=True, omit_defaults=True):
+    """What is dead now, and whether it was not before."""
+
+    changed: bool
+    jti: str | None = None
+    user: str | None = None
+    issued_until: str | None = None
+
+
+@operation(
+    tag="tokens",
+    who="admin",
+    body=Revocation,
+    answers={200: Revoked},
+    errors=(LimitReached,),
+    example=Example(
+        body={"user": "mallory"},
+        answer={"user": "mallory", "changed": True, "issued_until": "2026-03-01T18:05:00.000Z"},
+    ),
+)
 async def revoke(request: web.Request) -> web.Response:
-    """By ADMIN: {jti}, {token}, or {user, at?}; 200 with what is dead now, and whether it is new.
+    """Ends a token, by {jti} or {token}, or all of a user's, by {user, at?}.
 
     `user` means every token with that `sub`, of whatever kind, issued up to `at` (now, unless
     said). All hubs hear of it within a second (contract: Tokens).

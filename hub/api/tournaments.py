@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
+from msgspec import Meta, Struct
 
-from domain.errors import Forbidden, InvalidSchema
+from domain import examples
+from domain.errors import Forbidden, InvalidSchema, LimitReached
 from domain.events import Principal, Role, role_within
 from domain.ids import check_id
 from domain.times import time_text
-from hub.api.bodies import answer, cursor_of, read_object, whole_number
+from hub.api.bodies import CURSOR_LENGTH_MAX, answer, cursor_of, read_object, whole_number
 from hub.api.errors import ACQUIRE_TIMEOUT_S
+from hub.api.operations import Example, operation
 from hub.audit import asked_by
 from hub.auth import require
 from hub.context import CONTEXT, Context
@@ -22,6 +25,69 @@ from storage.redis import tell_standing
 from storage.tournaments import TournamentRole
 
 
+class RoleNow(Struct, kw_only=True):
+    """What one user is within one tournament."""
+
+    tournament_id: str
+    user_id: str
+    role: Literal["PLAYER", "ORGANIZER", "ADMIN"] | None
+
+
+class RoleChanged(RoleNow, kw_only=True):
+    """What one user is now, and whether that is new."""
+
+    changed: bool
+
+
+class RoleGranted(RoleNow, kw_only=True):
+    """What one user is, by whose word."""
+
+    granted_by: str
+    granted_at: str
+
+
+class RolePage(Struct, kw_only=True):
+    """One page of roles, by user."""
+
+    roles: list[RoleGranted]
+    next_cursor: str | None
+
+
+class RoleQuery(Struct, kw_only=True):
+    """Which page."""
+
+    limit: Annotated[int, Meta(ge=1, le=tournaments.PAGE_MAX)] = tournaments.PAGE_DEFAULT
+    cursor: Annotated[str, Meta(min_length=1, max_length=CURSOR_LENGTH_MAX)] | None = None
+
+
+class RoleBody(Struct, kw_only=True):
+    """The role to give."""
+
+    role: Literal["PLAYER", "ORGANIZER", "ADMIN"]
+
+
+_ONE = {"id": "the tournament, percent-encoded", "user": "the user, percent-encoded"}
+_PATH = {"id": examples.TOURNAMENT, "user": "ana"}
+_ANA: dict[str, Any] = {
+    "tournament_id": examples.TOURNAMENT,
+    "user_id": "ana",
+    "role": "ORGANIZER",
+}
+_GRANTED = {**_ANA, "granted_by": "user:olga", "granted_at": "2026-03-01T17:00:00.000Z"}
+
+
+@operation(
+    tag="tournaments",
+    who="tournament",
+    path={"id": _ONE["id"]},
+    query=RoleQuery,
+    answers={200: RolePage},
+    example=Example(
+        path={"id": examples.TOURNAMENT},
+        query={"limit": "10"},
+        answer={"roles": [_GRANTED], "next_cursor": None},
+    ),
+)
 async def list_roles(request: web.Request) -> web.Response:
     """One page of roles by user; for organisers, of everything or of this tournament (WSA-05)."""
     who = await require(request, Role.SPECTATOR)
@@ -37,6 +103,13 @@ async def list_roles(request: web.Request) -> web.Response:
     return answer({"roles": [_shown(row) for row in rows], "next_cursor": following})
 
 
+@operation(
+    tag="tournaments",
+    who="tournament",
+    path=_ONE,
+    answers={200: RoleNow},
+    example=Example(path=_PATH, answer=_ANA),
+)
 async def get_role(request: web.Request) -> web.Response:
     """One user's role, null for none; for organisers and that user."""
     who = await require(request, Role.SPECTATOR)
@@ -49,8 +122,17 @@ async def get_role(request: web.Request) -> web.Response:
     return answer(_answered(tournament_id, user_id, roles.get(user_id)))
 
 
+@operation(
+    tag="tournaments",
+    who="tournament",
+    path=_ONE,
+    body=RoleBody,
+    answers={200: RoleChanged},
+    errors=(LimitReached,),
+    example=Example(path=_PATH, body={"role": "ORGANIZER"}, answer={**_ANA, "changed": True}),
+)
 async def grant_role(request: web.Request) -> web.Response:
-    """{role: PLAYER | ORGANIZER | ADMIN}: by organisers, up to their own role; again is the same.
+    """Gives a user a role within the tournament, up to one's own; again is the same.
 
     The user's open sockets have it within a second.
     """
@@ -66,6 +148,13 @@ async def grant_role(request: web.Request) -> web.Response:
     return answer(_answered(tournament_id, user_id, role, changed=changed))
 
 
+@operation(
+    tag="tournaments",
+    who="tournament",
+    path=_ONE,
+    answers={200: RoleChanged},
+    example=Example(path=_PATH, answer={**_ANA, "role": None, "changed": True}),
+)
 async def revoke_role(request: web.Request) -> web.Response:
     """Takes the role back: by organisers, up to their own role. None there is no error."""
     who = await require(request, Role.SPECTATOR)

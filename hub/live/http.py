@@ -9,11 +9,14 @@ from typing import Any
 from aiohttp import web
 
 from domain.errors import Draining, GamehubError, InvalidSchema, PayloadTooLarge, Unavailable
+from domain.examples import FOXES, HERONS, MATCH
+from hub.api.operations import Example, operation
 from hub.auth import require_scope
 from hub.context import CONTEXT
 from hub.live.dock import Dock
 from protocol import frames as wire
 from protocol.codecs import JSON, MSGPACK, Codec
+from protocol.outbound_types import IngestAnswer
 
 # Postgres and Redis have so long to take a batch; after it the sender hears 503 and sends it
 # again: what was done meanwhile is found by its number.
@@ -57,6 +60,41 @@ def _codec(request: web.Request) -> Codec:
     )
 
 
+@operation(
+    tag="ingest",
+    who="server",
+    body=wire.Batch,
+    answers={200: IngestAnswer},
+    errors=(Draining,),
+    media=("application/json", "application/msgpack"),
+    example=Example(
+        body={
+            "stream": "4b2f0c8a5e6d11f09b1c2f6a2c1f7e90",
+            "frames": [
+                {
+                    "seq": 1,
+                    "type": "match.score_updated",
+                    "match": MATCH,
+                    "ts": 1772388130250,
+                    "data": {"scores": {FOXES: 1, HERONS: 0}},
+                }
+            ],
+        },
+        answer={
+            "live_seq": 1,
+            "fact_seq": 0,
+            "nacks": [
+                {
+                    "class": "live",
+                    "seq": 1,
+                    "code": "not_holder",
+                    "message": "send match.started first: it leases the match",
+                    "field": "match",
+                }
+            ],
+        },
+    ),
+)
 async def post_ingest(request: web.Request, dock: Dock) -> web.Response:
     """Takes {stream, frames} and answers {live_seq, fact_seq, nacks} after the commit (ING-07)."""
     context = request.app[CONTEXT]

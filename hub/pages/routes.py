@@ -98,7 +98,7 @@ def static_files() -> dict[str, PageFile]:
 
 
 def routes() -> list[web.RouteDef]:
-    """`/`, `/live/{match}`, `/overlays`, `/overlay/{kind}/{id}`, `/static/{path}`, `/favicon.ico`.
+    """`/`, `/live/{match}`, `/overlays`, `/overlay/{kind}/{id}`, `/docs`, `/static/{path}`, ...
 
     Reads all files once, when called.
     """
@@ -108,6 +108,12 @@ def routes() -> list[web.RouteDef]:
     owner_page = PageFile.load(HERE / "overlays.html", "text/html")
     files = static_files()
     icon = files["favicon.svg"]
+    contract = PageFile.load(HERE / "docs.html", "text/html")
+    # Made by `make contract`, and here so that an installed hub has them.
+    documents = {
+        name: PageFile.load(HERE / "contract" / name, "application/json")
+        for name in ("asyncapi.json", "openapi.json")
+    }
 
     async def show_lobby(request: web.Request) -> web.StreamResponse:
         return lobby.answer(request)
@@ -134,6 +140,12 @@ def routes() -> list[web.RouteDef]:
     async def show_icon(request: web.Request) -> web.StreamResponse:
         return icon.answer(request)
 
+    async def show_contract(request: web.Request) -> web.StreamResponse:
+        return contract.answer(request)
+
+    async def show_document(request: web.Request) -> web.StreamResponse:
+        return documents[request.match_info["document"]].answer(request)
+
     return [
         web.get("/", show_lobby, name="lobby"),
         web.get("/live/{match:.+}", show_match, name="match_page"),
@@ -141,4 +153,6 @@ def routes() -> list[web.RouteDef]:
         web.get("/overlay/{kind}/{id:.+}", show_overlay, name="overlay"),
         web.get("/static/{path:.+}", show_file, name="static"),
         web.get("/favicon.ico", show_icon, name="favicon"),
+        web.get("/docs", show_contract, name="docs"),
+        web.get("/docs/{document:asyncapi.json|openapi.json}", show_document, name="document"),
     ]

@@ -17,6 +17,7 @@ from domain.events import EVENT_TYPES
 from domain.facts import normalise
 from domain.payloads import Competitor, MatchCompleted, MatchForfeited, MatchScheduled
 from gamehub import contract
+from hub.api.errors import BAD_REQUEST, HTTP_CODES
 from protocol import frames, inbound, outbound
 from tests.sources import ROOT
 
@@ -163,6 +164,8 @@ def test_codes_are_those_that_go_over_the_wire() -> None:
 
     told = {each["code"]: each["http_status"] for each in codes["errors"]}
     assert told["unknown_match"] == 404
+    assert told["not_found"] == 404
+    assert set(HTTP_CODES.values()) | {BAD_REQUEST} <= told.keys()
     assert told["internal_error"] == errors.GamehubError.http_status
     assert {each.code for each in errors.IngestRefusal.__subclasses__()} <= told.keys()
     assert "invalid_settings" not in told

@@ -34,6 +34,9 @@ async def client() -> AsyncIterator[Client]:
         ("/static/theme.css", "text/css"),
         ("/static/wordmark.svg", "image/svg+xml"),
         ("/favicon.ico", "image/svg+xml"),
+        ("/docs", "text/html"),
+        ("/docs/asyncapi.json", "application/json"),
+        ("/docs/openapi.json", "application/json"),
     ],
 )
 async def test_each_file_comes_with_its_type_and_the_policy(
@@ -109,6 +112,8 @@ async def test_packed_and_plain_forms_are_the_same_text_under_different_tags(
         "/static/%2e%2e/routes.py",
         "/static/package.json",
         "/static/",
+        "/docs/codes.json",
+        "/docs/..%2Froutes.py",
     ],
 )
 async def test_nothing_else_is_served(client: Client, path: str) -> None:
@@ -125,12 +130,13 @@ async def test_what_cannot_be_an_id_is_not_found(client: Client) -> None:
 
 async def test_pages_name_only_files_that_exist_and_nothing_outside() -> None:
     known = set(static_files())
-    for page in ("index.html", "live.html", "overlay.html", "overlays.html"):
+    served = {"/", "/docs", "/docs/asyncapi.json", "/docs/openapi.json"}
+    for page in ("index.html", "live.html", "overlay.html", "overlays.html", "docs.html"):
         text = (HERE / page).read_text()
         named = re.findall(r'(?:src|href)="([^"#]+)"', text)
         assert named
         for each in named:
-            assert each == "/" or each.removeprefix("/static/") in known, each
+            assert each in served or each.removeprefix("/static/") in known, each
         assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?! type=\"module\" src=)", text)
     for path in (HERE / "static").glob("*.js"):
         text = path.read_text()
