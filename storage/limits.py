@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha1
-from importlib import resources
-from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
 
 from domain.errors import Unavailable
-from storage.redis import AWAY
+from storage.redis import AWAY, Script
 
 # A node that takes no turn for so long is gone, and its counts with it: when 15 s have passed after
 # kill -9, they are free (contract: Limits).
@@ -23,27 +19,8 @@ _NODES = "gamehub:{places}:nodes"
 NODES_TRIES_MAX = 5
 
 
-class _Script:
-    """A Lua file of storage/lua, called by its hash, sent whole where Redis does not know it."""
-
-    def __init__(self, name: str) -> None:
-        self._text = (resources.files("storage") / "lua" / name).read_text("utf-8")
-        self._sha = sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-
-    async def __call__(self, redis: Redis, keys: Sequence[str], args: Sequence[Any]) -> list[Any]:
-        try:
-            try:
-                answer = await redis.evalsha(self._sha, len(keys), *keys, *args)
-            except NoScriptError:
-                answer = await redis.eval(self._text, len(keys), *keys, *args)
-        except AWAY as error:
-            raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
-        assert isinstance(answer, list)
-        return answer
-
-
-_TAKE = _Script("take.lua")
-_PLACES = _Script("places.lua")
+_TAKE = Script("take.lua")
+_PLACES = Script("places.lua")
 
 
 # -- messages -------------------------------------------------------------------------------------

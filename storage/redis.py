@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from hashlib import sha1
+from importlib import resources
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
+
+from domain.errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +50,24 @@ def connect(url: str, *, socket_timeout_s: float | None = SOCKET_TIMEOUT_S) -> R
         retry=Retry(NoBackoff(), 0 if socket_timeout_s is None else 1),
     )
     return client
+
+
+class Script:
+    """A Lua file of storage/lua, called by its hash, sent whole where Redis does not know it."""
+
+    def __init__(self, name: str) -> None:
+        self.text = (resources.files("storage") / "lua" / name).read_text("utf-8")
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, redis: Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """What the script answers; raises Unavailable when Redis does not."""
+        try:
+            try:
+                return await redis.evalsha(self.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                return await redis.eval(self.text, len(keys), *keys, *args)
+        except AWAY as error:
+            raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
 
 
 async def tell_standing(redis: Redis) -> None:

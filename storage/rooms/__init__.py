@@ -14,8 +14,7 @@ from redis.exceptions import NoScriptError
 from domain.errors import Unavailable
 from domain.events import room_kind
 from domain.ids import split_room
-from storage.redis import AWAY
-from storage.rooms.scripts import Script, call
+from storage.redis import AWAY, Script
 
 # Event ids remembered per room for dedupe; match rooms remember all as long as they live. The
 # relay's batches (500) are smaller, so that what it sends again is always still remembered.
@@ -189,7 +188,7 @@ async def read(
     the room is kept. A room that nobody has published to yet gets its epoch here.
     """
     args = _read_args(room, since_epoch, since_offset, late)
-    return _view(await call(redis, _READ, _keys(room), args))
+    return _view(await _READ(redis, _keys(room), args))
 
 
 def _read_args(room: str, since_epoch: str, since_offset: int, late: bool) -> list[Any]:
@@ -255,7 +254,7 @@ async def history(
     """
     meta, events_key, _, _, times, _ = _keys(room)
     args = [since_epoch, since_offset, limit, int(not late)]
-    epoch, first, events = await call(redis, _HISTORY, [meta, events_key, times], args)
+    epoch, first, events = await _HISTORY(redis, [meta, events_key, times], args)
     return epoch.decode(), first, events
 
 

@@ -9,8 +9,7 @@ import msgpack
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
-from storage.redis import AWAY
-from storage.rooms.scripts import Script, call
+from storage.redis import AWAY, Script
 
 # Publications of delayed matches that wait for their time; over it the first due are dropped.
 WAITING_MAX = 200_000
@@ -44,7 +43,7 @@ async def defer(redis: Redis, waiting: Sequence[tuple[int, Waiting]]) -> None:
     argv: list[bytes | int] = [WAITING_MAX]
     for delay_s, each in waiting:
         argv += [delay_s * 1000, each.packed()]
-    await call(redis, _DEFER, [_WAITING], argv)
+    await _DEFER(redis, [_WAITING], argv)
 
 
 async def due(redis: Redis, limit: int) -> list[Waiting]:
@@ -52,7 +51,7 @@ async def due(redis: Redis, limit: int) -> list[Waiting]:
 
     It stays until `done`.
     """
-    packed = await call(redis, _DUE, [_WAITING], [limit])
+    packed = await _DUE(redis, [_WAITING], [limit])
     return [Waiting(*msgpack.unpackb(each, raw=False)) for each in packed]
 
 
