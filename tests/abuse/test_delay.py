@@ -203,9 +203,12 @@ async def everyone(
         try:
             yield tasks
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # wait_for of Python 3.11 may swallow a cancellation that meets its result.
+            pending = set(tasks)
+            while pending:
+                for task in pending:
+                    task.cancel()
+                _, pending = await asyncio.wait(pending, timeout=1)
 
 
 async def watched_match(hub: RunningHub, redis_url: str, seed: int, *, flushed: bool) -> None:
