@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     import asyncpg
     from redis.asyncio import Redis
 
+    from domain.errors import GamehubError
     from domain.events import Principal
     from domain.overlays import Overlay
     from domain.settings import Settings
-    from hub.audit import AuditWriter
     from hub.metrics import Metrics
     from hub.standing import Standing
 
@@ -32,6 +32,19 @@ class Verifier(Protocol):
         """The overlay's token, the same each time; raises Forbidden without a signing key."""
 
 
+class SignInBook(Protocol):
+    """What doors need of hub/audit.py's AuditWriter; nothing of it waits or raises."""
+
+    def signed_in(self, who: Principal, *, session: str) -> None:
+        """A good token opened a socket, or extended one (AUD-11)."""
+
+    def signed_out(self, who: Principal, *, session: str, code: int, duration_s: float) -> None:
+        """A socket with a good token ended."""
+
+    def failed(self, error: GamehubError, token: str | None) -> None:
+        """No token, or one that is refused."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Context:
     """One per process, made in hub/app.py and reached through `request.app[CONTEXT]`."""
@@ -43,7 +56,7 @@ class Context:
     auth: Verifier
     standing: Standing
     metrics: Metrics
-    audit: AuditWriter
+    audit: SignInBook
     started_at_s: float
     draining: bool = False
 

@@ -34,7 +34,8 @@ PLAYERS = ["ann", "bea"]
 MARK_FIRST = 100_000_000
 _MARK = re.compile(r"(?<![0-9a-f.-])1\d{8}(?![0-9a-f])")
 # Words that tell what the match is doing, and when that was sent.
-_WORDS = ("match.scheduled", "match.started", "match.completed", '"LIVE"', '"COMPLETED"')
+_WORDS = ("match.scheduled", "match.started", "match.completed", '"LIVE"', '"COMPLETED"',
+          "stats.updated")  # fmt: skip
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Truth:
     """What was sent, and when at the earliest anybody could have it."""
 
     sent_s: list[float] = field(default_factory=list)
+    events_s: list[float] = field(default_factory=list)
     word_s: dict[str, float] = field(default_factory=dict)
     organiser_s: float = float("inf")
     organiser_position: dict[str, Any] = field(default_factory=dict)
@@ -53,10 +55,10 @@ class Truth:
         return MARK_FIRST + len(self.sent_s) - 1
 
     def says(self, *words: str) -> None:
-        """From now on somebody may say these words."""
+        """An event is sent now; from now on somebody may say these words."""
+        self.events_s.append(time.monotonic())
         for word in words:
-            self.word_s.setdefault(word, time.monotonic())
-            self.sent_s.append(time.monotonic())
+            self.word_s.setdefault(word, self.events_s[-1])
 
     def check(self, text: str, whence: str) -> None:
         """Notes everything in the text that is younger than the delay."""
@@ -75,7 +77,7 @@ class Truth:
     def check_offset(self, message: dict[str, Any], whence: str) -> None:
         """A room's position counts what was sent: it may only count what is due."""
         due_s = time.monotonic() - DELAY_S
-        due = sum(each <= due_s for each in self.sent_s)
+        due = sum(each <= due_s for each in self.events_s)
         if message.get("room") == ROOM and message.get("offset", 0) > due:
             self.early.append(f"{whence}: offset {message['offset']} of {due} that are due")
 
@@ -93,6 +95,7 @@ async def play(sender: RawServer, truth: Truth, dice: random.Random, until_s: fl
     truth.says("match.started", '"LIVE"')
     assert not await sender.fact("match.started", MATCH)
     while time.monotonic() < until_s:
+        truth.says()
         number = truth.mark()
         match dice.randrange(4):
             case 0:
@@ -104,7 +107,7 @@ async def play(sender: RawServer, truth: Truth, dice: random.Random, until_s: fl
                 nacks = await sender.live("live.kill", MATCH, {"kills": number}, n=number)
         assert not nacks
         await asyncio.sleep(dice.uniform(0, 0.2))
-    truth.says("match.completed", '"COMPLETED"')
+    truth.says("match.completed", '"COMPLETED"', "stats.updated")
     result = {"winner_id": "red", "scores": {"red": truth.mark(), "blue": 1}}
     played_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     assert not await sender.fact("match.completed", MATCH, played_at=played_at, **result)
@@ -167,6 +170,7 @@ async def read_http(hub: RunningHub, truth: Truth, dice: random.Random, role: st
         f"/api/v1/matches/{MATCH}",
         "/api/v1/history/user/ann",
         "/api/v1/history/team/red",
+        "/api/v1/ops/facts",
     ]
     headers = {"Authorization": f"Bearer {user_token(hub.settings, role, sub=f'http-{role}')}"}
     async with aiohttp.ClientSession(headers=headers) as http:
@@ -186,6 +190,11 @@ async def everyone(
     late = {role: user_token(hub.settings, role, sub=f"late-{role}") for role in
             ("SPECTATOR", "PLAYER")}  # fmt: skip
     late["overlay"] = mint(hub.settings, sub="obs", kind="overlay", role="SPECTATOR", subject=ROOM)
+    late["ann"] = user_token(hub.settings, "PLAYER", sub="ann")
+    late["ann's overlay"] = mint(
+        hub.settings, sub="obs-2", kind="overlay", role="SPECTATOR", subject="user:ann"
+    )
+    own = {"overlay": [ROOM], "ann": ["user:ann", ROOM], "ann's overlay": ["overlay:ann"]}
     early = {role: user_token(hub.settings, role, sub=f"in-{role}") for role in
              ("ORGANIZER", "ADMIN")}  # fmt: skip
     async with contextlib.AsyncExitStack() as stack:
@@ -193,7 +202,7 @@ async def everyone(
         for name, token in (late | early).items():
             raw = await stack.enter_async_context(viewer(hub.url, token))
             raw.passes_over = set()
-            rooms = [ROOM] if name == "overlay" else shared if name in early else [ROOM, *shared]
+            rooms = own.get(name) or (shared if name in early else [ROOM, *shared])
             work.append(pry(raw, rooms, truth, random.Random(dice.random()), name))
         work += [
             read_http(hub, truth, random.Random(dice.random()), role)
