@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.hubs import RunningHub, server_token, user_token, watched_match
 from tests.sockets import RawServer, RawViewer, server, viewer
 
-EXAMPLES = 40
+EXAMPLES = 30
 CLOSES = {1000, 1001, 1002, 1006, 1007, 1009, 4001, 4003, 4004, 4008, 4009}
 
 json_values = st.recursive(

@@ -6,6 +6,7 @@ from gamehub import bench_limits
 from tests.hubs import running_hub, user_token
 
 
+@pytest.mark.proof
 async def test_a_round_counts_messages_and_leases(database_url: str, redis_url: str) -> None:
     exempt = f"{bench_limits.EXEMPT}/32"
     async with running_hub(

@@ -167,6 +167,7 @@ async def test_on_air_through_a_restart(
     assert complaints == []
 
 
+@pytest.mark.proof
 async def test_options(browser: Browser, database_url: str, redis_url: str, tmp_path: Path) -> None:
     complaints: list[str] = []
     async with (
@@ -196,6 +197,7 @@ async def test_options(browser: Browser, database_url: str, redis_url: str, tmp_
     assert complaints == []
 
 
+@pytest.mark.proof
 async def test_a_delay_holds_back_everything_in_order(
     browser: Browser, database_url: str, redis_url: str
 ) -> None:

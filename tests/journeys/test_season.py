@@ -209,6 +209,7 @@ async def replay_twice(hub: HubProcess, *servers: str) -> None:
         await two.finish(120)
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(180)
 async def test_every_result_once_though_the_hub_is_killed_and_replays_repeat(
     database_url: str, redis_url: str
