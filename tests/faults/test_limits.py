@@ -86,6 +86,7 @@ def without_redis(hub: RunningHub, limit: str) -> float:
     return sum(float(line.removeprefix(name)) for line in rendered.splitlines() if name in line)
 
 
+@pytest.mark.proof
 async def test_redis_silent_messages_pass_and_caps_hold_per_process(
     database_url: str, redis_url: str, valkey: Wire
 ) -> None:

@@ -234,6 +234,7 @@ async def test_cut_bus_checks_its_rooms_at_once(rooms: Rooms, client: Redis) -> 
     await eventually(lambda: guest.pipe.ops() == ["joined", "event"], timeout_s=2.0)
 
 
+@pytest.mark.proof
 async def test_presence_survives_a_flushed_redis(
     hub: RunningHub, database_url: str, redis_url: str, client: Redis
 ) -> None:

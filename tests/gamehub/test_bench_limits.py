@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gamehub import bench_limits
 from tests.hubs import running_hub, user_token
 
