@@ -49,6 +49,9 @@ async def release_facts(pool: asyncpg.Pool, redis: Redis) -> bool:
     with it. Raises Unavailable.
     """
     with answering():
+        async with pool.acquire() as conn:
+            if not await pending.is_any_due(conn):
+                return False
         async with log.transaction(pool) as tx:
             due = await pending.take_due(tx.connection, BATCH_MAX)
             await matches.show(tx.connection, [each.match for each in due if each.match])

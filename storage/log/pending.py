@@ -33,6 +33,14 @@ async def take_due(conn: Connection, limit: int) -> list[HeldEvent]:
     return [_held(row) for row in sorted(rows, key=lambda row: (row["release_at"], row["id"]))]
 
 
+async def is_any_due(conn: Connection) -> bool:
+    """Whether `take_due` is worth a transaction."""
+    found: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM log.pending WHERE release_at <= clock_timestamp())"
+    )
+    return found
+
+
 async def by_ids(conn: Connection, event_ids: Sequence[UUID]) -> list[HeldEvent]:
     """The facts of these ids that wait, in the order of their release."""
     if not event_ids:
