@@ -11,7 +11,7 @@ from aiohttp import web
 from domain.errors import Draining, GamehubError, InvalidSchema, PayloadTooLarge, Unavailable
 from domain.examples import FOXES, HERONS, MATCH
 from hub.api.operations import Example, operation
-from hub.auth import require_scope
+from hub.auth import authenticated, require_scope
 from hub.context import CONTEXT
 from hub.live.dock import Dock
 from protocol import frames as wire
@@ -105,10 +105,12 @@ async def post_ingest(request: web.Request, dock: Dock) -> web.Response:
     if (request.content_length or 0) > wire.MESSAGE_BYTES_MAX:
         raise PayloadTooLarge(f"a batch has at most {wire.MESSAGE_BYTES_MAX} bytes")
     body = await request.read()
+    await authenticated(request)  # a body takes as long as its sender likes
     batch = wire.parse_batch(body, codec)
     intake = await dock.open(who, batch.stream, socket=None)
     if intake.full:
         raise Unavailable("what came before is not stored yet", retry_after_ms=1000)
+    context.standing.check(who)
     collector = Collector(len(batch.frames))
     intake.receive(batch.frames, collector, who, round(time.time() * 1000), len(body))
     try:
