@@ -16,6 +16,10 @@ from domain.payloads import Name
 
 # An owner has at most so many at a time; the next is refused until one is taken away.
 OVERLAYS_MAX = 50
+# Overlays that were taken away while their tokens would live on are remembered as revoked, in a
+# place that everyone shares. An owner with so many gets no new overlay until some of them have
+# ended, so that nobody fills it by making overlays and taking them away; ADMIN may.
+GONE_MAX = 500
 LIFE_S_DEFAULT = 365 * 86_400
 LIFE_S_MAX = 366 * 86_400
 LIFE_S_MIN = 60

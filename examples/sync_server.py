@@ -47,7 +47,7 @@ class Ingest:
                     said = json.load(answer)
                 break
             except urllib.error.HTTPError as error:
-                if error.code < 500 or not pause_s:
+                if (error.code < 500 and error.code != 429) or not pause_s:
                     raise RuntimeError(error.read().decode()) from None
             except OSError:
                 if not pause_s:

@@ -74,7 +74,7 @@ def visiting(request: web.Request, trace_id: str) -> Iterator[None]:
         user_agent=request.headers.get("User-Agent"),
         trace_id=trace_id,
     )
-    first = request.path.split("/", 2)[1]
+    first = request.path.partition("/")[2].partition("/")[0]
     token = _VISIT.set(Visit(origin, first if first in ("ws", "ingest") else "http"))
     try:
         yield

@@ -38,6 +38,7 @@ from hub.context import CONTEXT
 ALGORITHM = "RS256"  # the only one (AUTH-03)
 TOKEN_BYTES_MAX = 8192  # a longer token is refused unread
 CACHE_MAX = 10_000  # verified tokens remembered; at the limit the one used longest ago goes
+SIGNED_MAX = 5_000  # overlays' tokens remembered, about 1 KiB each; the one used longest ago goes
 SPECTATOR_LIFE_S = 600
 SCOPES_MAX = 32
 GAMES_MAX = 256
@@ -138,7 +139,7 @@ class Authenticator:
             "scope": [],
             "subject": overlay.subject,
         }
-        return self._signing.sign(claims)
+        return self._signing.sign_once(claims)
 
     async def close(self) -> None:
         """Ends what runs in the background."""
@@ -277,9 +278,25 @@ class _SigningKey:
         self._stamp: tuple[int, int] | None = None
         self._key: RSAPrivateKey | None = None
         self._kid = ""
+        self._signed: OrderedDict[str, str] = OrderedDict()
 
     def sign(self, claims: dict[str, Any]) -> str:
         """The claims as a token; raises StartError when the key cannot be read."""
+        self._look()
+        assert self._key is not None
+        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._kid})
+
+    def sign_once(self, claims: dict[str, Any]) -> str:
+        """Like `sign`; the same claims again cost no signature (most of a millisecond each)."""
+        self._look()
+        name = json.dumps(claims, sort_keys=True)
+        token = self._signed.pop(name, None) or self.sign(claims)
+        self._signed[name] = token
+        if len(self._signed) > SIGNED_MAX:
+            self._signed.popitem(last=False)
+        return token
+
+    def _look(self) -> None:
         try:
             status = self._path.stat()
             if (status.st_mtime_ns, status.st_ino) != self._stamp:
@@ -288,14 +305,13 @@ class _SigningKey:
         except (OSError, ValueError, TypeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not an RSA key in PEM"
             raise StartError(f"cannot read the signing key {self._path}: {reason}") from None
-        assert self._key is not None
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._kid})
 
     def _load(self, pem: bytes) -> None:
         key = serialization.load_pem_private_key(pem, password=None)
         if not isinstance(key, RSAPrivateKey):
             raise ValueError("not RSA")
         self._key, self._kid = key, thumbprint(key)
+        self._signed.clear()
 
 
 def thumbprint(key: RSAPrivateKey) -> str:

@@ -8,7 +8,7 @@ import asyncpg
 
 from domain.errors import LimitReached, UnknownOverlay
 from domain.events import Principal, Role
-from domain.overlays import OVERLAYS_MAX, Overlay, check_may_own
+from domain.overlays import GONE_MAX, OVERLAYS_MAX, Overlay, check_may_own
 from domain.tokens import REVOCATIONS_MAX, kept_until_s
 from storage import audit, overlays, tokens
 from storage.audit import Entry, Origin
@@ -27,13 +27,15 @@ class Request:
 async def create(pool: asyncpg.Pool, request: Request, overlay: Overlay) -> None:
     """Stores what domain.overlays.planned made of a request (WSA-11).
 
-    Raises LimitReached when the owner has OVERLAYS_MAX already, Unavailable.
+    Raises LimitReached when the owner has OVERLAYS_MAX already or took GONE_MAX away, Unavailable.
     """
     with answering():
         async with pool.acquire() as conn, conn.transaction():
             had = await overlays.count_locked(conn, overlay.owner, request.now_ms // 1000)
             if had >= OVERLAYS_MAX:
                 raise LimitReached(f"an owner has at most {OVERLAYS_MAX} overlays; delete one")
+            if request.who.role < Role.ADMIN:
+                await _check_gone(conn, audit.actor_of(request.who)[0])
             await overlays.insert(conn, overlay)
             await audit.append(conn, [_entry(request, "overlay.created", overlay)])
 
@@ -56,6 +58,14 @@ async def remove(pool: asyncpg.Pool, request: Request, overlay_id: str) -> Overl
             await _revoke(conn, seq, overlay, audit.actor_of(request.who)[0])
             await audit.append(conn, [_entry(request, "overlay.revoked", overlay)])
     return overlay
+
+
+async def _check_gone(conn: Connection, actor: str) -> None:
+    if await tokens.count_by(conn, actor, GONE_MAX) >= GONE_MAX:
+        raise LimitReached(
+            f"{GONE_MAX} overlays were taken away whose tokens have not ended; "
+            "wait until they have, or ask an ADMIN"
+        )
 
 
 async def _revoke(conn: Connection, seq: int, overlay: Overlay, by: str) -> None:

@@ -16,6 +16,8 @@ from storage.tournaments import TournamentRole
 
 # Roles in all tournaments together; every hub keeps them in memory, about 200 bytes each.
 ROLES_MAX = 100_000
+# Of one tournament, so that its organisers don't fill what all the others need.
+ROLES_OF_ONE_MAX = 5_000
 
 
 async def grant(
@@ -66,7 +68,7 @@ async def _change(
             if before == role:
                 return False
             if before is None:
-                await _check_room(conn)
+                await _check_room(conn, tournament_id)
             await tournaments.set_role(
                 conn,
                 seq,
@@ -103,6 +105,8 @@ def _check_allowed(
             raise Forbidden(f"the role {each.name} is above your own", field="role")
 
 
-async def _check_room(conn: Connection) -> None:
+async def _check_room(conn: Connection, tournament_id: str) -> None:
+    if await tournaments.count_of(conn, tournament_id, ROLES_OF_ONE_MAX) >= ROLES_OF_ONE_MAX:
+        raise LimitReached(f"{ROLES_OF_ONE_MAX} roles in this tournament are given; take some back")
     if await tournaments.count(conn, ROLES_MAX) >= ROLES_MAX:
         raise LimitReached(f"{ROLES_MAX} roles in tournaments are given; take some back")

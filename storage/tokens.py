@@ -73,6 +73,14 @@ SELECT seq, token_id, subject, issued_until, kept_until, revoked_by, revoked_at
 FROM tokens.revocations WHERE kept_until > clock_timestamp() ORDER BY seq DESC LIMIT $1
 """
 
+_BY = """
+-- How many tokens somebody revoked that are kept still; the count stops at the limit.
+SELECT count(*) FROM (
+    SELECT FROM tokens.revocations
+    WHERE revoked_by = $1 AND token_id IS NOT NULL AND kept_until > clock_timestamp() LIMIT $2
+) AS kept
+"""
+
 _ABOUT = """
 -- Whatever is said about one token or its subject.
 SELECT seq, token_id, subject, issued_until, kept_until, revoked_by, revoked_at
@@ -130,6 +138,12 @@ async def prune(conn: Connection) -> int:
         "DELETE FROM tokens.revocations WHERE kept_until <= clock_timestamp()"
     )
     return int(done.rpartition(" ")[2])
+
+
+async def count_by(conn: Connection, revoked_by: str, count_max: int) -> int:
+    """How many single tokens they revoked that have not ended, at most count_max."""
+    number: int = await conn.fetchval(_BY, revoked_by, count_max)
+    return number
 
 
 async def head(conn: Connection) -> int:

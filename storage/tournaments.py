@@ -63,6 +63,13 @@ _COUNT = """
 SELECT count(*) FROM (SELECT FROM tournaments.roles WHERE role IS NOT NULL LIMIT $1) AS kept
 """
 
+_COUNT_OF = """
+-- How many roles one tournament has; the count stops at the limit.
+SELECT count(*) FROM (
+    SELECT FROM tournaments.roles WHERE tournament_id = $1 AND role IS NOT NULL LIMIT $2
+) AS kept
+"""
+
 
 async def next_seq(conn: Connection) -> tuple[int, int]:
     """(number of one change, the database's time in ms), before anything else is locked."""
@@ -86,6 +93,12 @@ async def roles_of(conn: Connection, tournament_id: str, *user_ids: str) -> dict
 async def count(conn: Connection, count_max: int) -> int:
     """How many roles are given in all tournaments, at most count_max."""
     number: int = await conn.fetchval(_COUNT, count_max)
+    return number
+
+
+async def count_of(conn: Connection, tournament_id: str, count_max: int) -> int:
+    """How many roles are given in one tournament, at most count_max."""
+    number: int = await conn.fetchval(_COUNT_OF, tournament_id, count_max)
     return number
 
 

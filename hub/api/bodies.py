@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 
 from domain.errors import InvalidSchema
+from hub.auth import PRINCIPAL, authenticated
 
 # The largest body of any request; set as aiohttp's client_max_size. Over it: payload_too_large.
 BODY_BYTES_MAX = 1_048_576
@@ -32,9 +33,12 @@ def answer(value: Any, *, status: int = 200, headers: dict[str, str] | None = No
 async def read_object(request: web.Request) -> dict[str, Any]:
     """The body as a JSON object.
 
-    Raises InvalidSchema; a body over BODY_BYTES_MAX ends as payload_too_large.
+    Raises InvalidSchema; a body over BODY_BYTES_MAX ends as payload_too_large. Raises like
+    `authenticated` where the token, which was good when the request began, ended meanwhile.
     """
     body = await request.read()
+    if PRINCIPAL in request:
+        await authenticated(request)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -199,8 +199,6 @@ class ServerSocket:
             if not self._reading:
                 # Draining: never acked, so its server sends it again to the next hub.
                 continue
-            if who.expires_at_s + self._context.settings.jwt_leeway_s < time.time():
-                raise TokenExpired("the server's token has ended")
             try:
                 parsed = wire.parse_message(data)
                 if isinstance(parsed, list):
@@ -220,6 +218,7 @@ class ServerSocket:
         """The next binary message; None when the socket is closed. Pings count as signs of life."""
         while True:
             message = await self._ws.receive()
+            self._check_expiry()
             if self.intake is not None:
                 self.intake.heard()
             if message.type is WSMsgType.BINARY:
@@ -231,6 +230,16 @@ class ServerSocket:
                 self._strike(InvalidSchema("game servers speak msgpack in binary messages"))
             elif message.type is not WSMsgType.PONG:
                 return None
+
+    def _check_expiry(self) -> None:
+        """Nothing of a token that ended counts, no sign of life either: it would keep the leases.
+
+        The hub's own pings bring an answer every HEARTBEAT_S, so that a quiet server is seen too.
+        """
+        if self.who is None or not self._reading:
+            return
+        if self.who.expires_at_s + self._context.settings.jwt_leeway_s < time.time():
+            raise TokenExpired("the server's token has ended")
 
     async def _refuse(self, error: GamehubError) -> None:
         self._context.metrics.errors_out.labels(code=error.code).inc()

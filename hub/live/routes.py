@@ -11,7 +11,7 @@ from domain.errors import Draining
 from hub.auth import PRINCIPAL, token_from
 from hub.context import CONTEXT
 from hub.live.dock import Dock
-from hub.live.http import post_ingest
+from hub.live.http import Pace, post_ingest
 from hub.live.ingest import HEARTBEAT_S, ServerSocket
 from hub.live.origin import check_origin
 from hub.peer import client_ip
@@ -33,12 +33,13 @@ DRAIN_RETRY_MS = 1000
 def routes(hall: Hall, dock: Dock, gate: Gate) -> list[web.RouteDef]:
     """The routes that need the hall (viewers) or the dock (servers), and the gate (limits)."""
     watch = partial(_watch, hall=hall, gate=gate)
+    pace = Pace()
     return [
         web.get("/ws", watch),
         web.get("/ws/", watch),
         web.get("/ws/{kind}/{id:.+}", watch),
         web.get("/ingest", partial(_serve, dock=dock, gate=gate)),
-        web.post("/api/v1/ingest", partial(post_ingest, dock=dock)),
+        web.post("/api/v1/ingest", partial(post_ingest, dock=dock, gate=gate, pace=pace)),
     ]
 
 

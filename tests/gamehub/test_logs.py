@@ -91,3 +91,12 @@ def test_what_is_too_deep_is_not_shown(stream: io.StringIO) -> None:
         value = [value]
     structlog.get_logger("hub.test").info("deep", value=value)
     assert "bottom" not in stream.getvalue()
+
+
+def test_a_long_word_does_not_hold_up_the_process() -> None:
+    """Anyone can send a path of 8,000 letters; at the square of the time this would take hours."""
+    word = "a" * 1_000_000
+    assert logs.redact_text(word) == word
+    assert logs.redact_text(f"{word} postgresql://ada:secret@db/x") == (
+        f"{word} postgresql://ada:[redacted]@db/x"
+    )

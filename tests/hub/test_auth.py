@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 
 from domain.errors import Forbidden, TokenExpired, TokenInvalid, TokenRevoked
 from domain.events import Principal, Role
+from domain.overlays import Kind, Options, Overlay
 from domain.settings import Settings
 from domain.tokens import TOKEN_LIFE_MAX_S
 from hub import auth
@@ -270,6 +271,54 @@ def test_no_spectators_token_unless_the_setting_says_so(signing_key_file: Path) 
         Authenticator(Settings(jwt_signing_key_file=str(signing_key_file))).sign_spectator(NOW)
     with pytest.raises(Forbidden):
         Authenticator(Settings(public_spectating=True)).sign_spectator(NOW)
+
+
+async def test_an_overlays_token_is_signed_once_with_each_key(
+    tmp_path: Path, signing_key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever lists 50 overlays again and again costs no 50 signatures each time."""
+    signatures: list[str] = []
+    encode = jwt.encode
+
+    def counted(*args: Any, **more: Any) -> str:
+        signatures.append(encode(*args, **more))
+        return signatures[-1]
+
+    monkeypatch.setattr(jwt, "encode", counted)
+    monkeypatch.setattr(auth, "SIGNED_MAX", 2)
+    door = Authenticator(Settings(jwt_signing_key_file=str(signing_key_file)))
+    one, two, three = (
+        Overlay(
+            overlay_id=name,
+            owner="ann",
+            kind=Kind.FEED,
+            subject="match:m1",
+            title=None,
+            options=Options(),
+            created_at_s=NOW,
+            expires_at_s=NOW + 60,
+        )
+        for name in ("one", "two", "three")
+    )
+    first = door.sign_overlay(one)
+    assert door.sign_overlay(one) == first != door.sign_overlay(two)
+    assert len(signatures) == 2
+    door.sign_overlay(three)  # the limit: `one` was used longest ago
+    door.sign_overlay(two)
+    assert len(signatures) == 3
+    assert door.sign_overlay(one) == first
+    assert len(signatures) == 4
+    fresh = tmp_path / "fresh.pem"
+    fresh.write_bytes(
+        KEYS[1].private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    fresh.replace(signing_key_file)
+    kids = {jwt.get_unverified_header(each)["kid"] for each in (first, door.sign_overlay(one))}
+    assert kids == {auth.thumbprint(KEYS[0]), auth.thumbprint(KEYS[1])}
 
 
 # -- where a token is found -----------------------------------------------------------------------

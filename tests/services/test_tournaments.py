@@ -119,6 +119,19 @@ async def test_at_the_limit_no_more_are_given(
     assert await service.grant(pool, None, BY, CUP, "bob", Role.PLAYER)
 
 
+async def test_one_tournament_cannot_fill_what_the_others_need(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "ROLES_OF_ONE_MAX", 2)
+    await service.grant(pool, None, BY, CUP, "asker", Role.ORGANIZER)
+    await service.grant(pool, person(), BY, CUP, "ann", Role.PLAYER)
+    with pytest.raises(LimitReached):
+        await service.grant(pool, person(), BY, CUP, "bob", Role.PLAYER)
+    assert await service.grant(pool, None, BY, "other", "bob", Role.PLAYER)
+    await service.revoke(pool, person(), BY, CUP, "ann")
+    assert await service.grant(pool, person(), BY, CUP, "bob", Role.PLAYER)
+
+
 async def test_pages_by_user(pool: asyncpg.Pool) -> None:
     for number in range(5):
         await service.grant(pool, None, BY, CUP, f"u{number}", Role.PLAYER)

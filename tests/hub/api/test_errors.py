@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from io import BytesIO
 from typing import Any
@@ -151,6 +152,18 @@ async def test_what_is_not_there_answers_as_json(client: Client) -> None:
     response = await client.delete("/echo")
     assert (await response.json())["error"]["code"] == "method_not_allowed"
     assert response.headers["Allow"] == "POST"
+
+
+async def test_the_server_as_a_whole_is_not_there_either(client: Client) -> None:
+    """OPTIONS * (RFC 9110, 7.1) has a path without a slash; yarl's clients cannot say it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(b"OPTIONS * HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n")
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    assert head.startswith(b"HTTP/1.1 404 ")
+    assert b"X-Request-ID: " in head
+    assert b'"code":"not_found"' in body
 
 
 async def test_a_body_is_a_json_object_of_at_most_a_mebibyte(client: Client) -> None:

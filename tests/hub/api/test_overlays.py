@@ -11,6 +11,7 @@ from yarl import URL
 
 from domain.overlays import OVERLAYS_MAX
 from hub.auth import Authenticator
+from services import overlays as keeping
 from tests.hub.api.serving import Client, bearer, serving
 
 PLAYER = {"role": "PLAYER", "sub": "ann"}
@@ -134,6 +135,34 @@ async def test_the_next_over_the_limit_is_refused_however_they_come(pool: asyncp
 
         assert sorted(await asyncio.gather(one(), one(), one())) == [201, 409, 409]
         assert len(await listed(client)) == OVERLAYS_MAX
+
+
+async def test_nobody_fills_the_revocations_by_making_and_taking_away(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have one limit for everyone: at it no token at all could be revoked any more."""
+    monkeypatch.setattr(keeping, "GONE_MAX", 3)
+    async with serving(pool) as client:
+
+        async def take_away(overlay: dict[str, Any]) -> int:
+            path = f"/api/v1/overlays/{overlay['id']}"
+            async with client.delete(path, headers=bearer(**PLAYER)) as answer:
+                return answer.status
+
+        kept = await made(client)
+        for _ in range(3):
+            assert await take_away(await made(client)) == 200
+        refused = await made(client, status=409)
+        assert refused["error"]["code"] == "limit_reached"
+        assert await take_away(kept) == 200  # what is there can always be taken away
+        for claims in ({"sub": "bob"}, {"role": "ADMIN"}):
+            headers = bearer(**{**PLAYER, **claims})
+            wish = {"kind": "feed", "match": "m1"}
+            async with client.post("/api/v1/overlays", json=wish, headers=headers) as answer:
+                assert answer.status == 201
+        async with pool.acquire() as conn:
+            await conn.execute("UPDATE tokens.revocations SET kept_until = clock_timestamp()")
+        await made(client)
 
 
 async def test_without_a_signing_key_nothing_is_stored(pool: asyncpg.Pool) -> None:

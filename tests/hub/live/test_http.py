@@ -10,7 +10,7 @@ import aiohttp
 import msgpack
 import pytest
 
-from tests.hubs import RunningHub, running_hub, server_token
+from tests.hubs import RunningHub, eventually, running_hub, server_token
 from tests.sockets import COMPETITORS
 
 
@@ -21,9 +21,14 @@ async def hub(database_url: str, redis_url: str) -> AsyncIterator[RunningHub]:
 
 
 async def post(
-    hub: RunningHub, frames: list[Any], *, stream: str, packed: bool = False
+    hub: RunningHub,
+    frames: list[Any],
+    *,
+    stream: str,
+    packed: bool = False,
+    name: str = "server-1",
 ) -> tuple[int, Any]:
-    headers = {"Authorization": f"Bearer {server_token(hub.settings)}"}
+    headers = {"Authorization": f"Bearer {server_token(hub.settings, name)}"}
     body = {"stream": stream, "frames": frames}
     options: dict[str, Any] = {"json": body}
     if packed:
@@ -36,6 +41,29 @@ async def post(
         if packed:
             return answer.status, msgpack.unpackb(await answer.read())
         return answer.status, await answer.json()
+
+
+async def test_a_server_over_its_rate_hears_when_to_send_again(
+    database_url: str, redis_url: str
+) -> None:
+    limits: dict[str, Any] = {"ws_rate_exempt_cidrs": "", "ws_rate_server_msg_rps": 1.0}
+    async with running_hub(database_url, redis_url, **limits) as hub:
+        stream = secrets.token_hex(16)
+        data = {"game": "arena", "competitors": COMPETITORS}
+        frame = {"seq": 1, "type": "match.started", "match": "m1", "ts": 1, "data": data}
+        assert (await post(hub, [], stream=stream))[0] == 200
+        status, answer = await post(hub, [frame], stream=stream)
+        assert (status, answer["error"]["code"]) == (429, "message_rate_limit_exceeded")
+        assert 0 < answer["error"]["retry_after_ms"] <= 1001
+        # Nothing of it was done, and another server has its own rate.
+        assert (await post(hub, [], stream=stream, name="server-2"))[0] == 200
+
+        async def goes_through() -> Any:
+            status, answer = await post(hub, [frame], stream=stream)
+            return status == 200 and answer
+
+        answer = await eventually(goes_through)
+        assert (answer["fact_seq"], answer["nacks"]) == (1, [])
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -96,6 +96,19 @@ async def test_a_server_s_sub_can_be_revoked_too(hub: RunningHub, pool: asyncpg.
         assert (await acked_until_closed(raw))[1] == ["token_revoked"]
 
 
+async def test_a_quiet_server_is_closed_when_its_token_ends(
+    database_url: str, redis_url: str
+) -> None:
+    """It answers pings and sends none: nothing else would let go of its matches."""
+    async with (
+        running_hub(database_url, redis_url, jwt_leeway_s=0) as hub,
+        server(hub.url, server_token(hub.settings, ttl_s=2)) as raw,
+    ):
+        await raw.start("m1")
+        assert (await acked_until_closed(raw))[1] == ["token_expired"]
+        assert raw.ws.close_code == 4002
+
+
 @pytest.mark.parametrize("count", [1, 50, 250])
 async def test_what_was_sent_is_acked_or_sent_again_and_is_there_once(
     hub: RunningHub, pool: asyncpg.Pool, count: int
