@@ -105,8 +105,8 @@ class Hub:
     async def _listen(self) -> None:
         # aiohttp would log the subprotocols that a client offers, and the token may be among them.
         logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
-        # What is no HTTP at all is answered 400; a traceback of each would let scanners fill the log.
-        # What fails in a handler is logged by ours (hub/api/errors.py).
+        # What is no HTTP is answered 400; a traceback of each would let scanners fill the log. What
+        # fails in a handler is logged by ours (hub/api/errors.py).
         logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
         app = web.Application(client_max_size=MESSAGE_BYTES_MAX)
         app[CONTEXT] = self.context
