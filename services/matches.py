@@ -41,8 +41,9 @@ async def schedule(
 ) -> Match:
     """Schedules {id?, game, competitors, starts_at?, delay_s?, ...} as ORGANIZER or match:create.
 
-    The same id with the same content answers the match as it is now and changes nothing; with
-    another content raises InvalidTransition. Raises Forbidden, InvalidSchema naming the field,
+    The same id with the same content changes nothing and answers the match as everyone may know it
+    by now (with a spectator delay: as it was then, or as it was scheduled); with another content
+    raises InvalidTransition. Raises Forbidden, InvalidSchema naming the field,
     Unavailable. The caller wakes the workers (storage.log.wake) afterwards.
     """
     match_id = body.get("id")
@@ -81,6 +82,8 @@ async def _schedule(
                     raise InvalidTransition(
                         f"the match exists already with another {shown}", field=shown
                     )
+            if existing.delay_s:
+                return await matches.get_shown(tx.connection, match.match_id) or match
             return existing
         await matches.insert(tx.connection, [match])
         event_id = uuid7(now_ms, secrets.randbits(74))

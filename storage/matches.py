@@ -94,6 +94,39 @@ async def get_shown(conn: Connection, match_id: str) -> Match | None:
     return None if row is None else _match(row)
 
 
+_WATCHED = """
+-- How a match may be watched, told in one statement: that nobody may know of it yet is answered as
+-- fast as that it is not there.
+SELECT delay_s, tournament_id,
+       delay_s = 0 OR EXISTS (SELECT FROM matches.shown s WHERE s.match_id = m.match_id) AS public
+FROM matches.matches m WHERE match_id = $1
+"""
+
+
+async def watched(conn: Connection, match_id: str) -> tuple[int, str | None, bool] | None:
+    """(delay_s, tournament id, whether everyone may know of it); None when nobody scheduled it."""
+    row = await conn.fetchrow(_WATCHED, match_id)
+    return None if row is None else (row["delay_s"], row["tournament_id"], row["public"])
+
+
+_UNDECIDED = """
+-- The longest delay among the matches of tournaments whose end is not public.
+SELECT m.tournament_id, max(m.delay_s) AS delay_s
+FROM matches.matches m LEFT JOIN matches.shown s ON s.match_id = m.match_id
+WHERE m.tournament_id = ANY($1::text[]) AND m.delay_s > 0
+  AND s.section IS DISTINCT FROM 'finished'
+GROUP BY m.tournament_id
+"""
+
+
+async def undecided_delays_s(conn: Connection, tournament_ids: Sequence[str]) -> dict[str, int]:
+    """Per tournament with delayed matches whose end nobody may know yet: their longest delay."""
+    if not tournament_ids:
+        return {}
+    rows = await conn.fetch(_UNDECIDED, list(tournament_ids))
+    return {row["tournament_id"]: row["delay_s"] for row in rows}
+
+
 def pack(match: Match) -> bytes:
     """A match as log.pending keeps it for `show`."""
     return msgspec.msgpack.encode(match)

@@ -87,6 +87,12 @@ class Wire:
         for pipe in list(self._pipes):
             pipe.cancel()
 
+    def refuse(self) -> None:
+        """Breaks all connections and takes no more."""
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+
     async def __aenter__(self) -> Wire:
         """Opens the port."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import asyncpg
 import structlog
@@ -20,26 +23,38 @@ logger = structlog.get_logger(__name__)
 EVERY_S = 0.1
 # Facts of one transaction, publications of one call; what is more goes at once afterwards.
 BATCH_MAX = 500
+# So many of them in a row: all that can wait in Redis. Then the other kind has its turn.
+TURNS_MAX = waiting.WAITING_MAX // BATCH_MAX
 # After Postgres or Redis was away, the time until the next try. Nothing is lost, only later.
 BACKOFF_S = 1.0
 
 
 async def run(pool: asyncpg.Pool, redis: Redis) -> None:
     """Releases whatever is due until it is cancelled; several workers do it together."""
+    worker = secrets.token_hex(8)
     while True:
-        try:
-            # Scores first: they came before the result that is due with them.
-            more = await release_live(redis)
-            more = await release_facts(pool, redis) or more
-            pause_s = 0.0 if more else EVERY_S
-        except Unavailable as error:
-            logger.warning("release_waits", error=str(error))
-            pause_s = BACKOFF_S
-        except Exception:
-            # Not migrated yet, no rights: people have to mend it; nothing is released too early.
-            logger.exception("release_failed")
-            pause_s = BACKOFF_S
-        await asyncio.sleep(pause_s)
+        # All scores first: they came before the result that is due with them.
+        pauses_s = [
+            await _released(partial(release_live, redis, worker)),
+            await _released(partial(release_facts, pool, redis)),
+        ]
+        await asyncio.sleep(max(pauses_s))
+
+
+async def _released(step: Callable[[], Awaitable[bool]]) -> float:
+    """Releases all that is due of one kind; s to wait. Its failure does not stop the other kind."""
+    try:
+        for _ in range(TURNS_MAX):
+            if not await step():
+                break
+    except Unavailable as error:
+        logger.warning("release_waits", error=str(error))
+        return BACKOFF_S
+    except Exception:
+        # Not migrated yet, no rights: people have to mend it; nothing is released too early.
+        logger.exception("release_failed")
+        return BACKOFF_S
+    return EVERY_S
 
 
 async def release_facts(pool: asyncpg.Pool, redis: Redis) -> bool:
@@ -63,13 +78,13 @@ async def release_facts(pool: asyncpg.Pool, redis: Redis) -> bool:
     return len(due) == BATCH_MAX
 
 
-async def release_live(redis: Redis) -> bool:
+async def release_live(redis: Redis, worker: str) -> bool:
     """Publishes what shared rooms show of delayed matches; True if there may be more.
 
-    It may be published twice when a worker dies in between; the rooms drop it by its id. Raises
-    Unavailable.
+    Nothing happens while another worker is at it. It may be published twice when a worker dies in
+    between; the rooms drop it by its id. Raises Unavailable.
     """
-    due = await waiting.due(redis, BATCH_MAX)
+    due = await waiting.due(redis, BATCH_MAX, worker)
     if not due:
         return False
     scores = {each.match_id: each.scores for each in due if each.scores is not None}

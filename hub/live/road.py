@@ -335,7 +335,8 @@ class Road:
             fact.outcome = outcome
             self._learn(lane, fact, outcome.match)
             intake.fact_finished(fact)
-            if outcome.event is not None and lane.match_id:
+            # A tournament's end may name a match, but it is none of that match's facts.
+            if outcome.event is not None and outcome.event.subject == lane.room:
                 self._to_publish.append((intake, lane, [fact]))
                 self._publish_now.set()
             else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from domain.errors import InvalidSchema, Unavailable, UnknownRoom
+from domain.errors import GamehubError, InvalidSchema, Unavailable, UnknownRoom
 from domain.events import Principal, Role, TournamentRoles
 from domain.ids import split_room
 from hub.audit import origin
@@ -52,11 +52,14 @@ class Guest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How someone sees a room: `delay_s` ago, 0 for now."""
+    """How someone sees a room: `delay_s` ago, 0 for now.
+
+    refusal: what they hear who see it late, while nothing of it is due.
+    """
 
     delay_s: int = 0
     tournament_id: str | None = None
-    public: bool = True
+    refusal: GamehubError | None = None
 
     @property
     def late(self) -> bool:
@@ -117,33 +120,34 @@ class Hall:
             return Seen()
         seen = self._known_matches.get(match_id) or await self._look_up(room, match_id)
         if not seen.delay_s or role_in(seen.tournament_id) >= Role.ORGANIZER:
-            return replace(seen, delay_s=0)
-        if not seen.public:
-            raise _unknown(match_id)
+            return replace(seen, delay_s=0, refusal=None)
+        if seen.refusal is not None:
+            raise seen.refusal
         return seen
 
     async def _look_up(self, room: str, match_id: str) -> Seen:
         try:
             with answering():
                 async with self._context.pool.acquire(timeout=EXISTS_TIMEOUT_S) as connection:
-                    found = await matches.get(connection, match_id)
-                    public = found is not None and (
-                        not found.delay_s or await matches.get_shown(connection, match_id)
-                    )
-        except Unavailable:
+                    found = await matches.watched(connection, match_id)
+        except Unavailable as away:
             # The picture goes on without Postgres: a match that somebody plays was scheduled, and
-            # the room knows its delay from who plays it.
+            # the room knows its delay from who plays it. What nobody may know yet sounds like
+            # what nobody can tell.
             delay_s = await store.delay_s(self._context.redis, room)
             if delay_s is None:
                 raise
-            return Seen(delay_s)
+            _, _, due = await store.history(self._context.redis, room, "", 0, 1)
+            return Seen(delay_s, refusal=None if due else away)
         if found is None:
             raise _unknown(match_id)
-        seen = Seen(found.delay_s, found.tournament_id, public=bool(public))
-        if seen.public:
-            if len(self._known_matches) >= KNOWN_MATCHES_MAX:
-                del self._known_matches[next(iter(self._known_matches))]
-            self._known_matches[match_id] = seen
+        delay_s, tournament_id, public = found
+        if not public:
+            return Seen(delay_s, tournament_id, _unknown(match_id))
+        seen = Seen(delay_s, tournament_id)
+        if len(self._known_matches) >= KNOWN_MATCHES_MAX:
+            del self._known_matches[next(iter(self._known_matches))]
+        self._known_matches[match_id] = seen
         return seen
 
     async def history(

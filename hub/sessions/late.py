@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+import structlog
+
 from domain.errors import Unavailable
 from storage import rooms as store
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from hub.sessions.rooms import Rooms
+
+log = structlog.get_logger(__name__)
 
 # What became due is fetched so often; Redis decides by its own clock what that is.
 LOOK_S = 0.1
@@ -31,9 +35,12 @@ async def follow(rooms: Rooms, redis: Redis) -> None:
         if not positions:
             continue
         try:
-            rooms.take_late(await store.read_due(redis, positions))
+            rooms.take_late(positions, await store.read_due(redis, positions))
         except Unavailable:
             continue
+        except Exception:
+            # Nobody else looks: it goes on with the next look, whatever it met.
+            log.exception("late_failed")
 
 
 class LateCounts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -327,12 +327,16 @@ class Rooms:
             if room.late and room.epoch is not None and room.catching_up is None
         ]
 
-    def take_late(self, views: Mapping[str, store.RoomView]) -> None:
-        """What became due in them since."""
-        for name, view in views.items():
+    def take_late(
+        self, positions: Sequence[tuple[str, str, int]], views: Mapping[str, store.RoomView]
+    ) -> None:
+        """What became due in them since; nothing where the room began a new epoch meanwhile."""
+        for name, epoch, _ in positions:
             room = self.get(name, late=True)
-            if room is not None and room.epoch is not None and room.catching_up is None:
-                self._take(room, view)
+            if room is None or room.epoch != epoch or room.catching_up is not None:
+                continue
+            if name in views:
+                self._take(room, views[name])
 
     def _catch_up(self, room: Room) -> None:
         if room.catching_up is None:

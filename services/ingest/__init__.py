@@ -20,6 +20,7 @@ from domain.errors import ImpossibleValue, Unavailable
 from domain.ids import is_id
 from domain.matches import LEASE_S, Lease, Match, Sender, lease_of
 from services.ingest.batch import Batch, FactFrame, FactOutcome
+from services.ingest.endings import tournament_waits_s
 from storage import ingest, matches
 from storage import log as facts
 from storage.database import CONFLICTS, FOR_PEOPLE, Connection, answering
@@ -133,7 +134,7 @@ async def _commit(
             known_events={event.event_id: event for event in known},
             matches=found,
             liveness=await ingest.liveness(conn, holders - streams.keys(), LEASE_S),
-            tournament_waits_s=await pending.tournament_waits_s(conn, _tournaments_ending(frames)),
+            tournament_waits_s=await tournament_waits_s(conn, _tournaments_ending(frames)),
             forced=forced,
         )
         outcomes = [batch.take(frame) for frame in frames]

@@ -69,7 +69,7 @@ class Batch:
     known_events: dict[UUID, Event]
     matches: dict[str, Match]
     liveness: dict[StreamKey, tuple[bool, bool]]
-    # Per tournament with facts that wait: seconds until the last of them is due.
+    # Per tournament whose end has to wait: how long, in seconds.
     tournament_waits_s: dict[str, int] = field(default_factory=dict)
     # Set when the only frame could not be stored: it is refused with this.
     forced: Refusal | None = None

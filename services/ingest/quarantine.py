@@ -12,12 +12,13 @@ from domain.facts import normalise
 from domain.ids import check_id, uuid7
 from domain.matches import LEASE_S, Match, Sender, decide, lease_of
 from services.ingest.batch import FactFrame, match_event, tournament_event
+from services.ingest.endings import tournament_waits_s
 from storage import audit, ingest, matches
 from storage import log as facts
 from storage.audit import Entry
 from storage.database import CONFLICTS, Connection, answering
 from storage.ingest import Refused
-from storage.log import Event, Transaction, pending
+from storage.log import Event, Transaction
 
 TRIES_MAX = 3
 
@@ -103,7 +104,7 @@ async def _apply(tx: Transaction, refused: Refused, now_ms: int) -> Event | None
     event_id = uuid7(now_ms, secrets.randbits(74))
     if frame.type == "tournament.completed":
         sender.check_game(check_id(data["game"], "game"))
-        waits_s = await pending.tournament_waits_s(conn, [data["tournament_id"]])
+        waits_s = await tournament_waits_s(conn, [data["tournament_id"]])
         event = tournament_event(frame, event_id, data, waits_s)
     else:
         assert frame.match is not None

@@ -13,8 +13,9 @@ from storage.log import HeldEvent
 
 _TAKE_DUE = """
 -- What is due leaves the waiting room; whoever calls this announces it in the same transaction.
+-- The time is one for the whole statement, else no index can find what is due.
 WITH due AS (
-    SELECT id FROM log.pending WHERE release_at <= clock_timestamp()
+    SELECT id FROM log.pending WHERE release_at <= statement_timestamp()
     ORDER BY release_at, id LIMIT $1
 )
 DELETE FROM log.pending p USING due WHERE p.id = due.id
@@ -66,12 +67,6 @@ async def tournament_waits_s(conn: Connection, tournament_ids: Sequence[str]) ->
         return {}
     rows = await conn.fetch(_TOURNAMENT_WAITS, list(tournament_ids))
     return {row["tournament_id"]: max(row["wait_s"], 1) for row in rows}
-
-
-async def count(conn: Connection) -> int:
-    """How many facts wait for their time."""
-    found: int = await conn.fetchval("SELECT count(*) FROM log.pending")
-    return found
 
 
 def _held(row: asyncpg.Record) -> HeldEvent:

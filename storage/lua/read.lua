@@ -2,7 +2,8 @@
 -- KEYS: meta, events, document, ids, times, documents of one room.
 -- ARGV: 1 epoch to use if the room is new, 2 epoch of the joiner or '', 3 offset of the joiner,
 --       4 ttl_ms, 5 '1' if rooms of this kind have a document, 6 '1' if the joiner sees a delayed
---       room as it is now; all others see it as it was before its delay
+--       room as it is now; all others see it as it was before its delay; 7 events that a joiner
+--       may have missed: over it, though the room still has them, it starts from a document
 -- Returns {epoch, offset, recovered 0|1, document_offset or -1, document or '', first offset, events}.
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'run', 'offset', 'document_offset', 'delay')
@@ -32,7 +33,8 @@ local function events_after(since)
   return redis.call('LRANGE', KEYS[2], since - first + 1, offset - first)
 end
 local since = tonumber(ARGV[3])
-if ARGV[2] == meta[1] and since <= offset and since >= first - 1 then
+local oldest = math.max(first - 1, offset - tonumber(ARGV[7]))
+if ARGV[2] == meta[1] and since <= offset and since >= oldest then
   return {meta[1], offset, 1, -1, '', since + 1, events_after(since)}
 end
 if ARGV[5] ~= '1' then
@@ -51,11 +53,15 @@ if late then
 elseif document_offset >= 0 then
   document = redis.call('GET', KEYS[3])
 end
+if late and document and offset < first - 1 then
+  -- What is due went already, for there is too much of it: the room goes from document to document.
+  return {meta[1], document_offset, 0, document_offset, document, document_offset + 1, {}}
+end
 if document and document_offset >= first - 1 then
   return {meta[1], offset, 0, document_offset, document, document_offset + 1,
     events_after(document_offset)}
 end
-if first == 1 then
+if oldest <= 0 then
   return {meta[1], offset, 0, -1, '', 1, events_after(0)}
 end
 return {meta[1], offset, 0, -1, '', offset + 1, {}}

@@ -21,8 +21,9 @@ from storage.redis import AWAY, Script
 IDS_MAX = 1000
 SCORES_TTL_S = 24 * 3600
 # A room with a spectator delay keeps its events for the delay and so much more, a document every so
-# often to roll forward from, and so many events at most: over it the oldest go, and whoever joins
-# late sees no state until the next document is due (contract: Ingest).
+# often to roll forward from, and so many events at most: over it the oldest go, and whoever sees it
+# late gets a snapshot whenever a document is due, and no events (contract: Ingest). Nobody is sent
+# more missed events at once than other rooms keep.
 LATE_KEPT_MS = 60_000
 LATE_DOCUMENT_EVERY_MS = 10_000
 LATE_EVENTS_MAX = 100_000
@@ -193,8 +194,15 @@ async def read(
 
 def _read_args(room: str, since_epoch: str, since_offset: int, late: bool) -> list[Any]:
     kind = room_kind(room)
-    ttl_ms = kind.ttl_s * 1000
-    return [_new_epoch(), since_epoch, since_offset, ttl_ms, int(kind.document), int(not late)]
+    return [
+        _new_epoch(),
+        since_epoch,
+        since_offset,
+        kind.ttl_s * 1000,
+        int(kind.document),
+        int(not late),
+        kind.history_max,
+    ]
 
 
 def _view(answer: list[Any]) -> RoomView:

@@ -13,7 +13,12 @@ from storage.redis import AWAY, Script
 
 # Publications of delayed matches that wait for their time; over it the first due are dropped.
 WAITING_MAX = 200_000
-_WAITING = "gamehub:waiting"
+# One worker at a time takes what is due: two that publish side by side would bring an older score
+# after a newer one. When it is gone, another takes over after so long.
+TURN_MS = 2_000
+_WAITING = "gamehub:{waiting}"
+_LAST = "gamehub:{waiting}:last"
+_TURN = "gamehub:{waiting}:turn"
 _DEFER = Script("defer.lua")
 _DUE = Script("due.lua")
 
@@ -38,20 +43,20 @@ class Waiting:
 async def defer(redis: Redis, waiting: Sequence[tuple[int, Waiting]]) -> None:
     """Keeps publications until their delay in s has passed by Redis's clock, in one round trip.
 
-    The same ones again change nothing. Raises Unavailable.
+    They are due in the order given. The same ones again change nothing. Raises Unavailable.
     """
     argv: list[bytes | int] = [WAITING_MAX]
     for delay_s, each in waiting:
         argv += [delay_s * 1000, each.packed()]
-    await _DEFER(redis, [_WAITING], argv)
+    await _DEFER(redis, [_WAITING, _LAST], argv)
 
 
-async def due(redis: Redis, limit: int) -> list[Waiting]:
-    """What waited and is due, first due first; raises Unavailable.
+async def due(redis: Redis, limit: int, worker: str) -> list[Waiting]:
+    """What waited and is due, first due first; nothing while it is another worker's turn.
 
-    It stays until `done`.
+    It stays until `done`. Raises Unavailable.
     """
-    packed = await _DUE(redis, [_WAITING], [limit])
+    packed = await _DUE(redis, [_WAITING, _TURN], [limit, worker, TURN_MS])
     return [Waiting(*msgpack.unpackb(each, raw=False)) for each in packed]
 
 

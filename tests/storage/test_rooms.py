@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
+from domain.events import room_kind
 from storage import rooms
 from storage.rooms import Publish
 
@@ -181,3 +184,37 @@ async def test_redis_away_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         await rooms.read(away, ROOM)
     await away.aclose()
+
+
+async def test_over_the_limit_the_late_room_goes_from_document_to_document(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More events than a delayed room keeps, so that those that are due went already."""
+    monkeypatch.setattr(rooms, "LATE_EVENTS_MAX", 20)
+    monkeypatch.setattr(rooms, "LATE_DOCUMENT_EVERY_MS", 100)
+    sent = 0
+    seen: set[int] = set()
+    deadline_s = time.monotonic() + 10
+    while len(seen) < 3 and time.monotonic() < deadline_s:
+        numbers = range(sent + 1, sent + 31)
+        await publish(redis, *(live(n, document=b"state-%d" % n, delay_s=1) for n in numbers))
+        sent += 30
+        view = await rooms.read(redis, ROOM)
+        assert view.offset < sent
+        if view.offset:
+            assert view.document == b"state-%d" % view.offset
+            assert (view.document_offset, view.events) == (view.offset, [])
+            seen.add(view.offset)
+        await asyncio.sleep(0.02)
+    assert len(seen) == 3
+
+
+async def test_a_long_past_is_not_sent_as_missed_events(redis: Redis) -> None:
+    most = room_kind(ROOM).history_max
+    numbers = range(1, most + 6)
+    await publish(redis, *(live(n, document=b"state", delay_s=900) for n in numbers))
+    epoch = (await rooms.read(redis, ROOM, late=False)).epoch
+    view = await rooms.read(redis, ROOM, epoch, 5, late=False)
+    assert (view.recovered, view.first_offset, len(view.events)) == (True, 6, most)
+    view = await rooms.read(redis, ROOM, epoch, 4, late=False)
+    assert (view.recovered, view.document, view.events) == (False, b"state", [])

@@ -13,7 +13,9 @@ import aiohttp
 import pytest
 
 from gamehub.keys import mint
+from storage.rooms import delay_s
 from tests.hubs import HubProcess, RunningHub, eventually, running_hub, server_token, user_token
+from tests.proxies import Wire
 from tests.sockets import COMPETITORS, RawServer, RawViewer, server, viewer
 
 DELAY_S = 2
@@ -179,6 +181,85 @@ async def test_scores_and_results_reach_lobby_and_http_when_they_are_due(place: 
         assert (body["status"], body["scores"]) == ("COMPLETED", {"red": 9, "blue": 1})
 
 
+async def test_the_end_of_a_tournament_waits_for_a_match_that_has_not_ended(place: Place) -> None:
+    async with place.playing(tournament_id="cup") as sender:
+        await sender.fact("match.started", "final")
+
+        async def live() -> bool:
+            return bool((await place.get("/api/v1/matches/final"))[1].get("status") == "LIVE")
+
+        # Nothing waits any more when the end is sent, even before the result of its final.
+        await eventually(live)
+        async with place.watching("ADMIN", "tournament:cup") as cup:
+            sent_s = time.monotonic()
+            ending: dict[str, Any] = {"game": "chess", "placements": [{"place": 1, "id": "red"}]}
+            await sender.fact("tournament.completed", None, tournament_id="cup", **ending)
+            while (await cup.hear_op("event"))["type"] != "tournament.completed":
+                pass
+            assert time.monotonic() - sent_s >= DELAY_S
+
+
+async def test_a_tournaments_end_that_names_a_match_is_not_shown_in_its_room(place: Place) -> None:
+    async with place.playing() as sender, place.watching("ORGANIZER", ROOM) as organiser:
+        other = {"game": "chess", "competitors": COMPETITORS, "delay_s": 1, "tournament_id": "cup"}
+        await sender.fact("match.scheduled", "other", **other)
+        ending: dict[str, Any] = {"game": "chess", "placements": [{"place": 1, "id": "red"}]}
+        assert (
+            await sender.fact("tournament.completed", "final", tournament_id="cup", **ending) == []
+        )
+        await sender.fact("match.started", "final")
+        joined = await organiser.ask(op="history", room=ROOM, limit=10)
+        assert "tournament.completed" not in [each["type"] for each in joined["events"]]
+        # Its wait is another one than the match's delay, which it would have taken the place of.
+        assert await delay_s(place.hub.hub.context.redis, ROOM) == DELAY_S
+
+
+async def test_scheduling_again_does_not_tell_how_it_stands(place: Place) -> None:
+    async with place.playing() as sender:
+        await sender.fact("match.started", "final")
+        result = {"winner_id": "red", "scores": {"red": 9, "blue": 1}}
+        assert await sender.fact("match.completed", "final", played_at=_now(), **result) == []
+        same = {"id": "final", "game": "chess", "competitors": COMPETITORS, "delay_s": DELAY_S}
+        token = server_token(place.hub.settings, "another")
+        async with (
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as http,
+            http.post(f"{place.hub.url}/api/v1/matches", json=same) as answer,
+        ):
+            body = await answer.json()
+        assert (answer.status, body["status"], body["scores"]) == (201, "SCHEDULED", {})
+
+
+async def test_without_postgres_a_match_that_nobody_may_know_stays_unknown(
+    database_url: str, redis_url: str
+) -> None:
+    async with (
+        Wire(database_url) as postgres,
+        running_hub(postgres.url, redis_url) as hub,
+        server(hub.url, server_token(hub.settings)) as sender,
+        viewer(hub.url, user_token(hub.settings, "ORGANIZER", sub="orga")) as organiser,
+        viewer(hub.url, user_token(hub.settings)) as spectator,
+    ):
+        for match, seconds in (("final", DELAY_S), ("hidden", 900)):
+            sides = {"game": "chess", "competitors": COMPETITORS, "delay_s": seconds}
+            assert await sender.fact("match.scheduled", match, **sides) == []
+            await sender.fact("match.started", match)
+            assert await sender.live("live.kill", match, {"kills": 1}, n=1) == []
+        postgres.refuse()
+        answers = [
+            await spectator.ask(op="join", room=f"match:{match}")
+            for match in ("hidden", "never-scheduled")
+        ]
+        assert [each["code"] for each in answers] == ["unavailable", "unavailable"]
+        # Whoever sees the present, and what is due, goes on.
+        assert (await organiser.ask(op="join", room="match:hidden"))["op"] == "joined"
+
+        async def joined() -> bool:
+            answer = await spectator.ask(op="join", room=ROOM)
+            return bool(answer["op"] == "joined" and answer["offset"])
+
+        await eventually(joined)
+
+
 async def test_a_fresh_token_of_a_lower_role_takes_the_present_away(place: Place) -> None:
     settings = place.hub.settings
     async with place.playing() as sender:
@@ -193,6 +274,8 @@ async def test_a_fresh_token_of_a_lower_role_takes_the_present_away(place: Place
                 pass
             assert time.monotonic() - sent_s >= DELAY_S
             await raw.ask(op="auth", token=user_token(settings, "ADMIN", sub="eva"))
+            # What is sent before the present begins is in its state, not an event.
+            await raw.hear_op("snapshot")
             sent_s = time.monotonic()
             await sender.live("live.kill", "final", {"kills": 2}, n=2)
             while (await raw.hear_op("event"))["data"].get("n") != 2:

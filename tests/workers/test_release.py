@@ -1,0 +1,101 @@
+"""Release: in the order of sending, by one worker at a time, and whatever can go goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import asyncpg
+import msgpack
+import pytest
+from redis.asyncio import Redis
+
+from services.ingest import commit_facts
+from storage import rooms
+from storage.redis import connect
+from storage.rooms import waiting
+from storage.rooms.waiting import Waiting
+from tests.facts import scheduled
+from tests.hubs import eventually
+from workers import release
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = connect(redis_url)
+    yield client
+    await client.aclose()
+
+
+def score(number: int) -> Waiting:
+    """A score as the lobby shows it later; its bytes sort in another order than it was sent."""
+    body = msgpack.packb({"type": "match.score_updated", "id": f"{-number}", "data": {"n": number}})
+    return Waiting("matches:all", body, f"{number * 7919 % 1000:04}", "m1", {"red": number})
+
+
+async def lobby(redis: Redis) -> list[int]:
+    """The numbers of the scores that the lobby shows."""
+    _, _, bodies = await rooms.history(redis, "matches:all", "", 0, 500)
+    return [msgpack.unpackb(each)["data"]["n"] for each in bodies]
+
+
+async def test_scores_leave_in_the_order_in_which_they_came(redis: Redis) -> None:
+    await waiting.defer(redis, [(0, score(n)) for n in range(40)])
+    await waiting.defer(redis, [(0, score(n)) for n in range(40, 80)])
+
+    async def all_shown() -> bool:
+        await release.release_live(redis, "w1")
+        return len(await lobby(redis)) == 80
+
+    await eventually(all_shown)
+    assert await lobby(redis) == list(range(80))
+    assert await rooms.scores(redis, ["m1"]) == {"m1": {"red": 79}}
+
+
+async def test_what_waits_already_keeps_its_time(redis: Redis) -> None:
+    await waiting.defer(redis, [(0, score(1)), (0, score(2)), (900, score(3))])
+    await waiting.defer(redis, [(900, score(1)), (0, score(3))])
+
+    async def two_are_due() -> bool:
+        return await waiting.due(redis, 10, "w1") == [score(1), score(2)]
+
+    await eventually(two_are_due)
+
+
+async def test_one_worker_at_a_time_and_the_next_when_it_is_gone(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "TURN_MS", 300)
+    await waiting.defer(redis, [(0, score(1))])
+
+    async def taken() -> bool:
+        return await waiting.due(redis, 10, "killed") == [score(1)]
+
+    await eventually(taken)
+    assert await waiting.due(redis, 10, "other") == []
+
+    async def taken_over() -> bool:
+        await release.release_live(redis, "other")
+        return await lobby(redis) == [1]
+
+    await eventually(taken_over)
+
+
+async def test_what_cannot_be_shown_does_not_hold_up_the_log(
+    pool: asyncpg.Pool, redis: Redis
+) -> None:
+    """Such as what a newer release keeps there."""
+    await redis.zadd("gamehub:{waiting}", {msgpack.packb(["of", "another", "release"]): 1})
+    await commit_facts(pool, [scheduled(1, delay_s=1)])
+    running = asyncio.create_task(release.run(pool, redis))
+    try:
+
+        async def logged() -> bool:
+            return bool(await pool.fetchval("SELECT count(*) FROM log.facts"))
+
+        await eventually(logged)
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
