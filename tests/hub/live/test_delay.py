@@ -267,6 +267,7 @@ async def test_a_fresh_token_of_a_lower_role_takes_the_present_away(place: Place
         async with viewer(place.hub.url, user_token(settings, "ORGANIZER", sub="eva")) as raw:
             await raw.ask(op="join", room=ROOM)
             await raw.ask(op="auth", token=user_token(settings, "SPECTATOR", sub="eva"))
+            await raw.hear_op("snapshot")
             sent_s = time.monotonic()
             await sender.fact("match.started", "final")
             await sender.live("live.kill", "final", {"kills": 1}, n=1)
@@ -274,6 +275,7 @@ async def test_a_fresh_token_of_a_lower_role_takes_the_present_away(place: Place
                 pass
             assert time.monotonic() - sent_s >= DELAY_S
             await raw.ask(op="auth", token=user_token(settings, "ADMIN", sub="eva"))
+            await raw.hear_op("snapshot")
             # What is sent before the present begins is in its state, not an event.
             await raw.hear_op("snapshot")
             sent_s = time.monotonic()
