@@ -1,9 +1,10 @@
 -- Reads a room for a joiner: what it missed since its position, or the document and what follows it.
 -- KEYS: meta, events, document, ids, times, documents of one room.
 -- ARGV: 1 epoch to use if the room is new, 2 epoch of the joiner or '', 3 offset of the joiner,
---       4 ttl_ms, 5 '1' if rooms of this kind have a document, 6 '1' if the joiner sees a delayed
---       room as it is now; all others see it as it was before its delay; 7 events that a joiner
---       may have missed: over it, though the room still has them, it starts from a document
+--       4 ttl_ms of a room that nobody has published to, 5 '1' if rooms of this kind have a
+--       document, 6 '1' if the joiner sees a delayed room as it is now; all others see it as it was
+--       before its delay; 7 events that a joiner may have missed: over it, though the room still
+--       has them, it starts from a document
 -- Returns {epoch, offset, recovered 0|1, document_offset or -1, document or '', first offset, events}.
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'run', 'offset', 'document_offset', 'delay')
@@ -14,6 +15,9 @@ if (not meta[1]) or meta[2] ~= run then
   return {ARGV[1], 0, 0, -1, '', 1, {}}
 end
 local offset = tonumber(meta[3])
+if offset == 0 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
 local first = offset - redis.call('LLEN', KEYS[2]) + 1
 local delay_ms = tonumber(meta[5] or 0) * 1000
 local late = delay_ms > 0 and ARGV[6] ~= '1'

@@ -20,6 +20,9 @@ from storage.redis import AWAY, Script
 # relay's batches (500) are smaller, so that what it sends again is always still remembered.
 IDS_MAX = 1000
 SCORES_TTL_S = 24 * 3600
+# A room that was only looked at is forgotten so soon, unless a hub with members asks for its
+# position meanwhile: made-up names must not fill Redis for a day.
+LOOKED_AT_TTL_S = 60
 # A room with a spectator delay keeps its events for the delay and so much more, a document every so
 # often to roll forward from, and so many events at most: over it the oldest go, and whoever sees it
 # late gets a snapshot whenever a document is due, and no events (contract: Ingest). Nobody is sent
@@ -198,7 +201,7 @@ def _read_args(room: str, since_epoch: str, since_offset: int, late: bool) -> li
         _new_epoch(),
         since_epoch,
         since_offset,
-        kind.ttl_s * 1000,
+        LOOKED_AT_TTL_S * 1000,
         int(kind.document),
         int(not late),
         kind.history_max,
@@ -267,18 +270,22 @@ async def history(
 
 
 async def positions(redis: Redis, rooms: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """(epoch, offset) of each room that has one, in one pipelined call; raises Unavailable."""
+    """(epoch, offset) of each room that has one, in one pipelined call; raises Unavailable.
+
+    Who asks has members there: a room that was only looked at so far stays.
+    """
     if not rooms:
         return {}
     try:
         pipe = redis.pipeline(transaction=False)
         for room in rooms:
             pipe.hmget(_keys(room)[0], ["epoch", "offset"])
+            pipe.pexpire(_keys(room)[0], LOOKED_AT_TTL_S * 1000, gt=True)
         answers = await pipe.execute()
     except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
     found = {}
-    for room, (epoch, offset) in zip(rooms, answers, strict=True):
+    for room, (epoch, offset) in zip(rooms, answers[::2], strict=True):
         if epoch is not None:
             found[room] = (epoch.decode(), int(offset))
     return found

@@ -177,6 +177,20 @@ async def test_keys_expire(redis: Redis) -> None:
         assert await redis.pttl(f"{{{ROOM}}}:{part}") > 0
 
 
+async def test_a_room_that_was_only_looked_at_is_soon_forgotten(redis: Redis) -> None:
+    await rooms.read(redis, ROOM)
+    meta = f"{{{ROOM}}}:meta"
+    assert 0 < await redis.pttl(meta) <= rooms.LOOKED_AT_TTL_S * 1000
+    await redis.pexpire(meta, 1000)
+    epoch = (await rooms.positions(redis, [ROOM]))[ROOM][0]  # a hub has members there
+    assert await redis.pttl(meta) > 1000
+    await publish(redis, live(1))
+    kept_ms = await redis.pttl(meta)
+    assert kept_ms > rooms.LOOKED_AT_TTL_S * 1000
+    assert await rooms.positions(redis, [ROOM]) == {ROOM: (epoch, 1)}
+    assert await redis.pttl(meta) > rooms.LOOKED_AT_TTL_S * 1000
+
+
 async def test_redis_away_is_unavailable() -> None:
     away = Redis.from_url("redis://127.0.0.1:1", retry_on_error=[])
     with pytest.raises(Unavailable):
