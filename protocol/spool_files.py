@@ -98,13 +98,13 @@ class Spool:
 
     def put(self, entry: Entry) -> None:
         """Writes a frame and gives it its index; raises SpoolFailed, and then nothing was taken."""
+        self.write_notes()
         entry.index = self._next_index
         self._next_index += 1
         self._noted.append(entry)
-        self._gather()
         self._notes.append(form.put(entry))
         try:
-            self.write_notes()
+            self._write()
         except SpoolFailed:
             self._notes.pop()
             self._noted.pop()
@@ -174,12 +174,19 @@ class Spool:
     def write_notes(self) -> None:
         """Writes what was noted; raises SpoolFailed and keeps the notes for the next time."""
         self._gather()
-        if not self._notes:
-            return
-        try:
-            if self._current.bytes >= self._segment_bytes:
+        if self._notes:
+            self._write()
+        # Only now: a header tells the numbers that were given, and a kill may come right after it.
+        if self._current.bytes >= self._segment_bytes:
+            try:
                 self._begin_segment(self.ledger.server)
                 self._carry_on()
+            except OSError as error:
+                raise _failed(self.folder, "written", error) from error
+
+    def _write(self) -> None:
+        """Appends the notes, all or none of them; raises SpoolFailed."""
+        try:
             self._append(b"".join(map(form.record, self._notes)))
         except OSError as error:
             raise _failed(self.folder, "written", error) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from protocol import spool as form
 from protocol.client_frames import fact_entry, live_entry
 from protocol.errors import SpoolDamaged, SpoolFailed, SpoolForeign, SpoolLocked
+from protocol.outbox import Outbox
 from protocol.outbox_road import Entry
 from protocol.spool_files import SPOOL_BYTES_MIN, Spool
 from tests.sources import ROOT
@@ -286,3 +289,39 @@ def test_numbers_and_acks_survive_their_segments(tmp_path: Path) -> None:
         assert (ledger.live_acked, ledger.fact_acked) == (7, 8)
         assert set(ledger.matches) >= {"m1"}
         assert list(ledger.torn) == ["m2"]
+
+
+def test_a_kill_between_two_segments_leaves_no_number_without_its_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header that tells numbers which no frame has would be a gap that nothing can fill."""
+    outbox = Outbox(live_max=9, fact_max=99)
+    spool = Spool(tmp_path, "server-1", SPOOL_BYTES_MIN)
+    outbox.restore(spool.ledger)
+    outbox.journal, spool.standing = spool, outbox.standing
+    outbox.connected(0, 0, 9, 99)
+    for n in (1, 2):
+        entry = fact(n, size=SPOOL_BYTES_MIN // 16)
+        spool.put(entry)
+        outbox.put(entry)
+    assert outbox.take(1)
+    write, calls = os.write, 0
+
+    def killed_after_one(file: int, data: bytes) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", killed_after_one)
+        with suppress(SpoolFailed):
+            spool.write_notes()
+    spool.close()
+
+    with opened(tmp_path) as spool:
+        numbers = [entry.seq for entry in spool.ledger.waiting()]
+        given = spool.ledger.fact_seq
+    assert len(segments(tmp_path)) > 1
+    assert given == max(numbers)

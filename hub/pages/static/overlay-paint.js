@@ -23,7 +23,8 @@ export function fit(node) {
   setVar(node, '--fit', '1');
   if (node.clientWidth === 0) return void (node.fitted = false);
   node.fitted = true;
-  const ratio = node.clientWidth / node.scrollWidth;
+  // Both are whole pixels; in a small preview half of one is a letter's width.
+  const ratio = node.scrollWidth > node.clientWidth ? (node.clientWidth - 1) / node.scrollWidth : 1;
   if (ratio >= 1) return;
   if (ratio >= FIT_LEAST) return setVar(node, '--fit', String(Math.floor(ratio * 100) / 100));
   node.classList.add('two');
