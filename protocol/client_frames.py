@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from domain.errors import InvalidSchema, PayloadTooLarge
@@ -75,6 +76,38 @@ def decoded(data: str | bytes) -> dict[str, Any]:
     """A message of the hub; unknown ones are ignored, so that hubs may learn new words."""
     message = MSGPACK.decode(data) if isinstance(data, bytes) else None
     return message if isinstance(message, dict) else {}
+
+
+@contextlib.contextmanager
+def sensible() -> Iterator[None]:
+    """What makes no sense in it ends the connection, not the client: the next may be better."""
+    try:
+        yield
+    except (InvalidSchema, KeyError, TypeError, ValueError) as error:
+        raise ConnectionError(f"the hub's message makes no sense: {error!r}") from error
+
+
+def numbers(message: Mapping[str, Any]) -> tuple[int, int]:
+    """(live_seq, fact_seq) of a welcome or an ack; raises KeyError or ValueError for nonsense."""
+    return _count(message["live_seq"]), _count(message["fact_seq"])
+
+
+def welcome_of(message: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    """(live_seq, fact_seq, credit for LIVE, for FACTs); raises as `numbers` does."""
+    credit = message["credit"]
+    return *numbers(message), _count(credit["live"]), _count(credit["fact"])
+
+
+def credits_of(credit: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """How many LIVE frames and FACTs may be under way, None as before; ValueError for nonsense."""
+    live, fact = credit.get("live"), credit.get("fact")
+    return None if live is None else _count(live), None if fact is None else _count(fact)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value
 
 
 def refusal_of(entry: Entry, nack: Mapping[str, Any]) -> FrameRefused:

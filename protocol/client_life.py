@@ -50,6 +50,9 @@ class Life:
                 f"no hub at {self._link.url} within {self._connect_timeout_s:g} s "
                 f"({self._link.last_problem})"
             ) from None
+        except BaseException:
+            await self.close()  # nobody has it, so nobody else would
+            raise
         if self._failure is not None:
             await self.close()
             raise self._failure

@@ -17,8 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from domain.errors import GamehubError, InvalidSchema
 from domain.ids import check_id, is_stream
-from protocol import frames as wire
-from protocol.client_frames import decoded, fact_entry, live_entry, refusal_of, token_subject
+from protocol import client_frames as form
 from protocol.client_life import Life
 from protocol.client_link import LOST, Link, TokenSource
 from protocol.client_match import Match, Side
@@ -27,6 +26,7 @@ from protocol.client_spool import SPOOL_BYTES_MAX, SpoolDesk, SpoolFsync, SpoolP
 from protocol.codecs import MSGPACK
 from protocol.errors import FrameRefused, Undelivered
 from protocol.outbox import Outbox
+from protocol.outbox_road import Entry
 
 # LIVE frames kept until acked; over it the oldest is dropped and counted in `dropped`.
 LIVE_BUFFER = 10_000
@@ -89,9 +89,8 @@ class GameServer(Life):
             raise InvalidSchema("a spool has a stream of its own", field="stream")
         if server_id is None:
             if not isinstance(token, str):
-                text = "name the server_id when the token is a function"
-                raise InvalidSchema(text, field="server_id")
-            server_id = token_subject(token)
+                raise InvalidSchema("name it when the token is a function", field="server_id")
+            server_id = form.token_subject(token)
         link = Link(url, "/ingest", token, dice=dice)
         super().__init__(link, connect_timeout_s, "server")
         self.server_id = server_id
@@ -151,12 +150,14 @@ class GameServer(Life):
     async def _closing(self) -> None:
         left = self._outbox.facts()
         text = "closed before the hub had it"
-        if self._desk is not None:
-            text += "; it waits in the spool for the next start"
-            await self._desk.close()
-        for entry in left:
-            settle(entry, Undelivered(text, frames=len(left)))
-        self._progress()
+        try:
+            if self._desk is not None:
+                text += "; it waits in the spool for the next start"
+                await self._desk.close()
+        finally:
+            for entry in left:
+                settle(entry, Undelivered(text, frames=len(left)))
+            self._progress()
 
     def _failed(self, error: GamehubError) -> None:
         for entry in self._outbox.facts():
@@ -218,10 +219,11 @@ class GameServer(Life):
         hub would take, ConnectionRefused when the hub has closed for good, SpoolFailed when the
         disk does not take it: then it is not handed over.
         """
-        entry = fact_entry(fact_type, match, data, _now_ms() if ts is None else ts)
+        entry = form.fact_entry(fact_type, match, data, _now_ms() if ts is None else ts)
         self._check_open()
         desk = self._desk
-        await self._until(lambda: self._outbox.fact_room and (desk is None or desk.has_room(entry)))
+        await self._until(lambda: self._closed or self._has_room(entry))
+        self._check_open()
         if desk is not None:
             desk.put_fact(entry)
         receipt = receipt_of(entry)
@@ -230,6 +232,9 @@ class GameServer(Life):
         if desk is not None:
             await desk.handed_over()
         return receipt
+
+    def _has_room(self, fact: Entry) -> bool:
+        return self._outbox.fact_room and (self._desk is None or self._desk.has_room(fact))
 
     def live(
         self,
@@ -245,7 +250,7 @@ class GameServer(Life):
         whole document is sent before the match's next frame. With a spool it is written at once,
         where there is room. Raises like `fact`, but nothing about the disk.
         """
-        entry = live_entry(live_type, match, data, patch, _now_ms() if ts is None else ts)
+        entry = form.live_entry(live_type, match, data, patch, _now_ms() if ts is None else ts)
         self._check_open()
         if self._desk is not None:
             self._desk.put_live(entry)
@@ -254,8 +259,7 @@ class GameServer(Life):
 
     async def ready(self) -> None:
         """Waits until a LIVE frame has room, for senders that would rather wait than drop."""
-        if self._outbox.live_count >= self._outbox.live_max:
-            await self._until(lambda: self._outbox.live_count < self._outbox.live_max)
+        await self._until(lambda: self._outbox.live_count < self._outbox.live_max)
 
     async def flush(self, timeout_s: float | None = None) -> None:
         """Waits until the hub has everything; raises Undelivered when the time is over."""
@@ -286,9 +290,7 @@ class GameServer(Life):
         with contextlib.suppress(ConnectionClosed):  # `recv` then tells why
             await ws.send(MSGPACK.encode(hello))
         if not await self._welcome(ws):
-            self._log.warning(
-                "the hub lost FACTs of stream %s; going on as a new stream", self.stream
-            )
+            self._log.warning("the hub lost FACTs of %s; going on as a new stream", self.stream)
             self.stream = secrets.token_hex(16)
             self._outbox.renew()
             if self._desk is not None:
@@ -302,7 +304,9 @@ class GameServer(Life):
         confirm = asyncio.get_running_loop().call_later(CONFIRM_S, self._confirm)
         try:
             while True:
-                self._receive(decoded(await ws.recv()))
+                data = await ws.recv()
+                with form.sensible():
+                    self._receive(form.decoded(data))
         finally:
             confirm.cancel()
             writer.cancel()
@@ -312,18 +316,15 @@ class GameServer(Life):
     async def _welcome(self, ws: ClientConnection) -> bool:
         async with asyncio.timeout(WELCOME_TIMEOUT_S):
             while True:
-                message = decoded(await ws.recv())
-                if message.get("op") == "error":
-                    self._link.heard_error(message)
-                elif message.get("op") == "welcome":
-                    break
-        credit = message.get("credit") or {}
-        known = self._outbox.connected(
-            int(message.get("live_seq", 0)),
-            int(message.get("fact_seq", 0)),
-            int(credit.get("live", wire.LIVE_CREDIT)),
-            int(credit.get("fact", wire.FACT_CREDIT)),
-        )
+                data = await ws.recv()
+                with form.sensible():
+                    message = form.decoded(data)
+                    if message.get("op") == "welcome":
+                        break
+                    if message.get("op") == "error":
+                        self._link.heard_error(message)
+        with form.sensible():
+            known = self._outbox.connected(*form.welcome_of(message))
         for entry in self._outbox.presumed() if known else ():
             settle(entry)
         return known
@@ -346,7 +347,7 @@ class GameServer(Life):
     def _receive(self, message: dict[str, Any]) -> None:
         op = message.get("op")
         if op == "ack":
-            for entry in self._outbox.settled(int(message["live_seq"]), int(message["fact_seq"])):
+            for entry in self._outbox.settled(*form.numbers(message)):
                 settle(entry)
         elif op == "nack":
             self._refused(message)
@@ -355,7 +356,7 @@ class GameServer(Life):
             if not self._outbox.need_state(match):
                 self._log.warning("the hub lacks the document of %s: say it with `state`", match)
         elif op == "credit":
-            self._outbox.set_credit(message.get("live"), message.get("fact"))
+            self._outbox.set_credit(*form.credits_of(message))
         elif op == "error":
             self._link.heard_error(message)
             self._log.warning("the hub said: %s", message.get("message"))
@@ -367,7 +368,7 @@ class GameServer(Life):
         entry = self._outbox.refused(message["class"], seq, code)
         if entry is None:
             return
-        refusal = refusal_of(entry, message)
+        refusal = form.refusal_of(entry, message)
         self.refusals.append(refusal)
         settle(entry, refusal)
 

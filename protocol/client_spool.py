@@ -196,10 +196,14 @@ class SpoolDesk:
             self._write()
             if self._timer is not None:
                 self._timer.cancel()
-            while self._running or (self._failure is None and self.spool.needs_sync):
-                await self._begin_round()
-            self.spool.close()
-            self._opened = None
+            try:
+                while self._running or (self._failure is None and self.spool.needs_sync):
+                    await self._begin_round()
+            finally:
+                # Whoever is cancelled here waits for the rest of one round: it has our files.
+                self._thread.shutdown()
+                self.spool.close()
+                self._opened = None
         self._thread.shutdown(wait=False)
 
     @property

@@ -96,7 +96,12 @@ class Road:
         self.known_left = self.known_to = 0
 
     def settle(self, seq: int) -> list[Entry]:
-        """Entries up to `seq` are done, whether they left on this connection or an earlier one."""
+        """Entries up to `seq` are done, whether they left on this connection or an earlier one.
+
+        Raises ValueError for a number that no frame ever got.
+        """
+        if seq > self.seq:
+            raise ValueError(f"{seq} is acknowledged, the last one is {self.seq}")
         done: list[Entry] = []
         while self.left and self.left[0].seq <= seq:
             done.append(self._back(self.left.popleft()))

@@ -156,11 +156,14 @@ class SyncRound:
     def run(self, *, fsync: bool) -> None:
         """Carries it out; blocks, so in a thread. Raises OSError."""
         try:
-            if fsync:
-                for file in self.files:
+            for file in self.files:
+                if os.fstat(file).st_nlink == 0:
+                    # Writing goes on as if nothing were wrong, but nobody will find it.
+                    raise FileNotFoundError(errno.ENOENT, "its files were deleted")
+                if fsync:
                     os.fsync(file)
-                if self.begun:
-                    sync_folder(self.folder)
+            if fsync and self.begun:
+                sync_folder(self.folder)
         finally:
             for file in self.full:
                 os.close(file)

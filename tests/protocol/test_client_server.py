@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgpack
 import pytest
 
 from domain.errors import InvalidSchema, PayloadTooLarge
@@ -140,6 +141,36 @@ async def test_a_nack_lost_with_the_connection_still_reaches_the_caller(
         await good
         assert bad.done
         assert isinstance(bad.error, FrameRefused)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\xc1",
+        {"op": "ack"},
+        {"op": "ack", "live_seq": "1", "fact_seq": None},
+        {"op": "ack", "live_seq": 0, "fact_seq": 10**9},
+        {"op": "nack"},
+        {"op": "credit", "live": "many"},
+    ],
+    ids=str,
+)
+async def test_nonsense_from_the_hub_costs_a_connection_and_settles_nothing(
+    fake_hub: FakeHub, nonsense: Any
+) -> None:
+    async with server(fake_hub) as game:
+        first = len(fake_hub.hellos)
+        fake_hub.silent = True
+        receipt = await game.fact("match.started", "m1", {"n": 1})
+        data = nonsense if isinstance(nonsense, bytes) else msgpack.packb(nonsense)
+        await fake_hub.sockets[0].send(data)
+        await until(lambda: len(fake_hub.hellos) > first)
+        assert not receipt.done
+        fake_hub.silent = False
+        await game.fact("match.started", "m2", {"n": 2})
+        await game.flush(5)
+        await receipt
+    assert [frame["data"]["n"] for frame in fake_hub.stream.log] == [1, 2]
 
 
 async def test_frames_are_taken_while_no_hub_is_there_and_sent_when_it_returns(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
+import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +308,81 @@ async def test_documents_of_an_earlier_process_are_not_invented(
         hub.answers.append({"op": "need_state", "match": "m1"})
         game.live("live.kill", "m1", {"n": 4})
         await until(lambda: hub.documents.get("m1") == {"a": 1, "b": 2, "c": 3, "d": 4})
+
+
+@pytest.mark.parametrize("timeout_s", [0.05, 0.2])
+async def test_who_gives_up_entering_leaves_the_spool_unlocked(
+    away: FakeHub, tmp_path: Path, timeout_s: float
+) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(timeout_s), server(away, tmp_path, connect_timeout_s=30):
+            pytest.fail("no hub is there")
+    await until(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == "server"])
+    async with server(away, tmp_path):
+        pass
+
+
+async def test_who_gives_up_leaving_leaves_the_spool_unlocked(
+    fake_hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    fsync = os.fsync
+
+    def slow(file: int) -> None:
+        begun.set()
+        may_end.wait(5)
+        fsync(file)
+
+    game = server(fake_hub, tmp_path, connect_timeout_s=5)
+    await game.__aenter__()
+    await game.fact("match.started", "m1", {"n": 1})
+    monkeypatch.setattr(os, "fsync", slow)
+    leaving = asyncio.create_task(game.close())
+    await until(begun.is_set)
+    leaving.cancel()
+    threading.Timer(0.05, may_end.set).start()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+    async with server(fake_hub, tmp_path, connect_timeout_s=5) as game:
+        await game.flush(5)
+    assert fake_hub.stream.rooms["m1"] == [1]
+
+
+async def test_a_fact_that_waits_for_room_is_told_that_the_server_closed(
+    fake_hub: FakeHub, tmp_path: Path
+) -> None:
+    fake_hub.silent = True
+    game = server(fake_hub, tmp_path, spool_bytes_max=SPOOL_BYTES_MIN)
+    await game.__aenter__()
+
+    async def fill() -> None:
+        while True:
+            await game.fact("match.started", "m1", {"text": "x" * 200_000})
+
+    filling = asyncio.create_task(fill())
+    await until(lambda: game.pending[1] >= SPOOL_BYTES_MIN // 210_000)
+    await game.close()
+    with pytest.raises(Undelivered, match="closed"):
+        await filling
+
+
+async def test_a_spool_that_was_deleted_is_told(
+    fake_hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_spool, "FSYNC_INTERVAL_S", 0.01)
+    async with server(fake_hub, tmp_path / "spool", spool_fsync="never") as game:
+        await game.fact("match.started", "m1", {"n": 1})
+        await game.flush(5)
+        shutil.rmtree(tmp_path / "spool")
+
+        async def go_on() -> None:
+            for n in itertools.count(2):
+                await game.fact("match.started", "m1", {"n": n})
+                await game.flush(5)
+
+        with pytest.raises(SpoolFailed, match="its files were deleted"):
+            await go_on()
 
 
 def test_settings_that_cannot_be_are_told(tmp_path: Path) -> None:
