@@ -96,7 +96,7 @@ class Life:
 
     async def _serve(self, ws: ClientConnection) -> None:
         """One connection, from its first message to its end (raises one of LOST)."""
-        raise NotImplementedError
+        await ws.wait_closed()
 
     def _lost(self) -> None:
         """The connection is gone."""

@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection
 
 from domain.errors import GamehubError
 from domain.ids import split_room
+from protocol.client_frames import sensible
 from protocol.client_life import Life
 from protocol.client_link import LOST, Link, TokenSource
 from protocol.codecs import JSON, MSGPACK
@@ -226,8 +227,10 @@ class Viewer(Life):
         while True:
             await self._room_for_more()
             message = await self._read(ws)
-            self._note_error(message)
-            self._carry_out(self._watch.received(message))
+            with sensible():
+                self._note_error(message)
+                outcome = self._watch.received(message)
+            self._carry_out(outcome)
 
     async def _room_for_more(self) -> None:
         while len(self._queue) >= self._queue_max and not self._watch.asking:
@@ -235,7 +238,9 @@ class Viewer(Life):
             await self._space.wait()
 
     async def _read(self, ws: ClientConnection) -> dict[str, Any]:
-        message = self._codec.decode(await ws.recv(decode=False))
+        data = await ws.recv(decode=False)
+        with sensible():
+            message = self._codec.decode(data)
         return message if isinstance(message, dict) else {}
 
     def _note_error(self, message: dict[str, Any]) -> None:

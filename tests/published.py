@@ -7,10 +7,17 @@ import json
 from functools import cache
 from typing import Any
 
+import asyncpg
 from jsonschema import Draft202012Validator
 
 from gamehub.contract import SERVED
+from protocol import examples
+from storage.redis import connect as connect_redis
+from tests.hubs import RunningHub, user_token
+from tests.sockets import RawServer, viewer
 from tests.sources import ROOT
+from workers import history, relay
+from workers.pipeline import drain
 
 Document = dict[str, Any]
 
@@ -73,3 +80,30 @@ def agree(example: Any, real: Any) -> None:
     """Fails with every difference."""
     found = differences(example, real)
     assert not found, "\n".join(found)
+
+
+async def work(pool: asyncpg.Pool, redis_url: str) -> None:
+    """What the workers do with the log, once."""
+    redis = connect_redis(redis_url)
+    for each in (history.PIPELINE, relay.PIPELINE):
+        await drain(each, pool, redis)
+    await redis.aclose()
+
+
+async def tell(sender: RawServer, first: int, last: int) -> None:
+    """Frames of the story, by their place in it; each is acked and none is refused."""
+    for message, is_fact in examples.FRAMES[first:last]:
+        await sender.send(message)
+        done = {"fact": message["seq"]} if is_fact else {"live": message["seq"]}
+        assert await sender.acked(**done) == [], message["type"]
+
+
+async def promoted(hub: RunningHub, exchange: examples.Exchange, codec: str) -> None:
+    """An exchange that needs a role, on a socket of its own."""
+    token = user_token(hub.settings, role=exchange.role.name, sub="olga")
+    async with viewer(hub.url, token, codec=codec) as raw:
+        sent = {key: value for key, value in exchange.send.items() if key != "ref"}
+        answer = await raw.ask(**sent)
+        assert exchange.answer is not None
+        message_validator(f"hub.{answer['op']}").validate(answer)
+        agree(exchange.answer, {**answer, "ref": exchange.answer["ref"]})

@@ -137,6 +137,15 @@ COMPETITORS = [
 ]
 
 
+async def refused(sender: RawServer, type_: str, match: str | None, **data: Any) -> str:
+    """Sends a FACT that is refused; the code of its nack."""
+    [nack] = await sender.fact(type_, match, **data)
+    assert nack["class"] == "fact"
+    assert nack["message"]
+    code: str = nack["code"]
+    return code
+
+
 async def close_code(ws: ClientConnection) -> tuple[int, str]:
     """Reads until the socket is closed by its peer; the code and the reason."""
     with contextlib.suppress(ConnectionClosed):

@@ -105,6 +105,23 @@ async def test_a_loss_and_a_return_are_told(fake_hub: FakeHub) -> None:
         assert (lost.state, again) == ("lost", Connection(state="connected"))
 
 
+@pytest.mark.parametrize(
+    "nonsense", ["{", "[]]", '{"op": "event", "room": "match:m1"}', '{"op": "joined", "room": 1}']
+)
+async def test_nonsense_from_the_hub_costs_a_connection(fake_hub: FakeHub, nonsense: str) -> None:
+    room = with_room(fake_hub)
+    async with viewer(fake_hub) as watch:
+        await watch.join(ROOM)
+        first = list(fake_hub.members)
+        await first[0][0].send(nonsense)
+        await until(lambda: fake_hub.members and fake_hub.members != first)
+        await fake_hub.publish(room, "live.kill", {"n": 1})
+        heard: list[Message] = []
+        while not heard or not isinstance(heard[-1], Event):
+            heard += await read(watch, 1)
+        assert heard[-1].data == {"n": 1}
+
+
 async def test_an_event_that_never_came_is_fetched(fake_hub: FakeHub) -> None:
     room = with_room(fake_hub)
     async with viewer(fake_hub) as watch:
