@@ -107,7 +107,12 @@ async def test_a_loss_and_a_return_are_told(fake_hub: FakeHub) -> None:
 
 @pytest.mark.parametrize(
     "nonsense",
-    ["{", "[]]", '{"op": "event", "room": "match:m1"}', '{"op": "joined", "room": "match:m1"}'],
+    [
+        "{",
+        "[]]",
+        '{"op": "event", "room": "match:m1"}',
+        '{"op": "joined", "room": "match:m1"}',
+    ],
 )
 async def test_nonsense_from_the_hub_costs_a_connection(fake_hub: FakeHub, nonsense: str) -> None:
     room = with_room(fake_hub)
