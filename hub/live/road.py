@@ -49,6 +49,7 @@ class Road:
         self._commit_now = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.live_seqs: dict[str, int] = {}
+        self._keeping = asyncio.Lock()
         self._waking: asyncio.Task[Any] | None = None
         self._wake_wanted = False
         # Set when a road broke down for a reason that nobody foresaw: the process has to go, so
@@ -309,9 +310,13 @@ class Road:
                 self._release(intake, lane)
 
     async def keep_live_seqs(self) -> None:
-        """Stores what the next publish would have taken along; raises Unavailable."""
-        seqs, self.live_seqs = self.live_seqs, {}
-        await store.keep_live_seqs(self._redis, seqs)
+        """Stores what the next publish would have taken along; raises Unavailable.
+
+        What another call is storing is stored as well when this one returns.
+        """
+        async with self._keeping:
+            seqs, self.live_seqs = self.live_seqs, {}
+            await store.keep_live_seqs(self._redis, seqs)
 
     # -- the committer ----------------------------------------------------------------------------
 

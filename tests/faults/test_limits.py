@@ -125,6 +125,7 @@ async def told(redis_url: str, hub: RunningHub, count: int) -> bool:
         await client.aclose()
 
 
+@pytest.mark.proof
 async def test_redis_that_lost_its_data_is_told_anew(database_url: str, redis_url: str) -> None:
     async with (
         running_hub(database_url, redis_url, **CAPS) as hub,
@@ -139,6 +140,7 @@ async def test_redis_that_lost_its_data_is_told_anew(database_url: str, redis_ur
         assert await first_word(other) == "connection_limit_exceeded"
 
 
+@pytest.mark.proof
 async def test_a_hub_without_redis_keeps_to_its_own_counts(
     database_url: str, redis_url: str, valkey: Wire
 ) -> None:

@@ -204,6 +204,7 @@ async def test_a_hub_started_after_the_revocation_refuses(
             assert (await raw.ask(op="ping"))["op"] == "pong"
 
 
+@pytest.mark.proof
 async def test_while_nothing_is_known_no_token_is_good(
     database_url: str, redis_url: str, pool: asyncpg.Pool
 ) -> None:

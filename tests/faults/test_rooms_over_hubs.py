@@ -130,6 +130,7 @@ async def test_flushed_redis_begins_a_new_epoch_with_snapshots_and_goes_on(
             assert await numbers(raw, 1) == [3]
 
 
+@pytest.mark.proof
 async def test_quiet_room_gets_its_document_back_after_a_flush(
     hubs: tuple[RunningHub, RunningHub], redis_url: str
 ) -> None:

@@ -73,6 +73,7 @@ async def put_refused(pool: asyncpg.Pool, fact_type: str, match_id: str, seq: in
         return (await ingest.refused_page(connection))[0].id
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("kind", ["deadletters", "quarantine"])
 async def test_nothing_is_waiting(environ: dict[str, str], kind: str) -> None:
     listed = await gamehub(environ, kind, "list")

@@ -38,6 +38,7 @@ def lines(stdout: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stdout.splitlines()]
 
 
+@pytest.mark.proof
 async def test_the_log_is_listed_and_shown(environ: dict[str, str], pool: asyncpg.Pool) -> None:
     listed = await gamehub(environ, "log", "list")
     assert (listed.returncode, listed.stdout.strip()) == (0, "Nothing of this kind is in the log.")
@@ -151,6 +152,7 @@ async def test_the_audit_log_is_listed(environ: dict[str, str], pool: asyncpg.Po
     assert [each["role"] for each in found] == ["PLAYER"]
 
 
+@pytest.mark.proof
 async def test_migrations_and_tokens_leave_rows(
     environ: dict[str, str], pool: asyncpg.Pool, tmp_path: Any
 ) -> None:

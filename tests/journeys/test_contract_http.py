@@ -127,6 +127,7 @@ async def test_ingest_over_http_answers_as_documented(hub: RunningHub, media: st
     assert [each["code"] for each in body["nacks"]] == ["invalid_schema"]
 
 
+@pytest.mark.proof
 async def test_refusals_over_http_are_as_documented(hub: RunningHub) -> None:
     refused = 0
     for path, method, told, _ in contract_http.described():

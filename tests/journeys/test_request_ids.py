@@ -27,6 +27,7 @@ def lines() -> Any:
         yield captured
 
 
+@pytest.mark.proof
 async def test_from_a_request_to_its_fact_and_to_the_workers_line(
     lines: list[dict[str, Any]], pool: asyncpg.Pool, database_url: str, redis_url: str
 ) -> None:

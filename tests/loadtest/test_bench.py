@@ -34,6 +34,7 @@ def small(hub: hubs.RunningHub) -> bench.Load:
     )
 
 
+@pytest.mark.proof
 async def test_a_small_run_in_a_process_of_its_own(database_url: str, redis_url: str) -> None:
     async with hubs.running_hub(database_url, redis_url) as hub:
         process = await asyncio.create_subprocess_exec(

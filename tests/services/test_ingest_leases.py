@@ -172,6 +172,7 @@ async def test_a_refused_fact_that_creates_something(pool: asyncpg.Pool, kind: s
     assert again.event.type == kind
 
 
+@pytest.mark.proof
 async def test_a_database_that_is_not_ready_is_waited_for(pool: asyncpg.Pool) -> None:
     """Hubs try again after Unavailable; after anything else they would never ask again."""
     await start(pool)

@@ -85,6 +85,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.proof
 def test_any_value(database_url: str) -> None:
     with asyncio.Runner() as runner:
         conn = runner.run(asyncpg.connect(database_url))

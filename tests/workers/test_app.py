@@ -97,6 +97,7 @@ async def test_an_emptied_redis_is_gone_on_with(
         assert (await rooms.read(redis, "match:two")).offset == 3
 
 
+@pytest.mark.proof
 async def test_a_worker_that_comes_before_the_migrations_waits_for_them(
     redis_url: str, empty_database_url: str
 ) -> None:

@@ -118,6 +118,7 @@ async def test_one_room_has_two_times_with_the_same_offsets(place: Place) -> Non
                 assert events == now
 
 
+@pytest.mark.proof
 async def test_a_late_joiner_and_a_resume_see_the_past_state(place: Place) -> None:
     async with place.playing() as sender, place.watching("ADMIN", ROOM) as admin:
         await place.until_public()
@@ -260,6 +261,7 @@ async def test_without_postgres_a_match_that_nobody_may_know_stays_unknown(
         await eventually(joined)
 
 
+@pytest.mark.proof
 async def test_a_fresh_token_of_a_lower_role_takes_the_present_away(place: Place) -> None:
     settings = place.hub.settings
     async with place.playing() as sender:

@@ -49,6 +49,7 @@ async def upgrade(url: str, token: str, **headers: str) -> int:
             return error.status
 
 
+@pytest.mark.proof
 async def test_production_refuses_other_sites_before_the_upgrade(
     database_url: str, redis_url: str
 ) -> None:

@@ -152,6 +152,7 @@ async def test_a_lower_role_leaves_staff_rooms_and_nothing_else(hub: RunningHub)
         assert {room.name for room in hub.hub.hall.rooms.everywhere()} == {"matches:all"}
 
 
+@pytest.mark.proof
 async def test_the_leeway_counts_for_open_sockets_too(database_url: str, redis_url: str) -> None:
     async with running_hub(database_url, redis_url, jwt_leeway_s=2) as hub:
         token = user_token(hub.settings, ttl_s=1)

@@ -189,6 +189,7 @@ async def test_reader_that_never_reads_again_is_cut_off(
         slow.writer.close()
 
 
+@pytest.mark.proof
 async def test_reader_that_asks_without_reading_is_not_answered_without_end(
     hub: RunningHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +219,7 @@ async def test_reader_that_asks_without_reading_is_not_answered_without_end(
         slow.writer.close()
 
 
+@pytest.mark.proof
 async def test_closed_socket_of_a_stalled_reader_is_given_back(hub: RunningHub) -> None:
     async with server(hub.url, server_token(hub.settings)) as sender:
         await sender.start("m1")

@@ -117,6 +117,7 @@ async def test_only_people_have_roles(hubs: tuple[RunningHub, RunningHub]) -> No
         assert await joins(raw, f"tournament:{CUP}")
 
 
+@pytest.mark.proof
 async def test_roles_given_while_postgres_or_redis_was_away_count_afterwards(
     database_url: str, redis_url: str, pool: asyncpg.Pool
 ) -> None:
