@@ -138,7 +138,7 @@ class Hub:
             await self._site.stop()
         total_s = self._settings.drain_timeout_s
         try:
-            async with asyncio.timeout(max(total_s - STOP_TIMEOUT_S, total_s / 2)):
+            async with asyncio.timeout(total_s - self._stopping_s):
                 await self.dock.drain()
                 await self.hall.drain()
         except TimeoutError:
@@ -147,8 +147,13 @@ class Hub:
 
     async def stop(self) -> None:
         """Closes everything that `start` opened, in the reverse order and in bounded time."""
-        self._stop_by_s = time.monotonic() + STOP_TIMEOUT_S
+        self._stop_by_s = time.monotonic() + self._stopping_s
         await self._stack.aclose()
+
+    @property
+    def _stopping_s(self) -> float:
+        """What closing everything may take of the time from SIGTERM to exit."""
+        return min(STOP_TIMEOUT_S, self._settings.drain_timeout_s / 2)
 
     def _at_stop(self, close: Callable[[], Awaitable[object]]) -> None:
         async def bounded() -> None:
