@@ -125,6 +125,7 @@ async def test_a_worker_that_is_killed_again_and_again(
     await check_everything(pool, redis_url)
 
 
+@pytest.mark.proof
 async def test_connections_that_are_cut_in_the_middle(
     pool: asyncpg.Pool, database_url: str, redis_url: str
 ) -> None:

@@ -289,6 +289,7 @@ async def test_after_redis_was_restarted_its_word_counts_again(
             assert well_ended(await ended(raw))
 
 
+@pytest.mark.proof
 async def test_a_verification_that_began_before_does_not_slip_in(
     database_url: str, redis_url: str, pool: asyncpg.Pool
 ) -> None:

@@ -177,6 +177,7 @@ async def check(hub: HubProcess, senders: Senders, database_url: str) -> None:
     )
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(120)
 async def test_ten_kills_lose_nothing_that_was_handed_over(
     hub: HubProcess, tmp_path: Path, database_url: str

@@ -88,6 +88,7 @@ async def test_nothing_is_waiting(environ: dict[str, str], kind: str) -> None:
         assert (await gamehub(environ, kind, "retry", *words)).returncode == 2
 
 
+@pytest.mark.proof
 async def test_a_dead_letter_is_listed_shown_and_retried(
     environ: dict[str, str], pool: asyncpg.Pool
 ) -> None:
@@ -117,6 +118,7 @@ async def test_a_refused_fact_is_listed_shown_and_refused_again(
     assert "refused again" in retried.stdout
 
 
+@pytest.mark.proof
 async def test_several_letters_at_once_and_each_is_audited(
     environ: dict[str, str], pool: asyncpg.Pool
 ) -> None:

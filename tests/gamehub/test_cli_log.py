@@ -59,6 +59,7 @@ async def test_the_log_is_listed_and_shown(environ: dict[str, str], pool: asyncp
     assert (await gamehub(environ, "log", "show", "9")).returncode == 1
 
 
+@pytest.mark.proof
 async def test_the_log_is_followed(environ: dict[str, str], pool: asyncpg.Pool) -> None:
     await announce(pool, "one", "two")
     short = await gamehub(environ, "log", "tail", "--limit", "1", "--json")
@@ -80,6 +81,7 @@ async def test_the_log_is_followed(environ: dict[str, str], pool: asyncpg.Pool) 
         await process.wait()
 
 
+@pytest.mark.proof
 async def test_counts_are_drawn(environ: dict[str, str], pool: asyncpg.Pool) -> None:
     assert "Nothing was recorded" in (await gamehub(environ, "log", "stats")).stdout
     await announce(pool, *"abcd")
@@ -120,6 +122,7 @@ def test_wrong_arguments_are_named(environ: dict[str, str], words: list[str], sa
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.proof
 async def test_the_audit_log_is_listed(environ: dict[str, str], pool: asyncpg.Pool) -> None:
     assert "Nothing" in (await gamehub(environ, "audit", "list")).stdout
     now_ms = int(time.time() * 1000)

@@ -126,6 +126,7 @@ async def test_two_replays_at_once_record_each_result_once(
     assert await outcomes(hub) == RESULTS
 
 
+@pytest.mark.proof
 async def test_a_hub_killed_in_the_middle_loses_nothing(
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:

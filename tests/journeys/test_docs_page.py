@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(150)]
 FITS = "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 
 
+@pytest.mark.proof
 async def test_the_contract_on_screen(
     browser: Browser, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:

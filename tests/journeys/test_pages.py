@@ -136,6 +136,7 @@ async def test_a_match_on_screen(
         assert complaints == []
 
 
+@pytest.mark.proof
 async def test_pages_that_have_nothing_to_show(
     browser: Browser, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:

@@ -213,6 +213,7 @@ async def test_ready_waits_so_that_nothing_is_dropped(fake_hub: FakeHub) -> None
     assert game.dropped == 0
 
 
+@pytest.mark.proof
 async def test_a_full_fact_buffer_makes_the_caller_wait(fake_hub: FakeHub) -> None:
     fake_hub.silent = True
     async with server(fake_hub, fact_buffer=2, flush_timeout_s=5) as game:

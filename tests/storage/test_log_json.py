@@ -46,6 +46,7 @@ def same(shown: Any, value: Any) -> bool:
     return type(shown) is type(value) and bool(shown == value)
 
 
+@pytest.mark.proof
 async def test_every_shape(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as conn:
         for value in SHAPES:

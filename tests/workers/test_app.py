@@ -70,6 +70,7 @@ async def test_facts_are_drained_and_the_worker_ends_cleanly(
     assert (await rooms.read(redis, "matches:chess")).offset == 9
 
 
+@pytest.mark.proof
 async def test_two_workers_share_the_work(
     pool: asyncpg.Pool, redis: Redis, database_url: str, redis_url: str
 ) -> None:
@@ -82,6 +83,7 @@ async def test_two_workers_share_the_work(
     assert (await rooms.read(redis, "matches:all")).offset == 180
 
 
+@pytest.mark.proof
 async def test_an_emptied_redis_is_gone_on_with(
     pool: asyncpg.Pool, redis: Redis, database_url: str, redis_url: str
 ) -> None:

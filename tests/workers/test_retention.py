@@ -49,6 +49,7 @@ async def test_retention_goes_on_after_whatever_failed(
         await asyncio.wait([task])
 
 
+@pytest.mark.proof
 async def test_the_months_of_the_audit_log_come_and_go(
     pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

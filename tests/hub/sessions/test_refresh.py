@@ -31,6 +31,7 @@ async def heard_until_closed(raw: RawViewer) -> tuple[list[str], int]:
     return errors, code
 
 
+@pytest.mark.proof
 async def test_a_fresh_token_extends_and_keeps_rooms_and_position(hub: RunningHub) -> None:
     """Also past the end of the first token: the timer follows the token that counts."""
     short, long = user_token(hub.settings, ttl_s=3), user_token(hub.settings, "PLAYER")
@@ -77,6 +78,7 @@ async def test_events_go_on_through_a_refresh(hub: RunningHub) -> None:
         assert seen == list(range(1, 11))
 
 
+@pytest.mark.proof
 async def test_a_shorter_fresh_token_shortens(hub: RunningHub) -> None:
     async with viewer(hub.url, user_token(hub.settings)) as raw:
         await raw.ask(op="join", room="matches:all")
