@@ -21,7 +21,7 @@ import uvloop
 
 from domain.errors import StartError
 from storage import database
-from tests import hubs, servers
+from tests import hubs, servers, sockets
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +97,13 @@ async def hub(database_url: str, redis_url: str) -> AsyncIterator[hubs.RunningHu
     """A hub of the test's own, with the usual settings."""
     async with hubs.running_hub(database_url, redis_url) as running:
         yield running
+
+
+@pytest.fixture
+async def sender(hub: hubs.RunningHub) -> AsyncIterator[sockets.RawServer]:
+    """A game server on it, past its welcome."""
+    async with sockets.server(hub.url, hubs.server_token(hub.settings)) as raw:
+        yield raw
 
 
 @pytest.fixture

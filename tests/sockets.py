@@ -137,6 +137,11 @@ COMPETITORS = [
 ]
 
 
+def codes(nacks: list[dict[str, Any]]) -> list[str]:
+    """The codes of nacks, in their order."""
+    return [each["code"] for each in nacks]
+
+
 async def refused(sender: RawServer, type_: str, match: str | None, **data: Any) -> str:
     """Sends a FACT that is refused; the code of its nack."""
     [nack] = await sender.fact(type_, match, **data)

@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.hubs import RunningHub, running_hub, server_token, user_token
-from tests.sockets import COMPETITORS, RawServer, refused, server
+from tests.hubs import RunningHub, server_token, user_token
+from tests.sockets import COMPETITORS, RawServer, codes, refused, server
 
 NOW = "2026-01-01T00:00:00Z"
 RESULT = {"played_at": NOW, "scores": {"red": 2, "blue": 1}, "winner_id": "red"}
-
-
-@pytest.fixture
-async def hub(database_url: str, redis_url: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database_url, redis_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def sender(hub: RunningHub) -> AsyncIterator[RawServer]:
-    async with server(hub.url, server_token(hub.settings)) as raw:
-        yield raw
-
-
-def codes(nacks: list[dict[str, Any]]) -> list[str]:
-    return [each["code"] for each in nacks]
 
 
 # -- the door --------------------------------------------------------------------------------------

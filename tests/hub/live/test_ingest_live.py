@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
-from tests.sockets import COMPETITORS, RawServer, refused, server, viewer
+from tests.hubs import RunningHub, eventually, server_token, user_token
+from tests.sockets import COMPETITORS, RawServer, codes, refused, server, viewer
 
 NOW = "2026-01-01T00:00:00Z"
 RESULT = {"played_at": NOW, "scores": {"red": 2, "blue": 1}, "winner_id": "red"}
-
-
-@pytest.fixture
-async def hub(database_url: str, redis_url: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database_url, redis_url) as running:
-        yield running
-
-
-@pytest.fixture
-async def sender(hub: RunningHub) -> AsyncIterator[RawServer]:
-    async with server(hub.url, server_token(hub.settings)) as raw:
-        yield raw
-
-
-def codes(nacks: list[dict[str, Any]]) -> list[str]:
-    return [each["code"] for each in nacks]
 
 
 async def test_live_of_an_unknown_match(sender: RawServer) -> None:
