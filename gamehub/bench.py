@@ -216,7 +216,29 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _pressed(load: Load, log: Path, tell: Callable[[Line], None]) -> Measured:
     """What loadtest.bench measured, in a process of its own."""
-    with log.open("wb") as output:
+    longest_s = load.fact_s + load.live_s + load.ingest_s + 3 * (load.warm_up_s + SETTLE_S)
+    with _load_process(log, longest_s + RUN_SPARE_S) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            # Not as arguments: everyone on the machine can read those (ps), and tokens are in it.
+            child.stdin.write(msgspec.json.encode(load))
+            child.stdin.close()
+            for text in child.stdout:
+                line: Line = msgspec.json.decode(text, type=Line)
+                tell(line)
+                if isinstance(line, Finished):
+                    return line.measured
+        except (BrokenPipeError, msgspec.MsgspecError) as error:
+            raise GamehubError(f"the load said what nobody understands: {error}") from None
+    raise GamehubError(f"the load ended before its time: {last_line(log).partition(' (log:')[0]}")
+
+
+@contextlib.contextmanager
+def _load_process(log: Path, timeout_s: float) -> Iterator[subprocess.Popen[bytes]]:
+    """loadtest.bench, waiting for its Load; killed after `timeout_s`, and when we leave."""
+    with contextlib.ExitStack() as leaving:
+        output = leaving.enter_context(log.open("wb"))
         child = subprocess.Popen(
             child_command([sys.executable, "-m", "loadtest.bench"], signal.SIGKILL),
             stdin=subprocess.PIPE,
@@ -224,28 +246,14 @@ def _pressed(load: Load, log: Path, tell: Callable[[Line], None]) -> Measured:
             stderr=output,
             start_new_session=True,
         )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    longest_s = load.fact_s + load.live_s + load.ingest_s + 3 * (load.warm_up_s + SETTLE_S)
-    watch = threading.Timer(longest_s + RUN_SPARE_S, child.kill)
-    watch.start()
-    try:
-        # Not as arguments: everyone on the machine can read those (ps), and tokens are in it.
-        child.stdin.write(msgspec.json.encode(load))
-        child.stdin.close()
-        for text in child.stdout:
-            line: Line = msgspec.json.decode(text, type=Line)
-            tell(line)
-            if isinstance(line, Finished):
-                return line.measured
-    except (BrokenPipeError, msgspec.MsgspecError) as error:
-        raise GamehubError(f"the load said what nobody understands: {error}") from None
-    finally:
-        watch.cancel()
-        child.kill()
-        child.wait()
-        child.stdout.close()
-    raise GamehubError(f"the load ended before its time: {last_line(log).partition(' (log:')[0]}")
+        leaving.enter_context(child)
+        leaving.callback(child.kill)
+        watch = threading.Timer(timeout_s, child.kill)
+        # A SIGTERM may come before `cancel` is registered, and must not wait for the timer.
+        watch.daemon = True
+        leaving.callback(watch.cancel)
+        watch.start()
+        yield child
 
 
 # -- the machine -----------------------------------------------------------------------------------
