@@ -17,7 +17,10 @@ run: $(VENV)/.installed ## Start everything with simulated matches and open it i
 
 .PHONY: test
 test: $(VENV)/.installed-dev ## Run the quick tests (a few minutes, real Postgres and Valkey)
-	@$(BIN)/python -m pytest -q -m "not proof" $(ARGS)
+	@$(BIN)/python -m pytest -q -m "not proof" $(SIDE_BY_SIDE) $(ARGS)
+
+# Each process starts servers of its own; tests on servers that were provided take turns.
+SIDE_BY_SIDE := $(if $(GAMEHUB_TEST_DATABASE_URL)$(GAMEHUB_TEST_REDIS_URL),,-n auto --maxprocesses 4)
 
 .PHONY: proofs
 proofs: $(VENV)/.installed-dev ## Run the long proofs (full replays, faults under load)
