@@ -105,6 +105,24 @@ def idle(
     common.run(lambda bed: scenario.run(bed, options), rounds=1)
 
 
+@app.command()
+@with_common
+def ingest(
+    common: Common,
+    matches: Annotated[int, typer.Option("--matches", min=1, max=100, help="With LIVE.")] = 8,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, max=100, help="LIVE frames of each in a message.")
+    ] = 8,
+    seconds: Seconds = 4.0,
+    rounds: Rounds = 3,
+) -> None:
+    """What the hub takes in of a game server: frames per second, CPU of each, how soon acked."""
+    from loadtest import ingest as scenario
+
+    options = scenario.Options(matches=matches, batch=batch, seconds=seconds, rounds=rounds)
+    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import uvloop
@@ -23,7 +23,6 @@ from loadtest.target import Target
 if TYPE_CHECKING:
     from loadtest.bed import Bed
 
-P = ParamSpec("P")
 Scenario = Callable[["Bed"], Awaitable[reports.Result]]
 console = Console(highlight=False)
 
@@ -33,9 +32,7 @@ class Common(Struct, frozen=True, kw_only=True):
 
     url: Annotated[
         str | None,
-        typer.Option(
-            "--url", envvar="GAMEHUB_LOAD_URL", help="Press this hub; without it one is started."
-        ),
+        typer.Option("--url", envvar="GAMEHUB_LOAD_URL", help="Press this hub [start one]."),
     ] = None
     viewer_tokens: Annotated[
         Path | None,
@@ -96,7 +93,8 @@ class Common(Struct, frozen=True, kw_only=True):
             whole = reports.report(
                 uvloop.run(all_of_them()),
                 command="python -m loadtest " + " ".join(sys.argv[1:]),
-                pinning=made.cores.text if self.url is None else "a hub that was running",
+                cores=made.cores,
+                ours=self.url is None,
                 floor=made.floor.name if made.floor is not None else "",
                 rounds=rounds,
             )
@@ -133,7 +131,7 @@ class Common(Struct, frozen=True, kw_only=True):
 
 
 def with_common(
-    verb: Callable[Concatenate[Common, P], None],
+    verb: Callable[..., None],
 ) -> Callable[..., None]:
     """Gives a command the options of Common; it gets them as its first argument."""
 
@@ -153,7 +151,7 @@ def with_common(
     own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
     command.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in (*own, *shared)}
-    del command.__wrapped__  # type: ignore[attr-defined]  # typer would read the verb's own
+    del command.__wrapped__  # typer would read the verb's own
     return command
 
 

@@ -135,6 +135,10 @@ class Server(RawSocket):
         """Waits for an ack of this number."""
         await self._until(lambda: self.live_acked >= live_seq)
 
+    async def fact_done(self, fact_seq: int) -> None:
+        """Waits for an ack of this FACT's number."""
+        await self._until(lambda: self.fact_acked >= fact_seq)
+
     def heard(self, opcode: int, payload: bytes) -> None:
         """What the hub says to a server."""
         message = MSGPACK.decode(payload) if opcode == BINARY else {}
