@@ -66,7 +66,7 @@ async def run(bed: Bed, options: Options) -> Result:
     server = Server(bed.hub, subject_of(token), token, matches)
     server.prepare(options.batch)
     await server.start()
-    facts = _Facts(server, run_id)
+    facts = Facts(server, run_id)
     found: dict[str, list[_Taken]] = {}
     try:
         await _live(server, WARM_UP_S, None)
@@ -131,7 +131,7 @@ async def _live(server: Server, seconds: float, rate: float | None) -> tuple[int
     return server.live_sent - before, acks.ages
 
 
-class _Facts:
+class Facts:
     """FACTs that a server sends: as many matches begin as there is credit, go live, end; again."""
 
     def __init__(self, server: Server, run_id: str) -> None:

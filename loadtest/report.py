@@ -133,8 +133,9 @@ def load(path: Path) -> Report:
 def show(whole: Report, console: Console) -> None:
     """A table per scenario."""
     for result in whole.results:
-        table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-        table.add_column(f"{result.scenario}: {result.case}")
+        console.print(f"[bold]{result.scenario}[/]: {result.case}")
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("")
         for title in ("hub", whole.floor or "floor", "ratio", "goal"):
             table.add_column(title, justify="right")
         for row in rows(result):

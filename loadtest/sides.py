@@ -72,23 +72,25 @@ class Side:
         shape: Shape,
         crowd: Crowd,
         publishers: Sequence[Publisher],
+        paths: Sequence[str],
         others: Sequence[int],
     ) -> None:
         self.target = target
         self.crowd = crowd
         self._shape = shape
-        self._publishers = publishers
+        self.publishers = publishers
+        self.paths = paths
         self._others = others
 
     async def pressed(self, seconds: float, depth: int, tell: Callable[[float], None]) -> Round:
         """A round as fast as it goes (publish.press); raises Undelivered when an event is lost."""
-        return await self._round(lambda: press(self._publishers, self.crowd, seconds, depth, tell))
+        return await self._round(lambda: press(self.publishers, self.crowd, seconds, depth, tell))
 
     async def paced(
         self, seconds: float, messages_per_s: float, tell: Callable[[float], None]
     ) -> Round:
         """A round at a steady rate with the ages of all events; raises Undelivered."""
-        publishers = self._publishers
+        publishers = self.publishers
         return await self._round(
             lambda: pace(publishers, self.crowd, seconds, messages_per_s, tell), timing=True
         )
@@ -107,7 +109,7 @@ class Side:
         now = await used(self.target)
         others = busy.share()
         seen = await crowd.seen()
-        frames = self._publishers[0].frames
+        frames = self.publishers[0].frames
         expected = messages * frames * self._shape.members
         if seen.received != expected or seen.missed:
             text = f"{seen.received} of {expected} deliveries came, {seen.missed} were skipped"
@@ -178,7 +180,7 @@ async def _side(
                 await publisher.start()
             text = f"Viewers join the {target.name}"
             await crowd.connect(lambda joined: bed.tell(text, joined / crowd.count))
-            yield Side(target, shape, crowd, publishers, bed.cores.others)
+            yield Side(target, shape, crowd, publishers, paths, bed.cores.others)
         finally:
             for publisher in publishers:
                 with contextlib.suppress(Undelivered, OSError):
