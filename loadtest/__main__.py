@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -149,6 +150,24 @@ def mixed(
         fact_rate=fact_rate,
     )
     common.run(lambda bed: scenario.run(bed, options), rounds=1)
+
+
+@app.command()
+@with_common
+def bench(
+    common: Common,
+    document: Annotated[
+        Path | None,
+        typer.Option("--document", help="Write the figures between this file's markers."),
+    ] = None,
+    rounds: Rounds = 3,
+) -> None:
+    """Every case of docs/benchmarks.md, one after the other: about ten minutes."""
+    from loadtest import suite
+
+    whole = common.run_beds(suite.beds(rounds), rounds=rounds)
+    if document is not None:
+        suite.write(whole, document)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -38,6 +38,7 @@ class _Kept(Struct, frozen=True, kw_only=True):
     seconds: float
     cpu_s: float
     kib_each: float
+    mib_in_all: float
     viewers_busy: float
     others_busy: float
 
@@ -85,6 +86,12 @@ async def run(bed: Bed, options: Options) -> Result:
                 floor=[count / each.seconds for each in beside],
             ),
             Figure(
+                name="resident memory of the whole server",
+                unit="MiB",
+                hub=[each.mib_in_all for each in ours[:1]],
+                floor=[each.mib_in_all for each in beside[:1]],
+            ),
+            Figure(
                 name="resident memory per connection",
                 unit="KiB",
                 hub=[each.kib_each for each in ours[:1]],
@@ -116,6 +123,7 @@ async def _measure(bed: Bed, target: Target, paths: list[str], options: Options)
         seconds=seconds,
         cpu_s=joined.cpu_s - before.cpu_s,
         kib_each=(kept.rss_kib - before.rss_kib) / count,
+        mib_in_all=kept.rss_kib / 1024,
         viewers_busy=cpu_s,
         others_busy=others_busy,
     )

@@ -1,4 +1,4 @@
-"""A match day in small: rooms with events, viewers who come, ask and go, pages and FACTs at once."""
+"""A match day in small: rooms with events, viewers who come, ask and go, pages, FACTs, at once."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import resource
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,35 +69,36 @@ class Common(Struct, frozen=True, kw_only=True):
     ] = None
 
     def run(self, *scenarios: Scenario, rounds: int) -> reports.Report:
-        """Makes the bed, runs the scenarios, shows and saves what they found.
+        """Runs the scenarios on one bed, shows and saves what they found.
 
         Raises HubUnreachable, Undelivered, OSError.
         """
+        return self.run_beds([scenarios], rounds=rounds)
+
+    def run_beds(self, beds: Sequence[Sequence[Scenario]], *, rounds: int) -> reports.Report:
+        """The same, with a hub started anew for each group of scenarios."""
         from loadtest.bed import bed
 
         raise_open_files()
+        results: list[reports.Result] = []
         columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
-        with (
-            Bars(*columns, TimeElapsedColumn(), console=console, transient=True) as bars,
-            bed(
-                self.named_hub(),
-                with_floor=self.floor,
-                tell=_teller(bars),
-                changes=self._changes(),
-            ) as made,
-        ):
-
-            async def all_of_them() -> list[reports.Result]:
-                return [await scenario(made) for scenario in scenarios]
-
-            whole = reports.report(
-                uvloop.run(all_of_them()),
-                command="python -m loadtest " + " ".join(sys.argv[1:]),
-                cores=made.cores,
-                ours=self.url is None,
-                floor=made.floor.name if made.floor is not None else "",
-                rounds=rounds,
-            )
+        with Bars(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+            for scenarios in beds:
+                with bed(
+                    self.named_hub(),
+                    with_floor=self.floor,
+                    tell=_teller(bars),
+                    changes=self._changes(),
+                ) as made:
+                    results += uvloop.run(_all_of(scenarios, made))
+        whole = reports.report(
+            results,
+            command="python -m loadtest " + " ".join(sys.argv[1:]),
+            cores=made.cores,
+            ours=self.url is None,
+            floor=made.floor.name if made.floor is not None else "",
+            rounds=rounds,
+        )
         reports.show(whole, console)
         if self.json_file is not None:
             reports.save(whole, self.json_file)
@@ -153,6 +154,10 @@ def with_common(
     command.__annotations__ = {each.name: each.annotation for each in (*own, *shared)}
     del command.__wrapped__  # typer would read the verb's own
     return command
+
+
+async def _all_of(scenarios: Sequence[Scenario], made: Bed) -> list[reports.Result]:
+    return [await scenario(made) for scenario in scenarios]
 
 
 def raise_open_files() -> None:
