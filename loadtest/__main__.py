@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -150,6 +151,41 @@ def mixed(
         fact_rate=fact_rate,
     )
     common.run(lambda bed: scenario.run(bed, options), rounds=1)
+
+
+@app.command()
+@with_common
+def rivals(
+    common: Common,
+    beside: Annotated[
+        list[str] | None, typer.Argument(help="websockets, aiohttp, ws [all that can run here].")
+    ] = None,
+    count: Annotated[int, typer.Option("--rooms", min=1, max=2000, help="Matches.")] = 1,
+    members: Members = 1000,
+    burst: Annotated[int, typer.Option("--burst", min=1, max=500, help="Events at once.")] = 1,
+    size: Size = 200,
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 3,
+) -> None:
+    """The complete hub beside servers in other libraries that do nothing but fan out."""
+    from loadtest import rivals as scenario
+    from loadtest.sides import Shape
+
+    strangers = set(beside or ()) - set(scenario.RIVALS)
+    if strangers:
+        raise typer.BadParameter(f"knows {', '.join(scenario.RIVALS)}", param_hint="BESIDE")
+    options = scenario.Options(
+        shape=Shape(
+            rooms=count, members=members, servers=min(4, count), burst=burst, size_bytes=size
+        ),
+        depth=8 if count > 1 else 1,
+        seconds=seconds,
+        rounds=rounds,
+    )
+    chosen = beside or scenario.here()
+    common.run(
+        *(partial(scenario.run, options=options, rival=name) for name in chosen), rounds=rounds
+    )
 
 
 @app.command()

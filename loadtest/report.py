@@ -71,11 +71,15 @@ class Figure(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """One scenario. `case` says in a line what was done; `notes` what a reader has to know."""
+    """One scenario. `case` says in a line what was done; `notes` what a reader has to know.
+
+    `beside`: what the hub is compared with, where that is not the floor.
+    """
 
     scenario: str
     case: str
     figures: list[Figure]
+    beside: str = ""
     hub_ages: Ages = []
     floor_ages: Ages = []
     notes: list[str] = []
@@ -136,7 +140,7 @@ def show(whole: Report, console: Console) -> None:
         console.print(f"[bold]{result.scenario}[/]: {result.case}")
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("")
-        for title in ("hub", whole.floor or "floor", "ratio", "goal"):
+        for title in ("hub", result.beside or whole.floor or "floor", "ratio", "goal"):
             table.add_column(title, justify="right")
         for row in rows(result):
             table.add_row(*row)

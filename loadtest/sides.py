@@ -150,17 +150,23 @@ async def hub_side(bed: Bed, shape: Shape) -> AsyncIterator[tuple[Side, int]]:
 
 
 @contextlib.asynccontextmanager
-async def floor_side(bed: Bed, shape: Shape, text_bytes: int) -> AsyncIterator[Side]:
-    """The floor with the same viewers and publishers; its events are `text_bytes` long."""
-    assert bed.floor is not None
+async def floor_side(
+    bed: Bed, shape: Shape, text_bytes: int, other: Target | None = None
+) -> AsyncIterator[Side]:
+    """The floor with the same viewers and publishers; its events are `text_bytes` long.
+
+    `other`: a server that speaks the floor's protocol, in its place.
+    """
+    floor = other or bed.floor
+    assert floor is not None
     publishers = []
     for n in range(shape.servers):
         rooms = range(n, shape.rooms, shape.servers)
-        publisher = FloorPublisher(bed.floor, rooms, group=n)
+        publisher = FloorPublisher(floor, rooms, group=n)
         publisher.prepare(shape.burst, text_bytes)
         publishers.append(publisher)
     paths = [f"/room/{n}" for n in range(shape.rooms)]
-    async with _side(bed, bed.floor, shape, paths, publishers) as made:
+    async with _side(bed, floor, shape, paths, publishers) as made:
         yield made
 
 

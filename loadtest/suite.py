@@ -60,7 +60,7 @@ def markdown(report: Report) -> str:
     parts += [f"{where}, {about['system']}; {versions}.", ""]
     for result in report.results:
         parts += [f"**{result.scenario}**: {result.case}", ""]
-        parts += [f"| | hub | {report.floor or 'floor'} | ratio | goal |"]
+        parts += [f"| | hub | {result.beside or report.floor or 'floor'} | ratio | goal |"]
         parts += ["| --- | ---: | ---: | ---: | --- |"]
         parts += ["| " + " | ".join(row) + " |" for row in rows(result)]
         parts += ["", *(f"{note}\n" for note in result.notes)]
