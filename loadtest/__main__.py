@@ -1,0 +1,227 @@
+"""`python -m loadtest fanout|rooms|latency|idle|...`: load on a hub, measured beside a floor."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from loadtest.options import Common, console, with_common
+from protocol.errors import HubUnreachable, Undelivered
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
+app = typer.Typer(
+    name="loadtest",
+    help="Load on a hub: one that is started for it, alone on a core, or the one at --url.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Rounds = Annotated[int, typer.Option("--rounds", min=1, max=100, help="The median counts.")]
+Seconds = Annotated[float, typer.Option("--seconds", min=0.1, help="Of each round.")]
+Members = Annotated[int, typer.Option("--members", min=1, max=15_000, help="Viewers of a room.")]
+Size = Annotated[int, typer.Option("--size", min=1, max=15_000, help="Bytes of a viewer's event.")]
+
+
+@app.command()
+@with_common
+def fanout(
+    common: Common,
+    members: Members = 1000,
+    burst: Annotated[int, typer.Option("--burst", min=1, max=500, help="Events at once.")] = 1,
+    size: Size = 200,
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 3,
+) -> None:
+    """One room; the next event (or burst) is published when every viewer has had the last."""
+    from loadtest import fanout as scenario
+
+    options = scenario.one_room(members, burst, size, seconds, rounds)
+    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
+@app.command()
+@with_common
+def rooms(
+    common: Common,
+    count: Annotated[int, typer.Option("--rooms", min=1, max=2000, help="Matches.")] = 100,
+    members: Members = 20,
+    servers: Annotated[int, typer.Option("--servers", min=1, max=8, help="Game servers.")] = 4,
+    depth: Annotated[
+        int, typer.Option("--depth", min=1, max=100, help="Events of each room under way.")
+    ] = 8,
+    size: Size = 200,
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 3,
+) -> None:
+    """Many rooms, published by game servers that hold several matches each."""
+    from loadtest import fanout as scenario
+
+    options = scenario.many_rooms(count, members, servers, depth, size, seconds, rounds)
+    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
+@app.command()
+@with_common
+def latency(
+    common: Common,
+    members: Members = 1000,
+    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per second.")] = 50.0,
+    size: Size = 200,
+    seconds: Seconds = 10.0,
+    rounds: Rounds = 3,
+) -> None:
+    """One room at a steady rate: from the game server's send to the viewers' receive."""
+    from loadtest import latency as scenario
+    from loadtest.sides import Shape
+
+    options = scenario.Options(
+        shape=Shape(members=members, size_bytes=size), rate=rate, seconds=seconds, rounds=rounds
+    )
+    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
+@app.command()
+@with_common
+def idle(
+    common: Common,
+    connections: Annotated[
+        int, typer.Option("--connections", min=1, max=100_000, help="How many.")
+    ] = 10_000,
+    opening: Annotated[
+        int, typer.Option("--opening", min=1, max=2000, help="Under way at once.")
+    ] = 64,
+    hold: Annotated[float, typer.Option("--hold", min=0.0, help="Seconds that they stay.")] = 5.0,
+    rounds: Rounds = 1,
+) -> None:
+    """Connections with a checked token in a room: connects per second, memory of each."""
+    from loadtest import idle as scenario
+
+    options = scenario.Options(connections=connections, opening=opening, hold_s=hold, rounds=rounds)
+    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
+@app.command()
+@with_common
+def ingest(
+    common: Common,
+    matches: Annotated[int, typer.Option("--matches", min=1, max=100, help="With LIVE.")] = 8,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, max=100, help="LIVE frames of each in a message.")
+    ] = 8,
+    seconds: Seconds = 4.0,
+    rounds: Rounds = 3,
+) -> None:
+    """What the hub takes in of a game server: frames per second, CPU of each, how soon acked."""
+    from loadtest import ingest as scenario
+
+    options = scenario.Options(matches=matches, batch=batch, seconds=seconds, rounds=rounds)
+    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
+@app.command()
+@with_common
+def mixed(
+    common: Common,
+    count: Annotated[int, typer.Option("--rooms", min=1, max=1000, help="Matches.")] = 20,
+    members: Members = 50,
+    event_rate: Annotated[float, typer.Option("--event-rate", min=1, help="Per second.")] = 400.0,
+    visit_rate: Annotated[float, typer.Option("--visit-rate", min=1, help="Per second.")] = 20.0,
+    page_rate: Annotated[float, typer.Option("--page-rate", min=1, help="Per second.")] = 20.0,
+    fact_rate: Annotated[float, typer.Option("--fact-rate", min=1, help="Per second.")] = 20.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="In all.")] = 10.0,
+) -> None:
+    """A match day in small: events, viewers who come, ask and go, pages and FACTs at once."""
+    from loadtest import mixed as scenario
+    from loadtest.sides import Shape
+
+    options = scenario.Options(
+        shape=Shape(rooms=count, members=members, servers=min(2, count)),
+        seconds=seconds,
+        event_rate=event_rate,
+        visit_rate=visit_rate,
+        page_rate=page_rate,
+        fact_rate=fact_rate,
+    )
+    common.run(lambda bed: scenario.run(bed, options), rounds=1)
+
+
+@app.command()
+@with_common
+def rivals(
+    common: Common,
+    beside: Annotated[
+        list[str] | None, typer.Argument(help="websockets, aiohttp, ws [all that can run here].")
+    ] = None,
+    count: Annotated[int, typer.Option("--rooms", min=1, max=2000, help="Matches.")] = 1,
+    members: Members = 1000,
+    burst: Annotated[int, typer.Option("--burst", min=1, max=500, help="Events at once.")] = 1,
+    size: Size = 200,
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 3,
+) -> None:
+    """The complete hub beside servers in other libraries that do nothing but fan out."""
+    from loadtest import rivals as scenario
+    from loadtest.sides import Shape
+
+    strangers = set(beside or ()) - set(scenario.RIVALS)
+    if strangers:
+        raise typer.BadParameter(f"knows {', '.join(scenario.RIVALS)}", param_hint="BESIDE")
+    options = scenario.Options(
+        shape=Shape(
+            rooms=count, members=members, servers=min(4, count), burst=burst, size_bytes=size
+        ),
+        depth=8 if count > 1 else 1,
+        seconds=seconds,
+        rounds=rounds,
+    )
+    chosen = beside or scenario.here()
+    common.run(
+        *(partial(scenario.run, options=options, rival=name) for name in chosen), rounds=rounds
+    )
+
+
+@app.command()
+@with_common
+def bench(
+    common: Common,
+    document: Annotated[
+        Path | None,
+        typer.Option("--document", help="Write the figures between this file's markers."),
+    ] = None,
+    rounds: Rounds = 3,
+) -> None:
+    """Every case of docs/benchmarks.md, one after the other: about ten minutes."""
+    from loadtest import suite
+
+    whole = common.run_beds(suite.beds(rounds), rounds=rounds)
+    if document is not None:
+        suite.write(whole, document)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Runs the command line; the exit code."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except (HubUnreachable, Undelivered, OSError) as error:
+        console.print(f"[red]error:[/] {error}")
+        return EXIT_FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
