@@ -169,11 +169,14 @@ def raise_open_files() -> None:
 def _teller(bars: Bars) -> Callable[[str, float], None]:
     """One bar at a time: for what is going on."""
     now: list[tuple[str, TaskID]] = []
+    lines = not console.is_terminal  # a log shows no bars
 
     def tell(what: str, done: float) -> None:
         if not now or now[0][0] != what:
             if now:
                 bars.remove_task(now.pop()[1])
+            if lines:
+                console.print(what)
             now.append((what, bars.add_task(what, total=1.0)))
         bars.update(now[0][1], completed=done)
 

@@ -30,6 +30,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     servers: int = 1
     burst: int = 1
     size_bytes: int = 200
+    warm_up_s: float = WARM_UP_S
 
 
 # Runs one round of a side, and tells how far it is.
@@ -104,20 +105,19 @@ class Side:
         busy = Busy(self._others)
         was = await used(self.target)
         begun = time.monotonic()
-        messages = await send()
+        events = await send()
         seconds = time.monotonic() - begun
         now = await used(self.target)
         others = busy.share()
         seen = await crowd.seen()
-        frames = self.publishers[0].frames
-        expected = messages * frames * self._shape.members
+        expected = events * self._shape.members
         if seen.received != expected or seen.missed:
             text = f"{seen.received} of {expected} deliveries came, {seen.missed} were skipped"
             raise Undelivered(text, frames=expected - seen.received)
         cpu_s = max(a - b for a, b in zip(seen.cpu_s, before.cpu_s, strict=True))
         return Round(
             seconds=seconds,
-            events=messages * frames,
+            events=events,
             deliveries=expected,
             server_cpu_s=now.cpu_s - was.cpu_s,
             viewers_busy=cpu_s / seconds,
@@ -144,7 +144,7 @@ async def hub_side(bed: Bed, shape: Shape) -> AsyncIterator[tuple[Side, int]]:
     async with _side(
         bed, bed.hub, shape, [f"/ws/match/{name}" for name in matches], servers
     ) as made:
-        await made.pressed(WARM_UP_S, 1, _quiet)
+        await made.pressed(shape.warm_up_s, 1, _quiet)
         seen = await made.crowd.seen()
         yield made, round(seen.bytes / seen.received) - _FRAME_HEAD_BYTES
 
