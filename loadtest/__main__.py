@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from loadtest.options import Common, console, with_common
+from loadtest.options import RunOptions, console, with_run_options
 from protocol.errors import HubUnreachable, Undelivered
 
 EXIT_FAILED = 1
@@ -31,9 +31,9 @@ Size = Annotated[int, typer.Option("--size", min=1, max=15_000, help="Bytes of a
 
 
 @app.command()
-@with_common
+@with_run_options
 def fanout(
-    common: Common,
+    shared: RunOptions,
     members: Members = 1000,
     burst: Annotated[int, typer.Option("--burst", min=1, max=500, help="Events at once.")] = 1,
     size: Size = 200,
@@ -44,13 +44,13 @@ def fanout(
     from loadtest import fanout as scenario
 
     options = scenario.one_room(members, burst, size, seconds, rounds)
-    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+    shared.run(lambda bed: scenario.run(bed, options), rounds=rounds)
 
 
 @app.command()
-@with_common
+@with_run_options
 def rooms(
-    common: Common,
+    shared: RunOptions,
     count: Annotated[int, typer.Option("--rooms", min=1, max=2000, help="Matches.")] = 100,
     members: Members = 20,
     servers: Annotated[int, typer.Option("--servers", min=1, max=8, help="Game servers.")] = 4,
@@ -65,13 +65,13 @@ def rooms(
     from loadtest import fanout as scenario
 
     options = scenario.many_rooms(count, members, servers, depth, size, seconds, rounds)
-    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+    shared.run(lambda bed: scenario.run(bed, options), rounds=rounds)
 
 
 @app.command()
-@with_common
+@with_run_options
 def latency(
-    common: Common,
+    shared: RunOptions,
     members: Members = 1000,
     rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per second.")] = 50.0,
     size: Size = 200,
@@ -85,13 +85,13 @@ def latency(
     options = scenario.Options(
         shape=Shape(members=members, size_bytes=size), rate=rate, seconds=seconds, rounds=rounds
     )
-    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+    shared.run(lambda bed: scenario.run(bed, options), rounds=rounds)
 
 
 @app.command()
-@with_common
+@with_run_options
 def idle(
-    common: Common,
+    shared: RunOptions,
     connections: Annotated[
         int, typer.Option("--connections", min=1, max=100_000, help="How many.")
     ] = 10_000,
@@ -105,13 +105,13 @@ def idle(
     from loadtest import idle as scenario
 
     options = scenario.Options(connections=connections, opening=opening, hold_s=hold, rounds=rounds)
-    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+    shared.run(lambda bed: scenario.run(bed, options), rounds=rounds)
 
 
 @app.command()
-@with_common
+@with_run_options
 def ingest(
-    common: Common,
+    shared: RunOptions,
     matches: Annotated[int, typer.Option("--matches", min=1, max=100, help="With LIVE.")] = 8,
     batch: Annotated[
         int, typer.Option("--batch", min=1, max=100, help="LIVE frames of each in a message.")
@@ -123,13 +123,13 @@ def ingest(
     from loadtest import ingest as scenario
 
     options = scenario.Options(matches=matches, batch=batch, seconds=seconds, rounds=rounds)
-    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+    shared.run(lambda bed: scenario.run(bed, options), rounds=rounds)
 
 
 @app.command()
-@with_common
+@with_run_options
 def mixed(
-    common: Common,
+    shared: RunOptions,
     count: Annotated[int, typer.Option("--rooms", min=1, max=1000, help="Matches.")] = 20,
     members: Members = 50,
     event_rate: Annotated[float, typer.Option("--event-rate", min=1, help="Per second.")] = 400.0,
@@ -150,13 +150,13 @@ def mixed(
         page_rate=page_rate,
         fact_rate=fact_rate,
     )
-    common.run(lambda bed: scenario.run(bed, options), rounds=1)
+    shared.run(lambda bed: scenario.run(bed, options), rounds=1)
 
 
 @app.command()
-@with_common
+@with_run_options
 def rivals(
-    common: Common,
+    shared: RunOptions,
     beside: Annotated[
         list[str] | None, typer.Argument(help="websockets, aiohttp, ws [all that can run here].")
     ] = None,
@@ -183,15 +183,15 @@ def rivals(
         rounds=rounds,
     )
     chosen = beside or scenario.here()
-    common.run(
+    shared.run(
         *(partial(scenario.run, options=options, rival=name) for name in chosen), rounds=rounds
     )
 
 
 @app.command()
-@with_common
+@with_run_options
 def bench(
-    common: Common,
+    shared: RunOptions,
     document: Annotated[
         Path | None,
         typer.Option("--document", help="Write the figures between this file's markers."),
@@ -201,7 +201,7 @@ def bench(
     """Every case of docs/benchmarks.md, one after the other: about ten minutes."""
     from loadtest import suite
 
-    whole = common.run_beds(suite.beds(rounds), rounds=rounds)
+    whole = shared.run_beds(suite.beds(rounds), rounds=rounds)
     if document is not None:
         suite.write(whole, document)
 

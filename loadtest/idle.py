@@ -16,20 +16,23 @@ from loadtest.publish import Server
 from loadtest.report import Figure, Goal, Result
 from loadtest.target import Target, subject_of, used
 
-# What the first connections bring into being (code, caches, pools) is not a connection's.
-WARM_UP_VIEWERS = 200
 SETTLE_S = 2.0  # after the last join, until what joining leaves behind is done
 TICK_S = 0.01  # the kernel counts CPU in these
 ROOM_MAX = 1000  # members of one room; a hub's cap is 2,000 unless told otherwise
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """`connections`, `opening` under way at once; they stay `hold_s` before memory is read."""
+    """`connections`, `opening` under way at once; they stay `hold_s` before memory is read.
+
+    `warm_up` connections come first: what those bring into being (code, caches, pools) does not
+    count for the others.
+    """
 
     connections: int = 10_000
     opening: int = 64
     hold_s: float = 5.0
     rounds: int = 1
+    warm_up: int = 200
 
 
 class _Kept(Struct, frozen=True, kw_only=True):
@@ -104,7 +107,7 @@ async def run(bed: Bed, options: Options) -> Result:
 
 
 async def _measure(bed: Bed, target: Target, paths: list[str], options: Options) -> _Kept:
-    await _opened(bed, target, [(paths[0], WARM_UP_VIEWERS, 0)], options, hold_s=0.2)
+    await _opened(bed, target, [(paths[0], options.warm_up, 0)], options, hold_s=0.2)
     before = await used(target)
     busy = Busy(bed.cores.others)
     count = options.connections

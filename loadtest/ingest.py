@@ -29,6 +29,7 @@ class Options(Struct, frozen=True, kw_only=True):
     batch: int = 8
     seconds: float = 4.0
     rounds: int = 3
+    warm_up_s: float = WARM_UP_S
 
 
 class _Taken(Struct, frozen=True):
@@ -69,8 +70,8 @@ async def run(bed: Bed, options: Options) -> Result:
     facts = Facts(server, run_id)
     found: dict[str, list[_Taken]] = {}
     try:
-        await _live(server, WARM_UP_S, None)
-        await facts.send(WARM_UP_S, None)
+        await _live(server, options.warm_up_s, None)
+        await facts.send(options.warm_up_s, None)
         for nth in range(options.rounds):
             for name, send in (("LIVE", _sender(server)), ("FACT", facts.send)):
                 text = f"{name} frames, round {nth + 1} of {options.rounds}"

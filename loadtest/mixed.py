@@ -131,13 +131,13 @@ async def run(bed: Bed, options: Options) -> Result:
         page = await asyncio.to_thread(metrics, bed.hub)
         was, begun = await used(bed.hub), time.monotonic()
         await side.crowd.reset(timing=True)
-        messages_per_s = options.event_rate / side.publishers[0].frames
-        sent, _, _, (_, day.taken["fact"]) = await asyncio.gather(
+        frames = sum(each.frames for each in side.publishers) / len(side.publishers)
+        events, _, _, (_, day.taken["fact"]) = await asyncio.gather(
             pace(
                 side.publishers,
                 side.crowd,
                 seconds,
-                messages_per_s,
+                options.event_rate / frames,
                 lambda done: bed.tell("A match day", done),
             ),
             _at(options.visit_rate, seconds, day.visit),
@@ -148,7 +148,7 @@ async def run(bed: Bed, options: Options) -> Result:
         now = await used(bed.hub)
         seen = await side.crowd.seen()
         counted = _since(page, await asyncio.to_thread(metrics, bed.hub))
-    expected = sent * side.publishers[0].frames * shape.members
+    expected = events * shape.members
     if seen.received != expected:
         text = f"{seen.received} of {expected} deliveries came"
         raise Undelivered(text, frames=expected - seen.received)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import resource
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 Scenario = Callable[["Bed"], Awaitable[reports.Result]]
 console = Console(highlight=False)
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
 
 
-class Common(Struct, frozen=True, kw_only=True):
+class RunOptions(Struct, frozen=True, kw_only=True):
     """Whom to press, and what becomes of the numbers."""
 
     url: Annotated[
@@ -88,7 +90,7 @@ class Common(Struct, frozen=True, kw_only=True):
                     self.named_hub(),
                     with_floor=self.floor,
                     tell=_teller(bars),
-                    changes=self._changes(),
+                    environ=self._environ(),
                 ) as made:
                     results += uvloop.run(_all_of(scenarios, made))
         whole = reports.report(
@@ -124,34 +126,42 @@ class Common(Struct, frozen=True, kw_only=True):
             pids=tuple(self.pid or ()),
         )
 
-    def _changes(self) -> dict[str, str]:
+    def _environ(self) -> dict[str, str]:
+        """For the hub that is started: of our own environment no setting of some other hub."""
         for each in self.setting or ():
             if "=" not in each:
                 raise typer.BadParameter(f"{each} is not NAME=VALUE", param_hint="--set")
-        return dict(each.split("=", 1) for each in self.setting or ())
+        kept = {
+            name: text
+            for name, text in os.environ.items()
+            if name in _KEPT or name.startswith("PYTHON")
+        }
+        return kept | dict(each.split("=", 1) for each in self.setting or ())
 
 
-def with_common(
+def with_run_options(
     verb: Callable[..., None],
 ) -> Callable[..., None]:
-    """Gives a command the options of Common; it gets them as its first argument."""
+    """Gives a command the options of RunOptions; it gets them as its first argument."""
 
     @wraps(verb)
     def command(**given: Any) -> None:
-        common = Common(**{name: given.pop(name) for name in Common.__struct_fields__})
-        verb(common, **given)
+        shared = RunOptions(**{name: given.pop(name) for name in RunOptions.__struct_fields__})
+        verb(shared, **given)
 
     own = list(inspect.signature(verb, eval_str=True).parameters.values())[1:]
-    hints = inspect.get_annotations(Common, eval_str=True)
-    shared = [
+    hints = inspect.get_annotations(RunOptions, eval_str=True)
+    ours = [
         inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name]
         )
-        for name, default in zip(Common.__struct_fields__, Common.__struct_defaults__, strict=True)
+        for name, default in zip(
+            RunOptions.__struct_fields__, RunOptions.__struct_defaults__, strict=True
+        )
     ]
     own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
-    command.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in (*own, *shared)}
+    command.__signature__ = inspect.Signature([*own, *ours])  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in (*own, *ours)}
     del command.__wrapped__  # typer would read the verb's own
     return command
 
@@ -169,11 +179,14 @@ def raise_open_files() -> None:
 def _teller(bars: Bars) -> Callable[[str, float], None]:
     """One bar at a time: for what is going on."""
     now: list[tuple[str, TaskID]] = []
+    lines = not console.is_terminal  # a log shows no bars
 
     def tell(what: str, done: float) -> None:
         if not now or now[0][0] != what:
             if now:
                 bars.remove_task(now.pop()[1])
+            if lines:
+                console.print(what)
             now.append((what, bars.add_task(what, total=1.0)))
         bars.update(now[0][1], completed=done)
 

@@ -17,6 +17,11 @@ class Cores(Struct, frozen=True):
     others: tuple[int, ...]
 
     @property
+    def pinned(self) -> tuple[int, ...]:
+        """The server's core, if it has one."""
+        return () if self.server is None else (self.server,)
+
+    @property
     def count(self) -> int:
         """How many there are."""
         return len(self.others) + (self.server is not None) or os.cpu_count() or 1

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from loadtest.bed import Bed
 from loadtest.crowd import SATURATED, Crowd
-from loadtest.pinning import Busy
+from loadtest.pinning import Busy, Cores
 from loadtest.publish import FloorPublisher, Publisher, Server, pace, padding_for, press
 from loadtest.report import Ages, Figure, Goal
 from loadtest.target import Target, subject_of, used
@@ -19,6 +19,7 @@ from protocol.errors import Undelivered
 
 # A hub's own answers and first events are out of the way, and its caches warm, after this.
 WARM_UP_S = 1.0
+INTRUDERS_MAX = 0.1
 _FRAME_HEAD_BYTES = 4  # of a text of 126 bytes and more (RFC 6455, section 5.2)
 
 
@@ -30,6 +31,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     servers: int = 1
     burst: int = 1
     size_bytes: int = 200
+    warm_up_s: float = WARM_UP_S
 
 
 # Runs one round of a side, and tells how far it is.
@@ -45,6 +47,7 @@ class Round(Struct, frozen=True, kw_only=True):
     server_cpu_s: float
     viewers_busy: float
     others_busy: float
+    intruders: float  # of the server's core, used by others than the server
     ages: Ages = []
 
     @property
@@ -73,14 +76,14 @@ class Side:
         crowd: Crowd,
         publishers: Sequence[Publisher],
         paths: Sequence[str],
-        others: Sequence[int],
+        cores: Cores,
     ) -> None:
         self.target = target
         self.crowd = crowd
         self._shape = shape
         self.publishers = publishers
         self.paths = paths
-        self._others = others
+        self._cores = cores
 
     async def pressed(self, seconds: float, depth: int, tell: Callable[[float], None]) -> Round:
         """A round as fast as it goes (publish.press); raises Undelivered when an event is lost."""
@@ -101,27 +104,27 @@ class Side:
         crowd = self.crowd
         before = await crowd.seen()
         await crowd.reset(timing=timing)
-        busy = Busy(self._others)
+        busy, core = Busy(self._cores.others), Busy(self._cores.pinned)
         was = await used(self.target)
         begun = time.monotonic()
-        messages = await send()
+        events = await send()
         seconds = time.monotonic() - begun
         now = await used(self.target)
-        others = busy.share()
+        others, whole = busy.share(), core.share()
         seen = await crowd.seen()
-        frames = self.publishers[0].frames
-        expected = messages * frames * self._shape.members
+        expected = events * self._shape.members
         if seen.received != expected or seen.missed:
             text = f"{seen.received} of {expected} deliveries came, {seen.missed} were skipped"
             raise Undelivered(text, frames=expected - seen.received)
         cpu_s = max(a - b for a, b in zip(seen.cpu_s, before.cpu_s, strict=True))
         return Round(
             seconds=seconds,
-            events=messages * frames,
+            events=events,
             deliveries=expected,
             server_cpu_s=now.cpu_s - was.cpu_s,
             viewers_busy=cpu_s / seconds,
             others_busy=others,
+            intruders=max(0.0, whole - (now.cpu_s - was.cpu_s) / seconds),
             ages=seen.ages_ms,
         )
 
@@ -144,7 +147,7 @@ async def hub_side(bed: Bed, shape: Shape) -> AsyncIterator[tuple[Side, int]]:
     async with _side(
         bed, bed.hub, shape, [f"/ws/match/{name}" for name in matches], servers
     ) as made:
-        await made.pressed(WARM_UP_S, 1, _quiet)
+        await made.pressed(shape.warm_up_s, 1, _quiet)
         seen = await made.crowd.seen()
         yield made, round(seen.bytes / seen.received) - _FRAME_HEAD_BYTES
 
@@ -186,7 +189,7 @@ async def _side(
                 await publisher.start()
             text = f"Viewers join the {target.name}"
             await crowd.connect(lambda joined: bed.tell(text, joined / crowd.count))
-            yield Side(target, shape, crowd, publishers, paths, bed.cores.others)
+            yield Side(target, shape, crowd, publishers, paths, bed.cores)
         finally:
             for publisher in publishers:
                 with contextlib.suppress(Undelivered, OSError):
@@ -237,6 +240,12 @@ def notes_on(rounds: Sequence[Round]) -> list[str]:
         found.append(
             "The cores beside the server's were full (viewers, Redis, worker, others): deliveries "
             "per second are too low for the server alone."
+        )
+    if any(each.intruders > INTRUDERS_MAX for each in rounds):
+        worst = max(each.intruders for each in rounds)
+        found.append(
+            f"Other programs used up to {worst:.0%} of the server's core: rates and times are "
+            "worse for it, CPU per delivery hardly."
         )
     return found
 
