@@ -119,9 +119,10 @@ class Settings:
     )
     redis_url: str | None = _setting(
         "REDIS_URL",
-        _url("redis", "rediss", "unix"),
+        _url("redis", "rediss", "unix", "redis+cluster", "rediss+cluster"),
         None,
-        "An existing Redis or Valkey (7.0 or newer); empty = an embedded one.",
+        "An existing Redis or Valkey (7.0 or newer); empty = an embedded one. A cluster: "
+        "redis+cluster://host:port,host:port.",
     )
     database_pool_max: int = _setting(
         "DATABASE_POOL_MAX", _whole(2, 20), 10, "Postgres connections per process (DB-04: 20)."
