@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha1
 from importlib import resources
 from typing import Any, cast
@@ -81,16 +82,23 @@ def connect(url: str, *, socket_timeout_s: float | None = SOCKET_TIMEOUT_S) -> R
     return client
 
 
-def _connect_cluster(url: str, socket_timeout_s: float | None, retry: Retry) -> Cluster:
+def cluster_nodes(url: str) -> tuple[str, list[tuple[str, int]]]:
+    """The URL of the first node that REDIS_URL of a cluster names, and the others' addresses."""
     parts = urlsplit(url)
     user, at, hosts = parts.netloc.rpartition("@")
-    first, *others = [each.strip() for each in hosts.split(",") if each.strip()]
+    first, *others = [each for each in hosts.split(",") if each] or [""]
     scheme = parts.scheme.removesuffix(CLUSTER_MARK)
+    one = urlunsplit(parts._replace(scheme=scheme, netloc=f"{user}{at}{first}"))
+    return one, [_host_port(each) for each in others]
+
+
+def _connect_cluster(url: str, socket_timeout_s: float | None, retry: Retry) -> Cluster:
+    first, others = cluster_nodes(url)
     client = cast(
         "Cluster",
         Cluster.from_url(
-            urlunsplit(parts._replace(scheme=scheme, netloc=f"{user}{at}{first}")),
-            startup_nodes=[ClusterNode(*_host_port(each)) for each in others] or None,
+            first,
+            startup_nodes=[ClusterNode(*each) for each in others] or None,
             decode_responses=False,
             socket_timeout=socket_timeout_s,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
@@ -99,7 +107,7 @@ def _connect_cluster(url: str, socket_timeout_s: float | None, retry: Retry) -> 
             retry=retry,
         ),
     )
-    client.parts = parts
+    client.parts = urlsplit(url)
     return client
 
 
@@ -129,6 +137,23 @@ async def ping(client: Redis) -> None:
     info = await cast("Any", client).cluster_info()
     if info["cluster_state"] != "ok":
         raise RedisClusterException(f"the cluster's state is {info['cluster_state']}")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSeen:
+    """What a cluster says of itself: its state, INFO of each master, and how many replicas."""
+
+    state: str
+    masters: dict[str, dict[str, Any]]
+    replicas: int
+
+
+async def look_at_cluster(client: Redis) -> ClusterSeen:
+    """Asks every master; raises what AWAY names."""
+    cluster = cast("Any", client)
+    state = (await cluster.cluster_info())["cluster_state"]
+    masters = {each.name: await cluster.info(target_nodes=each) for each in cluster.get_primaries()}
+    return ClusterSeen(state, masters, len(cluster.get_replicas()))
 
 
 async def refresh(client: Redis) -> None:
