@@ -75,6 +75,7 @@ class Outbox:
 
     @closed.setter
     def closed(self, closed: bool) -> None:
+        """Set when a close frame is written, or the connection is gone."""
         self._closed = closed
         for group in self.groups:
             group.stale()
