@@ -41,12 +41,12 @@ class Group(Protocol):
 class Outbox:
     """Unsent bytes of one socket are bounded by `limit_bytes`, the kernel's by a socket option.
 
-    `size` and `put` are the transport's own, for a room's loop: put(data) without a look at
-    `closed`, which is why a group is told when that changes.
+    A room writes its ticks to the transport itself, without a look at `closed`: its group is told
+    when that changes.
     """
 
     __slots__ = ("_closed", "_metrics", "codec", "groups", "lag", "lagging_since_s", "limit_bytes",
-                 "on_lag", "put", "size", "transport")  # fmt: skip
+                 "on_lag", "transport")  # fmt: skip
 
     def __init__(
         self,
@@ -57,8 +57,6 @@ class Outbox:
         on_lag: Callable[[], None],
     ) -> None:
         self.transport = transport
-        self.size = transport.get_write_buffer_size
-        self.put = transport.write
         self.codec = codec
         self.limit_bytes = limit_bytes
         self.lag: dict[str, Lag] = {}
@@ -83,7 +81,7 @@ class Outbox:
     @property
     def unsent_bytes(self) -> int:
         """Bytes that the kernel has not taken yet."""
-        return self.size()
+        return self.transport.get_write_buffer_size()
 
     @property
     def caught_up(self) -> bool:
@@ -98,7 +96,7 @@ class Outbox:
         """Writes whole frames, unless the socket is gone."""
         if self._closed or self.transport.is_closing():
             return
-        self.put(data)
+        self.transport.write(data)
         self._metrics.bytes_out.inc(len(data))
 
     def deliver(self, room: str, policy: Policy, frames: Sequence[EventFrame], data: bytes) -> None:

@@ -31,17 +31,19 @@ class Member(Protocol):
 
 
 class Group:
-    """A room's members of one codec. `fast`: whoever takes a tick as it is, with their limits.
+    """A room's members of one codec. `fast`: the transports of whoever takes a tick as it is.
 
-    None: somebody changed, and they are picked anew before the next tick.
+    They stand there bare, because looking at anything else of a member costs the tick more than
+    all that Python does. None: somebody changed, and they are picked anew before the next tick.
     """
 
-    __slots__ = ("codec", "fast", "least_bytes", "members", "slow")
+    __slots__ = ("codec", "fast", "least_bytes", "members", "outboxes", "slow")
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.members: dict[Member, None] = {}
-        self.fast: list[Outbox] | None = None
+        self.fast: list[asyncio.WriteTransport] | None = None
+        self.outboxes: list[Outbox] = []
         self.slow: list[Member] = []
         self.least_bytes = 0
 
@@ -55,7 +57,8 @@ class Group:
         outbox = member.outbox
         outbox.groups = (*outbox.groups, self)
         if self.fast is not None and not outbox.closed:
-            self.fast.append(outbox)
+            self.fast.append(outbox.transport)
+            self.outboxes.append(outbox)
             self.least_bytes = min(self.least_bytes, outbox.limit_bytes)
 
     def remove(self, member: Member) -> None:
@@ -66,9 +69,9 @@ class Group:
             outbox.groups = tuple(each for each in outbox.groups if each is not self)
             self.fast = None
 
-    def pick(self, room: Room) -> list[Outbox]:
-        """Who takes a tick as it is; the others are `slow`."""
-        fast: list[Outbox] = []
+    def pick(self, room: Room) -> list[asyncio.WriteTransport]:
+        """Who takes a tick as it is, with their outboxes beside; the others are `slow`."""
+        outboxes: list[Outbox] = []
         self.slow = []
         for member in self.members:
             outbox = member.outbox
@@ -77,9 +80,10 @@ class Group:
             if member in room.behind or room.name in outbox.lag:
                 self.slow.append(member)
             else:
-                fast.append(outbox)
-        self.least_bytes = min((each.limit_bytes for each in fast), default=0)
-        self.fast = fast
+                outboxes.append(outbox)
+        self.least_bytes = min((each.limit_bytes for each in outboxes), default=0)
+        self.outboxes = outboxes
+        self.fast = fast = [each.transport for each in outboxes]
         return fast
 
 
@@ -167,42 +171,52 @@ class Room:
             fast = group.fast
             if fast is None:
                 fast = group.pick(self)
-            for member in list(group.slow):
-                self.hand(member, frames)
+            slow = group.slow
             if fast:
                 data = _joined_frames(frames, group.codec)
                 count = self._write_all(group, fast, frames, data)
                 written += count
                 written_bytes += count * len(data)
+            for member in slow:
+                self.hand(member, frames)
         self._metrics.deliveries.inc(written * len(frames))
         self._metrics.bytes_out.inc(written_bytes)
         return written
 
     def _write_all(
-        self, group: Group, fast: list[Outbox], frames: list[EventFrame], data: bytes
+        self,
+        group: Group,
+        fast: list[asyncio.WriteTransport],
+        frames: list[EventFrame],
+        data: bytes,
     ) -> int:
         """The loop that all is about: nothing per member but its buffer's size and the write."""
         left_bytes = group.least_bytes - len(data)
-        full: list[Outbox] = []
-        gone: list[Outbox] = []
+        full: list[asyncio.WriteTransport] = []
+        gone: list[asyncio.WriteTransport] = []
         each = iter(fast)
         while True:
             try:
-                for outbox in each:
-                    if outbox.size() > left_bytes:
-                        full.append(outbox)
+                for transport in each:
+                    if transport.get_write_buffer_size() > left_bytes:
+                        full.append(transport)
                     else:
-                        outbox.put(data)
+                        transport.write(data)
                 break
             except RuntimeError:
                 # uvloop: this transport was closed a moment ago, and nobody told the outbox yet.
-                gone.append(outbox)
-        for outbox in gone:
-            outbox.closed = True
-        for outbox in full:
+                gone.append(transport)
+        if not full and not gone:
+            return len(fast)
+        outbox_of = dict(zip(fast, group.outboxes, strict=True))
+        for transport in gone:
+            outbox_of[transport].closed = True
+        lagging = 0
+        for transport in full:
             # Its own limit may be a higher one.
+            outbox = outbox_of[transport]
             outbox.deliver(self.name, self.kind.policy, frames, data)
-        lagging = sum(self.name in outbox.lag for outbox in full)
+            lagging += self.name in outbox.lag
         if lagging:
             group.stale()
         return len(fast) - lagging - len(gone)
