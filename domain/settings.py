@@ -119,9 +119,10 @@ class Settings:
     )
     redis_url: str | None = _setting(
         "REDIS_URL",
-        _url("redis", "rediss", "unix"),
+        _url("redis", "rediss", "unix", "redis+cluster", "rediss+cluster"),
         None,
-        "An existing Redis or Valkey (7.0 or newer); empty = an embedded one.",
+        "An existing Redis or Valkey (7.0 or newer); empty = an embedded one. A cluster: "
+        "redis+cluster://host:port,host:port.",
     )
     database_pool_max: int = _setting(
         "DATABASE_POOL_MAX", _whole(2, 20), 10, "Postgres connections per process (DB-04: 20)."
@@ -222,6 +223,12 @@ class Settings:
         _whole(16384, 16_777_216),
         262_144,
         "Unsent bytes per socket; over it events are thinned, later close 4011.",
+    )
+    ws_tick_max_ms: int = _setting(
+        "WS_TICK_MAX_MS",
+        _whole(0, 1000),
+        5,
+        "A busy room gathers events for at most so long; 0 = every event is sent at once.",
     )
     drain_timeout_s: float = _setting(
         "DRAIN_TIMEOUT_S", _seconds(0, 600), 15.0, "Longest time from SIGTERM to exit."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from domain.events import Policy, thinning_key
 from hub.sessions.fanout import EventFrame, encode
@@ -31,10 +31,21 @@ class Lag:
         self.latest: dict[str, EventFrame] = {}
 
 
-class Outbox:
-    """Unsent bytes of one socket are bounded by `limit_bytes`, the kernel's by a socket option."""
+class Group(Protocol):
+    """Where a room keeps the outboxes that take a tick as it is."""
 
-    __slots__ = ("_metrics", "closed", "codec", "lag", "lagging_since_s", "limit_bytes",
+    def stale(self) -> None:
+        """One of them does not any more: they are picked anew before the next tick."""
+
+
+class Outbox:
+    """Unsent bytes of one socket are bounded by `limit_bytes`, the kernel's by a socket option.
+
+    A room writes its ticks to the transport itself, without a look at `closed`: its group is told
+    when that changes.
+    """
+
+    __slots__ = ("_closed", "_metrics", "codec", "groups", "lag", "lagging_since_s", "limit_bytes",
                  "on_lag", "transport")  # fmt: skip
 
     def __init__(
@@ -50,9 +61,22 @@ class Outbox:
         self.limit_bytes = limit_bytes
         self.lag: dict[str, Lag] = {}
         self.lagging_since_s: float | None = None
-        self.closed = False
+        self.groups: tuple[Group, ...] = ()
         self.on_lag = on_lag
+        self._closed = False
         self._metrics = metrics
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is written any more."""
+        return self._closed
+
+    @closed.setter
+    def closed(self, closed: bool) -> None:
+        """Set when a close frame is written, or the connection is gone."""
+        self._closed = closed
+        for group in self.groups:
+            group.stale()
 
     @property
     def unsent_bytes(self) -> int:
@@ -70,7 +94,7 @@ class Outbox:
 
     def write(self, data: bytes) -> None:
         """Writes whole frames, unless the socket is gone."""
-        if self.closed or self.transport.is_closing():
+        if self._closed or self.transport.is_closing():
             return
         self.transport.write(data)
         self._metrics.bytes_out.inc(len(data))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from domain.errors import InvalidSchema
 from domain.ids import (
+    RootIds,
     check_id,
     derived_event_id,
     is_id,
@@ -88,3 +89,10 @@ def test_a_uuid7_tells_its_time(now_ms: int, bits: int) -> None:
     assert made.int >> 80 == now_ms
     assert uuid7(now_ms, bits ^ 1) != made
     assert now_ms == 2**48 - 1 or uuid7(now_ms + 1, 0) > made
+
+
+@pytest.mark.parametrize("seq", [1, 7, 2**53])
+@pytest.mark.parametrize("kind", ["live", "fact"])
+def test_ids_of_a_stream_are_those_of_its_frames(kind: str, seq: int) -> None:
+    ids = RootIds("srv-1", "a" * 32, kind)
+    assert ids.of(seq) == str(root_event_id("srv-1", "a" * 32, kind, seq))

@@ -232,3 +232,68 @@ async def test_a_long_past_is_not_sent_as_missed_events(redis: Redis) -> None:
     assert (view.recovered, view.first_offset, len(view.events)) == (True, 6, most)
     view = await rooms.read(redis, ROOM, epoch, 4, late=False)
     assert (view.recovered, view.document, view.events) == (False, b"state", [])
+
+
+async def test_events_of_one_call_are_one_message_in_their_order(redis: Redis) -> None:
+    other = Publish("matches:all", b"lobby", event_id="e1")
+    async with redis.pubsub() as pubsub:
+        await pubsub.subscribe(rooms.channel(ROOM), rooms.channel("matches:all"))
+        await publish(redis, live(1), other, live(2), live(1), live(3))
+        heard: dict[str, list[tuple[str, int, list[bytes]]]] = {}
+        while len(heard) < 2:
+            message = await pubsub.get_message(timeout=5.0)
+            if message is not None and message["type"] == "message":
+                name = rooms.room_of_channel(message["channel"].decode())
+                heard.setdefault(name, []).append(rooms.parse_message(message["data"]))
+    epoch = (await rooms.read(redis, ROOM)).epoch
+    assert heard[ROOM] == [(epoch, 1, [b"live-1", b"live-2", b"live-3"])]
+    assert [each[1:] for each in heard["matches:all"]] == [(1, [b"lobby"])]
+
+
+async def test_bodies_may_hold_what_separates_them(redis: Redis) -> None:
+    bodies = [b"a:b+1,2:", b"", b"12+3,4:::"]
+    async with redis.pubsub() as pubsub:
+        await pubsub.subscribe(rooms.channel(ROOM))
+        await pubsub.get_message(timeout=5.0)
+        for batch in (bodies, bodies[:1]):
+            await rooms.publish(redis, [Publish(ROOM, body) for body in batch])
+            message = await pubsub.get_message(timeout=5.0)
+            assert rooms.parse_message(message["data"])[2] == batch
+
+
+@pytest.mark.parametrize("garbage", [b"", b"x", b"e:1", b"e:one:x", b"e:1+3:xx", b"e:1+2,x:xx"])
+def test_a_message_that_is_none_is_refused(garbage: bytes) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        rooms.parse_message(garbage)
+
+
+async def test_each_event_of_a_call_is_judged_alone(redis: Redis) -> None:
+    """A new epoch, one that was expected, duplicates by id and by number, all in one call."""
+    [first] = await rooms.publish(redis, [live(1)])
+    await redis.flushall()
+    fact = Publish(ROOM, b"fact", event_id="e1")
+    answers = await publish(
+        redis, live(2, expected_epoch=first.epoch), fact, live(5), fact, live(4), live(6)
+    )
+    assert answers == [
+        ("new_epoch", 0),
+        ("published", 1),
+        ("published", 2),
+        ("duplicate", 2),
+        ("duplicate", 2),
+        ("published", 3),
+    ]
+    view = await rooms.read(redis, ROOM)
+    assert view.events == [b"fact", b"live-5", b"live-6"]
+
+
+async def test_a_long_batch_of_one_room_takes_several_calls_in_order(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "CALL_EVENTS_MAX", 3)
+    monkeypatch.setattr(rooms, "CALL_BYTES_MAX", 20)
+    events = [live(number, document=b"d" * (number % 4) * 4) for number in range(1, 21)]
+    assert await publish(redis, *events) == [("published", number) for number in range(1, 21)]
+    view = await rooms.read(redis, ROOM)
+    assert view.offset == 20
+    assert (await rooms.history(redis, ROOM, "", 0, 100))[2] == [each.body for each in events]
