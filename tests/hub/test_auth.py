@@ -285,7 +285,7 @@ async def test_an_overlays_token_is_signed_once_with_each_key(
         return signatures[-1]
 
     monkeypatch.setattr(jwt, "encode", counted)
-    monkeypatch.setattr(auth, "SIGNED_MAX", 2)
+    monkeypatch.setattr(auth_keys, "SIGNED_MAX", 2)
     door = Authenticator(Settings(jwt_signing_key_file=str(signing_key_file)))
     one, two, three = (
         Overlay(

@@ -64,6 +64,9 @@ def theirs(chunks: list[bytes]) -> tuple[list[Received], int | None]:
                 return found, wire.INVALID_DATA
             found.append((kind, parts))
             kind, parts = 0, b""
+    if core.close_rcvd is not None and "incomplete" in str(core.parser_exc or ""):
+        # It takes a close between fragments for an error; a control frame may stand there (5.4).
+        return [*found, (wire.CLOSE, core.close_rcvd.serialize())], None
     if core.close_rcvd is not None or core.close_sent is None:
         return found, None
     sent: Close = core.close_sent
