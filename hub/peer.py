@@ -35,7 +35,6 @@ def networks(text: str) -> Networks:
     return tuple(ip_network(each.strip(), strict=False) for each in text.split(",") if each.strip())
 
 
-@lru_cache(maxsize=4096)
 def is_in(ip: str, of: Networks) -> bool:
     """Whether the address lies in one of the networks; what is no address lies in none."""
     address = parse_address(ip)

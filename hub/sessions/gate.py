@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import structlog
@@ -28,6 +29,8 @@ FULL_RETRY_MS = (5_000, 15_000)
 # A lease of messages waits so long for Redis; then, and for so long after, messages pass unlimited.
 TAKE_TIMEOUT_S = 0.5
 AWAY_S = 1.0
+# Addresses of which it is remembered whether they are exempt; the one used longest ago goes.
+ADDRESSES_MAX = 4096
 # How places in rooms are told from the others.
 ROOM = "room:"
 
@@ -46,12 +49,13 @@ class Gate:
                 f"WS_RATE_ROOM_MAX_MEMBERS names no kind of room: {', '.join(sorted(strangers))}",
                 field="WS_RATE_ROOM_MAX_MEMBERS",
             )
-        self._exempt = networks(settings.ws_rate_exempt_cidrs)
+        exempt = networks(settings.ws_rate_exempt_cidrs)
+        self._exempt = lru_cache(maxsize=ADDRESSES_MAX)(lambda ip: is_in(ip, exempt))
         self._away_until_s = 0.0
 
     def is_exempt(self, ip: str) -> bool:
         """Whether sockets from this address have no caps and no buckets (WS_RATE_EXEMPT_CIDRS)."""
-        return is_in(ip, self._exempt)
+        return self._exempt(ip)
 
     async def lease(self, user: str, want: int, back: int) -> tuple[int, int]:
         """Tokens of the user's bucket, and ms until there is one when there are none (RATE-01).

@@ -106,7 +106,12 @@ def _asks_for_websocket(fields: Fields) -> bool:
 
 
 def _has(values: Iterable[str], wanted: str) -> bool:
-    return any(each.strip().lower() == wanted for value in values for each in value.split(","))
+    for value in values:
+        if value.lower() == wanted:
+            return True
+        if "," in value and wanted in (each.strip().lower() for each in value.split(",")):
+            return True
+    return False
 
 
 def _is_key(key: str) -> bool:

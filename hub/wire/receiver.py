@@ -197,10 +197,10 @@ class Receiver:
 
     def _close_is_well_formed(self, payload: bytes) -> bool:
         """Section 5.5.1: nothing, or a code that may be sent and a reason in UTF-8."""
-        if payload and (len(payload) < 2 or not may_be_sent(close_code(payload))):
-            self._fail(PROTOCOL_ERROR, "not a close code")
-        elif not _is_utf8(payload[2:]):
+        if not _is_utf8(payload[2:]):
             self._fail(INVALID_DATA, "not UTF-8")
+        elif payload and (len(payload) < 2 or not may_be_sent(close_code(payload))):
+            self._fail(PROTOCOL_ERROR, "not a close code")
         return self.failure is None
 
     def _fail(self, code: int, reason: str) -> None:
