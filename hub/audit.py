@@ -229,7 +229,7 @@ class AuditWriter:
             windows[key] = Window(time.monotonic() + WINDOW_S, entry)
             self.note(entry)
         else:
-            window.entry = replace(entry, actor=actor)
+            window.entry = entry if entry.actor == actor else replace(entry, actor=actor)
             window.count += 1
 
     def _close_windows(self, now_s: float) -> None:
