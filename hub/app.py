@@ -45,8 +45,10 @@ STOP_PART_MIN_S = 0.1
 class Hub:
     """One hub process, from an open port to a drained one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, reuse_port: bool = False) -> None:
+        """`reuse_port`: several processes share the port, and the kernel deals out connections."""
         self._settings = settings
+        self._reuse_port = reuse_port
         self._stack = AsyncExitStack()
         self._stop_by_s: float | None = None
         self._site: web.TCPSite | None = None
@@ -118,7 +120,13 @@ class Hub:
         await runner.setup()
         self._at_stop(runner.cleanup)
         settings = self._settings
-        self._site = web.TCPSite(runner, settings.host, settings.port, backlog=LISTEN_BACKLOG)
+        self._site = web.TCPSite(
+            runner,
+            settings.host,
+            settings.port,
+            backlog=LISTEN_BACKLOG,
+            reuse_port=self._reuse_port or None,
+        )
         try:
             await self._site.start()
         except OSError as error:
