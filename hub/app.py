@@ -6,8 +6,9 @@ import asyncio
 import logging
 import secrets
 import signal
+import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
@@ -45,13 +46,13 @@ STOP_PART_MIN_S = 0.1
 class Hub:
     """One hub process, from an open port to a drained one."""
 
-    def __init__(self, settings: Settings, *, reuse_port: bool = False) -> None:
-        """`reuse_port`: several processes share the port, and the kernel deals out connections."""
+    def __init__(self, settings: Settings, *, sockets: Sequence[socket.socket] = ()) -> None:
+        """`sockets`: bound ones to listen on instead of the settings' address (--processes)."""
         self._settings = settings
-        self._reuse_port = reuse_port
+        self._sockets = sockets
         self._stack = AsyncExitStack()
         self._stop_by_s: float | None = None
-        self._site: web.TCPSite | None = None
+        self._sites: list[web.BaseSite] = []
         self.port = 0
 
     async def start(self) -> None:
@@ -120,15 +121,13 @@ class Hub:
         await runner.setup()
         self._at_stop(runner.cleanup)
         settings = self._settings
-        self._site = web.TCPSite(
-            runner,
-            settings.host,
-            settings.port,
-            backlog=LISTEN_BACKLOG,
-            reuse_port=self._reuse_port or None,
-        )
+        address = settings.host, settings.port
+        self._sites = [
+            web.SockSite(runner, each, backlog=LISTEN_BACKLOG) for each in self._sockets
+        ] or [web.TCPSite(runner, *address, backlog=LISTEN_BACKLOG)]
         try:
-            await self._site.start()
+            for site in self._sites:
+                await site.start()
         except OSError as error:
             raise StartError(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
@@ -142,8 +141,8 @@ class Hub:
         self.context.draining = True
         self.context.metrics.draining.set(1)
         log.info("hub_draining", viewers=len(self.hall.connections), servers=len(self.dock.sockets))
-        if self._site is not None:
-            await self._site.stop()
+        for site in self._sites:
+            await site.stop()
         total_s = self._settings.drain_timeout_s
         try:
             async with asyncio.timeout(total_s - self._stopping_s):
@@ -175,7 +174,7 @@ class Hub:
         self._stack.push_async_callback(bounded)
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, sockets: Sequence[socket.socket] = ()) -> int:
     """Runs one hub until SIGTERM or SIGINT, then drains it; the exit code.
 
     1: a road broke down. Nothing is drained then; servers send again what was never acked.
@@ -184,7 +183,7 @@ async def serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    hub = Hub(settings)
+    hub = Hub(settings, sockets=sockets)
     try:
         await hub.start()
         ends = [asyncio.create_task(each.wait()) for each in (stop, hub.dock.road.failed)]
@@ -199,7 +198,7 @@ async def serve(settings: Settings) -> int:
         await hub.stop()
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, sockets: Sequence[socket.socket] = ()) -> int:
     """Runs one hub in this process; 0 after a drained stop. Raises StartError, SettingsError."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(settings))
+        return runner.run(serve(settings, sockets))
