@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -180,14 +181,20 @@ async def test_parent_that_is_killed_takes_its_processes_along(hub: HubProcess) 
     await eventually(gone, timeout_s=30, what="they drain and end")
 
 
-async def test_wrong_setting_ends_it_at_once(database_url: str) -> None:
-    settings = settings_for(database_url, "redis://127.0.0.1:1", processes=PROCESSES)
-    settings = settings.with_(jwks="/nowhere/jwks.json", port=free_port())
-    hub = HubProcess(settings)
-    starting = asyncio.create_task(hub.start())
+async def test_wrong_setting_ends_it_at_once(database_url: str, redis_url: str) -> None:
+    settings = settings_for(database_url, redis_url, processes=PROCESSES, port=free_port())
+    settings = settings.with_(ws_rate_room_max_members="9,kitchen=1")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gamehub", "hub"),
+        env={**os.environ, **settings.environ()},
+        stderr=asyncio.subprocess.PIPE,
+    )
     try:
-        await eventually(lambda: "hub_process_given_up" in hub.log_text(), timeout_s=40)
+        _, said = await asyncio.wait_for(process.communicate(), 40)
     finally:
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-    assert await hub.stop() == 1
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 1
+    assert b"kitchen" in said
+    assert b"hub_process_given_up" in said
+    assert b"hub_process_restarted" not in said
