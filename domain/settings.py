@@ -230,6 +230,12 @@ class Settings:
         262_144,
         "Unsent bytes per socket; over it events are thinned, later close 4011.",
     )
+    ws_tick_max_ms: int = _setting(
+        "WS_TICK_MAX_MS",
+        _whole(0, 1000),
+        5,
+        "A busy room gathers events for at most so long; 0 = every event is sent at once.",
+    )
     drain_timeout_s: float = _setting(
         "DRAIN_TIMEOUT_S", _seconds(0, 600), 15.0, "Longest time from SIGTERM to exit."
     )
