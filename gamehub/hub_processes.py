@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -35,6 +36,9 @@ READY_TIMEOUT_S = 45.0
 # What a process may take beyond DRAIN_TIMEOUT_S from SIGTERM to its exit; then SIGKILL.
 STOP_GRACE_S = 5.0
 PORT_TRIES_MAX = 20
+# Where several free ones in a row are looked for: below those that the system gives to outgoing
+# connections (ip(7), ip_local_port_range), which come and go.
+FREE_PORTS = range(20_000, 32_000)
 EXIT_USAGE = 2  # a wrong setting: no restart mends it
 _POLL_S = 0.05
 _ASK_TIMEOUT_S = 2.0
@@ -250,7 +254,7 @@ class _Parent:
 def claim(settings: Settings) -> list[Slot]:
     """The slots with their sockets, bound and not listening yet; raises StartError."""
     for _ in range(PORT_TRIES_MAX):
-        port = settings.port or _free_port(settings)
+        port = settings.port or random.choice(FREE_PORTS)  # noqa: S311 - no secret
         try:
             return _claimed(settings, port)
         except StartError:
@@ -298,10 +302,14 @@ def bound(settings: Settings, port: int, *, shared: bool = True) -> socket.socke
     return opened
 
 
-def _free_port(settings: Settings) -> int:
-    with bound(settings, 0, shared=False) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(settings: Settings) -> int:
+    """A port that is free with those of its processes, right now; raises StartError."""
+    slots = claim(settings)
+    port: int = slots[0].shared.getsockname()[1]
+    for each in slots:
+        each.shared.close()
+        each.own.close()
+    return port
 
 
 # -- health ---------------------------------------------------------------------------------------

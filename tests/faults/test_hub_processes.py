@@ -13,8 +13,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from domain.settings import Settings
+from gamehub import hub_processes
 from protocol.client import Event, GameServer, Viewer
-from tests.hubs import HubProcess, eventually, free_port, server_token, settings_for, user_token
+from tests.hubs import HubProcess, eventually, server_token, settings_for, user_token
 
 PROCESSES = 2
 VIEWERS = 6
@@ -29,11 +31,16 @@ pytestmark = [pytest.mark.proof, pytest.mark.timeout(150)]
 @pytest.fixture
 async def hub(database_url: str, redis_url: str) -> AsyncIterator[HubProcess]:
     settings = settings_for(
-        database_url, redis_url, processes=PROCESSES, port=free_port(), drain_spread_ms=200
+        database_url, redis_url, processes=PROCESSES, port=free_ports(), drain_spread_ms=200
     )
     async with HubProcess(settings) as running:
         await eventually(lambda: pids(running), what="both processes answer")
         yield running
+
+
+def free_ports() -> int:
+    """One that is free, with those of the processes after it."""
+    return hub_processes.free_ports(Settings(port=0, processes=PROCESSES))
 
 
 async def pids(hub: HubProcess) -> list[int]:
@@ -182,7 +189,7 @@ async def test_parent_that_is_killed_takes_its_processes_along(hub: HubProcess) 
 
 
 async def test_wrong_setting_ends_it_at_once(database_url: str, redis_url: str) -> None:
-    settings = settings_for(database_url, redis_url, processes=PROCESSES, port=free_port())
+    settings = settings_for(database_url, redis_url, processes=PROCESSES, port=free_ports())
     settings = settings.with_(ws_rate_room_max_members="9,kitchen=1")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gamehub", "hub"),

@@ -46,11 +46,7 @@ def test_nobody_is_dealt_a_connection_before_a_process_listens() -> None:
 @pytest.mark.parametrize("offset", [0, 2])
 def test_a_taken_port_stops_the_start_also_when_its_owner_would_share_it(offset: int) -> None:
     # Three in a row that are free, of which one is taken by somebody who would share it.
-    slots = hub_processes.claim(Settings(port=0, processes=2))
-    port = slots[0].shared.getsockname()[1]
-    for each in slots:
-        each.shared.close()
-        each.own.close()
+    port = hub_processes.free_ports(Settings(port=0, processes=2))
     with hub_processes.bound(Settings(), port + offset) as taken:
         taken.listen()
         with pytest.raises(StartError, match=f"127.0.0.1:{port + offset}.*--port"):
