@@ -254,7 +254,7 @@ class _Parent:
 def claim(settings: Settings) -> list[Slot]:
     """The slots with their sockets, bound and not listening yet; raises StartError."""
     for _ in range(PORT_TRIES_MAX):
-        port = settings.port or random.choice(FREE_PORTS)  # noqa: S311 - no secret
+        port = settings.port or random.choice(FREE_PORTS)
         try:
             return _claimed(settings, port)
         except StartError:
