@@ -40,8 +40,9 @@ contract: $(VENV)/.installed ## Write .env.example and docs/contract from settin
 	@$(BIN)/python -m gamehub.contract
 
 .PHONY: bench
-bench: $(VENV)/.installed ## Measure a hub on this machine for a minute (ARGS="--json FILE")
-	@$(BIN)/gamehub bench $(ARGS)
+bench: $(VENV)/.installed ## Measure a hub beside a floor and write docs/benchmarks.md (ten minutes)
+	@$(BIN)/python -m loadtest bench --document docs/benchmarks.md \
+	  --svg docs/images/latency.svg $(ARGS)
 
 .PHONY: migrate
 migrate: $(VENV)/.installed ## Bring the database up to date (DATABASE_URL or the running gamehub)

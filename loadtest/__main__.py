@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from loadtest.options import Common, console, with_common
+from loadtest.options import RunOptions, console, with_run_options
 from protocol.errors import HubUnreachable, Undelivered
 
 EXIT_FAILED = 1
@@ -30,9 +30,9 @@ Size = Annotated[int, typer.Option("--size", min=1, max=15_000, help="Bytes of a
 
 
 @app.command()
-@with_common
+@with_run_options
 def fanout(
-    common: Common,
+    shared: RunOptions,
     members: Members = 1000,
     burst: Annotated[int, typer.Option("--burst", min=1, max=500, help="Events at once.")] = 1,
     size: Size = 200,
@@ -43,13 +43,13 @@ def fanout(
     from loadtest import fanout as scenario
 
     options = scenario.one_room(members, burst, size, seconds, rounds)
-    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+    shared.run(lambda bed: scenario.run(bed, options), rounds=rounds)
 
 
 @app.command()
-@with_common
+@with_run_options
 def rooms(
-    common: Common,
+    shared: RunOptions,
     count: Annotated[int, typer.Option("--rooms", min=1, max=2000, help="Matches.")] = 100,
     members: Members = 20,
     servers: Annotated[int, typer.Option("--servers", min=1, max=8, help="Game servers.")] = 4,
@@ -64,13 +64,13 @@ def rooms(
     from loadtest import fanout as scenario
 
     options = scenario.many_rooms(count, members, servers, depth, size, seconds, rounds)
-    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+    shared.run(lambda bed: scenario.run(bed, options), rounds=rounds)
 
 
 @app.command()
-@with_common
+@with_run_options
 def latency(
-    common: Common,
+    shared: RunOptions,
     members: Members = 1000,
     rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per second.")] = 50.0,
     size: Size = 200,
@@ -84,13 +84,13 @@ def latency(
     options = scenario.Options(
         shape=Shape(members=members, size_bytes=size), rate=rate, seconds=seconds, rounds=rounds
     )
-    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+    shared.run(lambda bed: scenario.run(bed, options), rounds=rounds)
 
 
 @app.command()
-@with_common
+@with_run_options
 def idle(
-    common: Common,
+    shared: RunOptions,
     connections: Annotated[
         int, typer.Option("--connections", min=1, max=100_000, help="How many.")
     ] = 10_000,
@@ -98,12 +98,76 @@ def idle(
         int, typer.Option("--opening", min=1, max=2000, help="Under way at once.")
     ] = 64,
     hold: Annotated[float, typer.Option("--hold", min=0.0, help="Seconds that they stay.")] = 5.0,
+    rounds: Rounds = 1,
 ) -> None:
     """Connections with a checked token in a room: connects per second, memory of each."""
     from loadtest import idle as scenario
 
-    options = scenario.Options(connections=connections, opening=opening, hold_s=hold)
-    common.run(lambda bed: scenario.run(bed, options), rounds=1)
+    options = scenario.Options(connections=connections, opening=opening, hold_s=hold, rounds=rounds)
+    shared.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
+@app.command()
+@with_run_options
+def ingest(
+    shared: RunOptions,
+    matches: Annotated[int, typer.Option("--matches", min=1, max=100, help="With LIVE.")] = 8,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, max=100, help="LIVE frames of each in a message.")
+    ] = 8,
+    seconds: Seconds = 4.0,
+    rounds: Rounds = 3,
+) -> None:
+    """What the hub takes in of a game server: frames per second, CPU of each, how soon acked."""
+    from loadtest import ingest as scenario
+
+    options = scenario.Options(matches=matches, batch=batch, seconds=seconds, rounds=rounds)
+    shared.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
+@app.command()
+@with_run_options
+def mixed(
+    shared: RunOptions,
+    count: Annotated[int, typer.Option("--rooms", min=1, max=1000, help="Matches.")] = 20,
+    members: Members = 50,
+    event_rate: Annotated[float, typer.Option("--event-rate", min=1, help="Per second.")] = 400.0,
+    visit_rate: Annotated[float, typer.Option("--visit-rate", min=1, help="Per second.")] = 20.0,
+    page_rate: Annotated[float, typer.Option("--page-rate", min=1, help="Per second.")] = 20.0,
+    fact_rate: Annotated[float, typer.Option("--fact-rate", min=1, help="Per second.")] = 20.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="In all.")] = 10.0,
+) -> None:
+    """A match day in small: events, viewers who come, ask and go, pages and FACTs at once."""
+    from loadtest import mixed as scenario
+    from loadtest.sides import Shape
+
+    options = scenario.Options(
+        shape=Shape(rooms=count, members=members, servers=min(2, count)),
+        seconds=seconds,
+        event_rate=event_rate,
+        visit_rate=visit_rate,
+        page_rate=page_rate,
+        fact_rate=fact_rate,
+    )
+    shared.run(lambda bed: scenario.run(bed, options), rounds=1)
+
+
+@app.command()
+@with_run_options
+def bench(
+    shared: RunOptions,
+    document: Annotated[
+        Path | None,
+        typer.Option("--document", help="Write the figures between this file's markers."),
+    ] = None,
+    rounds: Rounds = 3,
+) -> None:
+    """Every case of docs/benchmarks.md, one after the other: about ten minutes."""
+    from loadtest import suite
+
+    whole = shared.run_beds(suite.beds(rounds), rounds=rounds)
+    if document is not None:
+        suite.write(whole, document)
 
 
 @app.command()

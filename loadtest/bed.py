@@ -33,9 +33,9 @@ class Bed(Struct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def bed(
-    hub: Target | None, *, with_floor: bool, tell: Tell, changes: Mapping[str, str]
+    hub: Target | None, *, with_floor: bool, tell: Tell, environ: Mapping[str, str]
 ) -> Iterator[Bed]:
-    """Makes everything ready: `hub`, or one of our own with the settings `changes` when None.
+    """Makes everything ready: `hub`, or one of our own with this environment when None.
 
     This process and its children keep off the core that hub and floor run on. Raises
     HubUnreachable.
@@ -54,7 +54,7 @@ def bed(
             floor = stack.enter_context(running_floor(folder, ours.server, SOURCES))
         if hub is None:
             tell("Starting a gamehub of its own", 0.0)
-            hub = stack.enter_context(installation(folder, ours, changes))
+            hub = stack.enter_context(installation(folder, ours, environ))
             tell("Starting a gamehub of its own", 1.0)
         yield Bed(
             hub=hub,

@@ -29,23 +29,19 @@ SERVERS = 8
 SOURCES = 8  # loopback addresses that viewers come from
 LOOPBACK = "127.0.0.0/8,::1/128"
 _POLL_S = 0.1
-# Of the shell's environment nothing else gets in: the settings of some other hub would.
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
 
 
 @contextlib.contextmanager
-def installation(folder: Path, cores: Cores, changes: Mapping[str, str]) -> Iterator[Target]:
-    """Runs in a directory under `folder`; `changes` are settings by their environment names.
+def installation(folder: Path, cores: Cores, outer: Mapping[str, str]) -> Iterator[Target]:
+    """Runs in a directory under `folder`; `outer` is its environment but for what we decide.
 
     Raises HubUnreachable when it does not start.
     """
     data = folder / "data"
     data.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700)  # the servers' user must pass through
     log = folder / "up.log"
-    environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    environ |= {name: text for name, text in os.environ.items() if name.startswith("PYTHON")}
-    ours = {"GAMEHUB_DATA": str(data), "GAMEHUB_PORT": "0", "WS_RATE_EXEMPT_CIDRS": LOOPBACK}
-    environ |= ours | dict(changes)
+    ours = {"GAMEHUB_DATA": str(data), "GAMEHUB_PORT": "0"}
+    environ = {"WS_RATE_EXEMPT_CIDRS": LOOPBACK} | dict(outer) | ours
     with log.open("wb") as output:
         up = subprocess.Popen(
             [sys.executable, "-m", "gamehub", "up"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import shutil
 import signal
 import subprocess
@@ -34,15 +33,11 @@ def compiled(name: str, folder: Path) -> Path | None:
 
 
 def compiler_found() -> str | None:
-    """The compiler: $CC, else cc, gcc or clang; None when there is none or this is not Linux."""
+    """cc, gcc or clang; None when there is none of them, or when this is not Linux."""
     if sys.platform != "linux":
         return None
-    named = os.environ.get("CC")
-    for name in (named,) if named is not None else ("cc", "gcc", "clang"):
-        found = shutil.which(name) if name else None
-        if found:
-            return found
-    return None
+    found = (shutil.which(name) for name in ("cc", "gcc", "clang"))
+    return next((each for each in found if each is not None), None)
 
 
 def end_with_parent() -> None:

@@ -323,7 +323,7 @@ def test_the_environment_is_read_by_the_command_line_alone() -> None:
     complain(
         f"{source.path}:{node.lineno}"
         for source in PRODUCT
-        if source.layer != "gamehub"
+        if source.layer != "gamehub" and source.path != "loadtest/options.py"  # its command line
         for node in ast.walk(source.tree)
         if isinstance(node, ast.Attribute | ast.Name)
         and ast.unparse(node) in ("os.environ", "os.getenv", "environb", "os.putenv")
