@@ -6,7 +6,7 @@ import contextlib
 import os
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -17,7 +17,7 @@ from loadtest.bed import Bed, Tell
 from loadtest.install import installation
 from loadtest.pinning import Cores
 from loadtest.programs import compiled
-from loadtest.sides import Round, Shape, hub_side
+from loadtest.sides import Round, Shape, Side, hub_side
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -42,22 +42,26 @@ class Measured(Struct, frozen=True, kw_only=True):
 
 
 async def run(options: Options, tell: Tell) -> list[Measured]:
-    """Rounds in turn, each with an installation of its own that nothing is pinned in.
+    """Rounds in turn over one installation for each number of processes; nothing is pinned.
 
     Raises HubUnreachable, Undelivered when an event is lost.
     """
     found = []
-    with tempfile.TemporaryDirectory(prefix="gamehub-load-") as name:
+    async with contextlib.AsyncExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="gamehub-load-"))
         folder = _passable(Path(name))
         viewers = compiled("viewers", folder)
+        sides = {}
+        for processes in options.counts:
+            tell(f"Starting {processes} processes", 0.0)
+            home = folder / str(processes)
+            home.mkdir(mode=0o711)
+            bed = stack.enter_context(_bed(home, viewers, processes, tell))
+            sides[processes], _ = await stack.enter_async_context(hub_side(bed, options.shape))
         for nth in range(options.rounds):
-            for processes in options.counts:
-                text = f"{processes} processes, round {nth + 1} of {options.rounds}"
-                tell(text, 0.0)
-                home = folder / f"{nth}-{processes}"
-                home.mkdir(mode=0o711)
-                found.append(await _measured(options, home, viewers, processes, text, tell))
-                tell(text, 1.0)
+            for processes, side in sides.items():
+                tell(f"{processes} processes, round {nth + 1} of {options.rounds}", 0.0)
+                found.append(await _measured(options, processes, side))
     return found
 
 
@@ -67,19 +71,17 @@ def _passable(folder: Path) -> Path:
     return folder
 
 
-async def _measured(
-    options: Options, home: Path, viewers: Path | None, processes: int, text: str, tell: Tell
-) -> Measured:
+@contextlib.contextmanager
+def _bed(home: Path, viewers: Path | None, processes: int, tell: Tell) -> Iterator[Bed]:
     alone = Cores(None, tuple(sorted(os.sched_getaffinity(0))))
     changes = {"GAMEHUB_PROCESSES": str(processes), "DATABASE_POOL_MAX": "4"}
-    with contextlib.ExitStack() as stack:
-        hub = stack.enter_context(installation(home, alone, changes))
-        bed = Bed(hub=hub, floor=None, viewers=viewers, processes=1, cores=alone, tell=tell)
-        shape = options.shape
-        async with hub_side(bed, shape) as (side, _):
-            fixed = await side.paced(options.seconds, options.rate * shape.servers, _quiet)
-            tell(text, 0.5)
-            pressed = await side.pressed(options.seconds, options.depth, _quiet)
+    with installation(home, alone, changes) as hub:
+        yield Bed(hub=hub, floor=None, viewers=viewers, processes=1, cores=alone, tell=tell)
+
+
+async def _measured(options: Options, processes: int, side: Side) -> Measured:
+    fixed = await side.paced(options.seconds, options.rate * options.shape.servers, _quiet)
+    pressed = await side.pressed(options.seconds, options.depth, _quiet)
     return Measured(
         processes=processes,
         cpu_per_million=fixed.cpu_per_million,

@@ -103,7 +103,7 @@ async def test_every_master_owns_some_rooms_and_its_channels_are_heard_there(
         assert message is not None
         assert message["data"].endswith(b"x")
     finally:
-        await pubsub.aclose()
+        await pubsub.aclose()  # type: ignore[no-untyped-call]
         await ear.aclose()
 
 
