@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 
 import asyncpg
@@ -91,13 +91,13 @@ def request_id(given: str | None) -> str:
     """The caller's id where it is well-formed, else a fresh one."""
     if given is not None and _REQUEST_ID.match(given):
         return given
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 def trace_id(traceparent: str | None) -> str:
     """The trace that the caller named (W3C traceparent), else a fresh one."""
     found = _TRACEPARENT.match(traceparent or "")
-    return found.group(1) if found else uuid.uuid4().hex
+    return found.group(1) if found else os.urandom(16).hex()
 
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -163,7 +163,8 @@ def _http_error(error: web.HTTPException) -> web.Response:
         "not_found": "there is nothing at this address",
         "payload_too_large": "the body is larger than 1 MiB",
     }.get(code, error.reason)
-    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    kept = ("Allow", "Sec-WebSocket-Version")
+    headers = {name: error.headers[name] for name in kept if name in error.headers}
     return answer(
         {"error": {"code": code, "message": message}}, status=error.status, headers=headers
     )
