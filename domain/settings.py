@@ -102,6 +102,12 @@ class Settings:
     )
     host: str = _setting("GAMEHUB_HOST", _text, "127.0.0.1", "Address that the hub listens on.")
     port: int = _setting("GAMEHUB_PORT", _whole(0, 65535), 8000, "Port of the hub; 0 = any free.")
+    processes: int = _setting(
+        "GAMEHUB_PROCESSES",
+        _whole(1, 64),
+        1,
+        "Hub processes that share the port; the Nth also listens on the port + N, for its metrics.",
+    )
     data_dir: str | None = _setting(
         "GAMEHUB_DATA", _optional, None, "Data directory; empty = the user's data folder."
     )

@@ -19,7 +19,15 @@ from rich.markup import escape
 
 from domain.errors import GamehubError, SettingsError
 from gamehub import cli_audit, cli_bench, cli_letters, cli_log, cli_role, cli_token
-from gamehub.cli_options import Data, Host, Port, console, settings_from, with_servers_and_keys
+from gamehub.cli_options import (
+    Data,
+    Host,
+    Port,
+    console,
+    inherited,
+    settings_from,
+    with_servers_and_keys,
+)
 
 if TYPE_CHECKING:
     from storage.migrate import MigrationStatus
@@ -127,14 +135,32 @@ def demo(
 
 
 @app.command()
-def hub(host: Host = None, port: Port = None, data: Data = None) -> None:
-    """One hub process, on DATABASE_URL and REDIS_URL or the running gamehub's servers."""
-    settings = with_servers_and_keys(settings_from(host=host, port=port, data=data))
+def hub(
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", help="Hub processes on one port [GAMEHUB_PROCESSES]."),
+    ] = None,
+    sockets: Annotated[str, typer.Option("--sockets", hidden=True)] = "",
+    number: Annotated[int, typer.Option("--number", hidden=True)] = 0,
+) -> None:
+    """A hub on DATABASE_URL and REDIS_URL or the running gamehub's servers; SIGHUP renews it."""
+    settings = with_servers_and_keys(
+        settings_from(host=host, port=port, data=data, processes=processes)
+    )
     from gamehub import logs
+
+    level, log_format = settings.log_level, settings.log_format
+    logs.configure("hub", level=level, log_format=log_format, process=number)
+    if settings.processes > 1 and not number:
+        from gamehub import hub_processes
+
+        raise typer.Exit(hub_processes.run(settings))
     from hub import app as hub_app
 
-    logs.configure("hub", level=settings.log_level, log_format=settings.log_format)
-    raise typer.Exit(hub_app.run(settings))
+    raise typer.Exit(hub_app.run(settings, inherited(sockets)))
 
 
 @app.command()

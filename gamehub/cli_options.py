@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Annotated
 
 import typer
@@ -19,13 +20,22 @@ console = Console(highlight=False)
 
 
 def settings_from(
-    *, host: str | None = None, port: int | None = None, data: str | None = None
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    data: str | None = None,
+    processes: int | None = None,
 ) -> Settings:
     """The settings of the environment with the command line's on top.
 
     Raises SettingsError naming the variable, also for a value that came as an option.
     """
-    given = {"GAMEHUB_HOST": host, "GAMEHUB_PORT": port, "GAMEHUB_DATA": data}
+    given = {
+        "GAMEHUB_HOST": host,
+        "GAMEHUB_PORT": port,
+        "GAMEHUB_DATA": data,
+        "GAMEHUB_PROCESSES": processes,
+    }
     options = {name: str(value) for name, value in given.items() if value is not None}
     return Settings.parse({**os.environ, **options})
 
@@ -34,3 +44,8 @@ def with_servers_and_keys(settings: Settings) -> Settings:
     """The settings for a process of its own: the running gamehub's servers, this machine's keys."""
     settings = running.with_servers(settings)
     return keys.with_keys(settings, running.data_path(settings))
+
+
+def inherited(descriptors: str) -> list[socket.socket]:
+    """Sockets that the parent opened and left to this process, by their numbers: "5,6"."""
+    return [socket.socket(fileno=int(each)) for each in descriptors.split(",") if each]

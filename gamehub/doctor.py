@@ -19,7 +19,7 @@ from rich.table import Table
 
 from domain.errors import GamehubError
 from domain.settings import Settings
-from gamehub import keys, running
+from gamehub import hub_processes, keys, running
 from gamehub.supervisor_process import connections_needed, is_ready
 from storage import condition, database, migrate
 from storage import redis as redis_store
@@ -240,6 +240,8 @@ def _port(settings: Settings) -> list[Finding]:
     if found is not None:
         logs = Path(running.data_path(settings)) / "logs" / "hub.log"
         return [Finding("Hub", "fail", f"not ready at {url}", f"read {logs}")]
+    if settings.processes > 1:
+        return [_ports(settings)]
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -249,3 +251,12 @@ def _port(settings: Settings) -> list[Finding]:
             mend = "stop what uses it, or choose another with --port"
             return [Finding("Port", "fail", f"{where}: {error.strerror}", mend)]
     return [Finding("Port", "ok", f"{settings.port} is free")]
+
+
+def _ports(settings: Settings) -> Finding:
+    """Whether the shared port and those of the processes are free."""
+    try:
+        port = hub_processes.free_ports(settings)
+    except GamehubError as error:
+        return Finding("Port", "fail", error.message, "stop what uses it, or choose others")
+    return Finding("Port", "ok", f"{port} to {port + settings.processes} are free")

@@ -30,15 +30,25 @@ _SECRET_NAMES = frozenset({"token", "password", "authorization", "secret", "jwt"
 Event = MutableMapping[str, Any]
 
 
-def configure(service: str, *, level: str, log_format: str, stream: TextIO | None = None) -> None:
+def configure(
+    service: str,
+    *,
+    level: str,
+    log_format: str,
+    process: int = 0,
+    stream: TextIO | None = None,
+) -> None:
     """Route structlog and the standard library's logging to `stream` (stderr).
 
-    Lines carry timestamp, service, level, message and what is bound, such as trace_id (OBS-02).
-    `level` and `log_format` are the settings LOG_LEVEL and LOG_FORMAT.
+    Lines carry timestamp, service, level, message and what is bound, such as trace_id (OBS-02), and
+    with several processes of one hub the number of this one. `level` and `log_format` are the
+    settings LOG_LEVEL and LOG_FORMAT.
     """
 
     def add_service(_logger: Any, _method: str, event: Event) -> Event:
         event.setdefault("service", service)
+        if process:
+            event.setdefault("process", process)
         return event
 
     shared: list[Any] = [

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from domain.errors import StartError
 from domain.settings import Settings
-from gamehub import embedded, keys, logs, running
+from gamehub import embedded, hub_processes, keys, logs, running
 from gamehub.embedded_home import DataLock, Home, Secrets, find_home, load_secrets, write_private
 from gamehub.supervisor_process import (
     PROCESS_STOP_S,
@@ -264,6 +264,8 @@ class _Installation:
 
 def _claim_port(settings: Settings) -> int:
     """The hub's port, free right now; StartError before anything is started when it is taken."""
+    if settings.processes > 1:
+        return hub_processes.free_ports(settings)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As the hub's own listener does: connections in TIME_WAIT do not count as taken.

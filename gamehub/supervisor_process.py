@@ -19,7 +19,7 @@ from gamehub.embedded_home import child_command
 from gamehub.embedded_process import open_log
 
 PROCESS_STOP_S = 10.0  # for worker and fleet; the hub gets its drain time besides; then SIGKILL
-POOLED_PROCESSES = 2  # hub and worker
+POOLED_WORKERS = 1
 SPARE_CONNECTIONS = 20  # for the command line, psql, a second hub that is starting
 _POLL_S = 0.02
 
@@ -104,8 +104,12 @@ class Hurry:
 
 
 def connections_needed(settings: Settings) -> int:
-    """Postgres connections that all processes of one installation may open together."""
-    return POOLED_PROCESSES * settings.database_pool_max + SPARE_CONNECTIONS
+    """Postgres connections that all processes of one installation may open together.
+
+    Of several hub processes one is there twice while they are replaced one by one.
+    """
+    hubs = settings.processes + (1 if settings.processes > 1 else 0)
+    return (hubs + POOLED_WORKERS) * settings.database_pool_max + SPARE_CONNECTIONS
 
 
 def is_ready(url: str) -> bool:

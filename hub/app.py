@@ -6,8 +6,9 @@ import asyncio
 import logging
 import secrets
 import signal
+import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
@@ -45,10 +46,10 @@ STOP_PART_MIN_S = 0.1
 class Hub:
     """One hub process, from an open port to a drained one."""
 
-    def __init__(self, settings: Settings, *, reuse_port: bool = False) -> None:
-        """`reuse_port`: several processes share the port, and the kernel deals out connections."""
+    def __init__(self, settings: Settings, *, sockets: Sequence[socket.socket] = ()) -> None:
+        """`sockets`: bound ones to listen on instead of the settings' address (--processes)."""
         self._settings = settings
-        self._reuse_port = reuse_port
+        self._sockets = sockets
         self._stack = AsyncExitStack()
         self._stop_by_s: float | None = None
         self._front: Front | None = None
@@ -123,7 +124,7 @@ class Hub:
         self._front = Front(settings, doors, runner.server)
         self._at_stop(self._front.stop)
         try:
-            self.port = await self._front.listen(reuse_port=self._reuse_port)
+            self.port = await self._front.listen(self._sockets)
         except OSError as error:
             raise StartError(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
@@ -169,7 +170,7 @@ class Hub:
         self._stack.push_async_callback(bounded)
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, sockets: Sequence[socket.socket] = ()) -> int:
     """Runs one hub until SIGTERM or SIGINT, then drains it; the exit code.
 
     1: a road broke down. Nothing is drained then; servers send again what was never acked.
@@ -178,7 +179,7 @@ async def serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    hub = Hub(settings)
+    hub = Hub(settings, sockets=sockets)
     try:
         await hub.start()
         ends = [asyncio.create_task(each.wait()) for each in (stop, hub.dock.road.failed)]
@@ -193,7 +194,7 @@ async def serve(settings: Settings) -> int:
         await hub.stop()
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, sockets: Sequence[socket.socket] = ()) -> int:
     """Runs one hub in this process; 0 after a drained stop. Raises StartError, SettingsError."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(settings))
+        return runner.run(serve(settings, sockets))

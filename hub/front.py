@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import orjson
@@ -65,10 +66,16 @@ class Front:
         self._heads: dict[Head, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def listen(self, *, reuse_port: bool) -> int:
-        """Opens the port and returns its number; raises OSError."""
+    async def listen(self, bound: Sequence[socket.socket] = ()) -> int:
+        """Opens the port and returns its number; raises OSError.
+
+        bound: sockets to listen on instead of the settings' address, as a parent left them
+        (--processes).
+        """
         loop = asyncio.get_running_loop()
-        sockets = await _listeners(self._settings.host, self._settings.port, reuse_port=reuse_port)
+        for each in bound:
+            _set_inherited(each)
+        sockets = bound or await _listeners(self._settings.host, self._settings.port)
         for each in sockets:
             server = await loop.create_server(lambda: Head(self), sock=each, backlog=LISTEN_BACKLOG)
             self._servers.append(server)
@@ -292,7 +299,7 @@ class Admission:
             self._wait()
 
 
-async def _listeners(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
+async def _listeners(host: str, port: int) -> list[socket.socket]:
     """A bound socket for each address of the host; what they accept has the same options."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(
@@ -303,7 +310,7 @@ async def _listeners(host: str, port: int, *, reuse_port: bool) -> list[socket.s
     for family, kind, protocol, _, address in dict.fromkeys(found):
         sock = socket.socket(family, kind, protocol)
         try:
-            _set_options(sock, reuse_port=reuse_port)
+            _set_options(sock)
             # Any free port means the same one for all addresses.
             taken = bound[0].getsockname()[1] if bound and not port else address[1]
             sock.bind((address[0], taken, *address[2:]))
@@ -322,14 +329,17 @@ async def _listeners(host: str, port: int, *, reuse_port: bool) -> list[socket.s
     return bound
 
 
-def _set_options(sock: socket.socket, *, reuse_port: bool) -> None:
-    """Linux gives what is accepted the listener's options, so that no connection pays for them."""
-    sock.setblocking(False)
+def _set_options(sock: socket.socket) -> None:
+    """What is said before a socket is bound."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if reuse_port:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if sock.family == socket.AF_INET6 and _IPV6_ONLY is not None:
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_ONLY, 1)
+    _set_inherited(sock)
+
+
+def _set_inherited(sock: socket.socket) -> None:
+    """Linux gives what is accepted the listener's options, so that no connection pays for them."""
+    sock.setblocking(False)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, NOTSENT_BYTES)
     except OSError:

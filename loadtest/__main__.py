@@ -206,6 +206,41 @@ def bench(
         suite.write(whole, document)
 
 
+@app.command()
+def nodes(
+    processes: Annotated[str, typer.Option("--processes", help="How many, in turn.")] = "1,2,4",
+    count: Annotated[int, typer.Option("--rooms", min=1, max=2000, help="Matches.")] = 20,
+    members: Members = 50,
+    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events/s of each room.")] = 50.0,
+    seconds: Seconds = 4.0,
+    rounds: Rounds = 3,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the numbers to this file as well.")
+    ] = None,
+) -> None:
+    """Hub processes that share a port: what one load costs with 1, 2 and 4 of them."""
+    import msgspec
+    import uvloop
+
+    from loadtest import nodes as scenario
+    from loadtest.options import raise_open_files
+    from loadtest.sides import Shape
+
+    raise_open_files()
+    options = scenario.Options(
+        counts=tuple(int(each) for each in processes.split(",")),
+        shape=Shape(rooms=count, members=members),
+        rate=rate,
+        seconds=seconds,
+        rounds=rounds,
+    )
+    with console.status("Starting") as status:
+        found = uvloop.run(scenario.run(options, lambda text, _: status.update(text)))
+    scenario.show(found, options, console)
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.encode(found))
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 

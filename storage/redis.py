@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.cluster import ClusterNode, ClusterPipeline, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
@@ -46,10 +46,26 @@ PORT = 6379
 CLUSTER_MARK = "+cluster"
 
 
+class _Pipeline(ClusterPipeline):
+    """A pipeline over the nodes that takes scripts; each goes to the node that has its keys.
+
+    redis-py refuses them here, because it would not load them where they are unknown: ours are
+    loaded by whoever gets NoScriptError.
+    """
+
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """Queues a script."""
+        return self.execute_command("EVALSHA", sha, numkeys, *keys_and_args)
+
+
 class Cluster(RedisCluster):
     """A client of a Redis Cluster that remembers how its nodes are reached."""
 
     parts: SplitResult
+
+    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> ClusterPipeline:
+        """Commands that go out together, those of a slot in their order."""
+        return _Pipeline(self, transaction)  # type: ignore[abstract]  # redis-py's own typing
 
     def node_url(self, node: str) -> str:
         """The address with password of a node, "host:port"; keep it out of logs."""

@@ -21,7 +21,7 @@ import uvloop
 
 from domain.errors import StartError
 from storage import database
-from tests import hubs, servers, sockets
+from tests import clusters, hubs, servers, sockets
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +49,16 @@ def _provided(
         return stack.enter_context(embedded())
     except StartError as error:
         servers.missing(f"{variable} is not set and nothing can be embedded: {error}")
+
+
+@pytest.fixture(scope="session")
+def cluster_server() -> Iterator[clusters.RedisCluster]:
+    """A Redis Cluster of three masters for the whole session; tests leave all slots served."""
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(clusters.redis_cluster())
+        except StartError as error:
+            servers.missing(f"no Redis Cluster can be embedded: {error}")
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +92,23 @@ def redis_url(redis_server: str) -> str:
         client.flushall()
         client.script_flush()
     return redis_server
+
+
+@pytest.fixture
+def cluster(cluster_server: clusters.RedisCluster) -> clusters.RedisCluster:
+    """The session's Redis Cluster, emptied."""
+    cluster_server.empty()
+    return cluster_server
+
+
+@pytest.fixture(params=["one server", "a cluster"])
+def any_redis_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty Redis, and in a second run of the test that of a Redis Cluster."""
+    if request.param == "one server":
+        url: str = request.getfixturevalue("redis_url")
+        return url
+    made: clusters.RedisCluster = request.getfixturevalue("cluster")
+    return made.url
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -121,6 +122,7 @@ class Health(Struct, kw_only=True):
     status: Literal["ok", "degraded", "down"]
     version: str
     node: str
+    pid: int
     uptime_s: float
     draining: bool
     dependencies: dict[Literal["database", "redis", "migrations", "pipelines"], Dependency]
@@ -161,6 +163,7 @@ async def health(request: web.Request, checks: Checks) -> web.Response:
         "status": status,
         "version": version(),
         "node": context.node,
+        "pid": os.getpid(),
         "uptime_s": round(time.time() - context.started_at_s, 1),
         "draining": context.draining,
         "dependencies": {name: check.shown() for name, check in found.items()},

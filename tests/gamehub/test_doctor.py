@@ -11,8 +11,9 @@ import redis
 from rich.console import Console
 
 from domain.settings import Settings
-from gamehub import doctor, keys
+from gamehub import doctor, hub_processes, keys
 from gamehub.embedded_process import free_port
+from tests.clusters import RedisCluster
 
 
 async def verdicts(settings: Settings) -> dict[str, doctor.Finding]:
@@ -28,6 +29,27 @@ async def test_all_is_well(settings: Settings, database_url: str, redis_url: str
     found = await verdicts(settings.with_(database_url=database_url, redis_url=redis_url))
     assert {subject: f.seen for subject, f in found.items() if f.verdict == "fail"} == {}
     assert {"Postgres", "Migrations", "Connections", "Clock", "Redis", "Keys"} <= set(found)
+
+
+async def test_cluster_whose_masters_stand_alone_is_warned_of(
+    settings: Settings, database_url: str, cluster: RedisCluster
+) -> None:
+    found = await verdicts(settings.with_(database_url=database_url, redis_url=cluster.url))
+    assert {subject: f.seen for subject, f in found.items() if f.verdict == "fail"} == {}
+    assert found["Redis Cluster"].verdict == "warn"
+    assert found["Redis Cluster"].seen == "ok, 3 masters, 0 replicas"
+    assert {"Redis", "Redis memory"} <= set(found)
+
+
+async def test_ports_of_all_processes_are_looked_at(settings: Settings) -> None:
+    port = hub_processes.free_ports(settings.with_(port=0, processes=2))
+    several = settings.with_(port=port, processes=2)
+    assert (await verdicts(several))["Port"].verdict == "ok"
+    with hub_processes.bound(settings, port + 2) as taken:
+        taken.listen()
+        found = (await verdicts(several))["Port"]
+    assert found.verdict == "fail"
+    assert str(port + 2) in found.seen
 
 
 async def test_missing_migrations_are_found(

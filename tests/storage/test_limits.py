@@ -17,8 +17,8 @@ from storage.redis import connect
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
+async def redis(any_redis_url: str) -> AsyncIterator[Redis]:
+    client = connect(any_redis_url)
     yield client
     await client.aclose()
 

@@ -12,14 +12,15 @@ from redis.asyncio import Redis
 from domain.errors import Unavailable
 from domain.events import room_kind
 from storage import rooms
+from storage.redis import connect
 from storage.rooms import Publish
 
 ROOM = "match:cup/final"
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = Redis.from_url(redis_url)
+async def redis(any_redis_url: str) -> AsyncIterator[Redis]:
+    client = connect(any_redis_url)
     yield client
     await client.aclose()
 

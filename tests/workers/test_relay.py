@@ -20,8 +20,8 @@ from workers.pipeline import drain
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
+async def redis(any_redis_url: str) -> AsyncIterator[Redis]:
+    client = connect(any_redis_url)
     yield client
     await client.aclose()
 

@@ -22,8 +22,8 @@ from workers import release
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
+async def redis(any_redis_url: str) -> AsyncIterator[Redis]:
+    client = connect(any_redis_url)
     yield client
     await client.aclose()
 
