@@ -167,7 +167,7 @@ def bench(
 
     whole = shared.run_beds(suite.beds(rounds), rounds=rounds)
     if document is not None:
-        suite.write(whole, document)
+        suite.write(whole, document, shared.svg_file)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
