@@ -203,7 +203,7 @@ def bench(
 
     whole = shared.run_beds(suite.beds(rounds), rounds=rounds)
     if document is not None:
-        suite.write(whole, document)
+        suite.write(whole, document, shared.svg_file)
 
 
 @app.command()

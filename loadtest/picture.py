@@ -8,7 +8,7 @@ from html import escape
 from loadtest.report import Ages, Report
 
 WIDTH, HEIGHT = 760, 420
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 50, 60
+LEFT, RIGHT, TOP, BOTTOM = 80, 40, 50, 60
 # The further right, the rarer: a step for every further nine, as in 90, 99, 99.9 %.
 SHARES = (0, 50, 90, 99, 99.9, 99.99)
 RESULTS_MAX = 2

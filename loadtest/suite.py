@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,17 +38,21 @@ def beds(rounds: int) -> Sequence[Sequence[Scenario]]:
     ]
 
 
-def write(report: Report, document: Path) -> None:
+def write(report: Report, document: Path, picture: Path | None = None) -> None:
     """Puts the figures between the markers of a Markdown file; what stands around them stays.
 
-    Raises ValueError when the file has no markers.
+    `picture` is linked above them. Raises ValueError when the file has no markers.
     """
     text = document.read_text()
     head, found, rest = text.partition(BEGIN)
     _, closed, tail = rest.partition(END)
     if not found or not closed:
         raise ValueError(f"{document} has no lines {BEGIN} and {END}")
-    document.write_text(f"{head}{BEGIN}\n\n{markdown(report)}\n{END}{tail}")
+    shown = ""
+    if picture is not None:
+        place = os.path.relpath(picture, document.parent)
+        shown = f"![Percentiles of the time from publish to receive]({place})\n\n"
+    document.write_text(f"{head}{BEGIN}\n\n{shown}{markdown(report)}\n{END}{tail}")
 
 
 def markdown(report: Report) -> str:

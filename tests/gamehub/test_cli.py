@@ -15,6 +15,7 @@ from domain.errors import SettingsError, StartError
 from domain.settings import Settings
 from gamehub import cli_token, running
 from gamehub.embedded_home import DataLock
+from tests import hubs
 
 ROOT = Path(__file__).parents[2]
 NOT_OURS = ("DATABASE_URL", "REDIS_URL", "JWKS", "JWT_SIGNING_KEY_FILE", "GAMEHUB_DATA")
@@ -99,6 +100,14 @@ def test_a_server_that_does_not_answer_is_one_line(data: str) -> None:
 
 def test_an_unknown_verb_is_exit_2() -> None:
     assert gamehub("fly").returncode == 2
+
+
+def test_many_tokens_are_of_many_users(data: str) -> None:
+    minted = gamehub("token", "mint", "--count", "3", "--sub", "load", "--data", data)
+    assert minted.returncode == 0
+    claims = [hubs.claims_of(token) for token in minted.stdout.split()]
+    assert [each["sub"] for each in claims] == ["load-1", "load-2", "load-3"]
+    assert len({each["jti"] for each in claims}) == 3
 
 
 def test_a_minted_token_is_shown_as_valid(data: str) -> None:

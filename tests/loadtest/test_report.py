@@ -84,8 +84,9 @@ def test_the_picture_is_svg_with_both_lines() -> None:
 def test_only_what_is_between_the_markers_is_written(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"# Before\n\n{suite.BEGIN}\nold\n{suite.END}\n\nafter\n")
-    suite.write(made(), page)
+    suite.write(made(), page, tmp_path / "images" / "a.svg")
     text = page.read_text()
+    assert "](images/a.svg)" in text
     assert text.startswith("# Before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
