@@ -51,13 +51,17 @@ async def run(options: Options, tell: Tell) -> list[Measured]:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="gamehub-load-"))
         folder = _passable(Path(name))
         viewers = compiled("viewers", folder)
-        sides = {}
+        beds = {}
         for processes in options.counts:
             tell(f"Starting {processes} processes", 0.0)
             home = folder / str(processes)
             home.mkdir(mode=0o711)
-            bed = stack.enter_context(_bed(home, viewers, processes, tell))
-            sides[processes], _ = await stack.enter_async_context(hub_side(bed, options.shape))
+            beds[processes] = stack.enter_context(_bed(home, viewers, processes, tell))
+        # Only now, for starting holds this process up: sockets that answer no ping are closed.
+        sides = {
+            processes: (await stack.enter_async_context(hub_side(bed, options.shape)))[0]
+            for processes, bed in beds.items()
+        }
         for nth in range(options.rounds):
             for processes, side in sides.items():
                 tell(f"{processes} processes, round {nth + 1} of {options.rounds}", 0.0)
