@@ -76,6 +76,8 @@ class Bus:
         if future is None:
             future = self._confirmed[channel] = asyncio.get_running_loop().create_future()
             self._begin(channel)
+        elif future.done():
+            return
         try:
             await asyncio.wait_for(asyncio.shield(future), SUBSCRIBE_TIMEOUT_S)
         except TimeoutError:
