@@ -43,6 +43,8 @@ class Wheel:
         self._timer: asyncio.Handle | None = None
         self._due_now: list[Timed] = []
         self._ends: set[asyncio.Task[Any]] = set()
+        # What waits on behalf of sockets, the gone ones too.
+        self.waiting: set[asyncio.Task[None]] = set()
 
     def put(self, each: Timed, due_s: float) -> None:
         """Looks at it at that time of the monotonic clock, and not when it was due before."""
@@ -82,7 +84,11 @@ class Wheel:
         task.add_done_callback(self._ended)
 
     async def ends(self) -> None:
-        """Returns when nothing is left to do for sockets that are gone."""
+        """Gives up what still waits for sockets, and returns when their ends are seen to."""
+        for task in self.waiting:
+            task.cancel()
+        if self.waiting:
+            await asyncio.wait(self.waiting)
         while self._ends:
             await asyncio.wait(self._ends)
 
