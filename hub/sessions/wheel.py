@@ -15,6 +15,8 @@ log = structlog.get_logger(__name__)
 TICK_S = 0.1
 # So many in one turn of the loop; the rest in the next, so that others get theirs in between.
 SLICE_MAX = 200
+# When the process stops, what still waits for Redis, say, has so long to end by itself.
+WAIT_MAX_S = 2.0
 
 
 class Timed(Protocol):
@@ -84,7 +86,12 @@ class Wheel:
         task.add_done_callback(self._ended)
 
     async def ends(self) -> None:
-        """Gives up what still waits for sockets, and returns when their ends are seen to."""
+        """Returns when nothing waits for sockets, and the ends of those gone are seen to.
+
+        What takes longer than WAIT_MAX_S is given up.
+        """
+        if self.waiting:
+            await asyncio.wait(self.waiting, timeout=WAIT_MAX_S)
         for task in self.waiting:
             task.cancel()
         if self.waiting:
