@@ -109,6 +109,8 @@ class Wire:
         task = asyncio.create_task(self._serve(reader, writer))
         self._pipes.add(task)
         task.add_done_callback(self._pipes.discard)
+        # A task that is cancelled before its first step closes nothing.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers = [writer]

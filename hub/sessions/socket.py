@@ -208,6 +208,7 @@ class Socket(asyncio.Protocol):
         assert self._task is None
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._work_off(work), context=self.scope())
+        self.wheel.waiting.add(self._task)
 
     async def _work_off(self, work: Coroutine[Any, Any, Any]) -> None:
         try:
@@ -216,6 +217,8 @@ class Socket(asyncio.Protocol):
             log.exception("socket_failed")
             self.send_close(1011, "")
         finally:
+            if self._task is not None:
+                self.wheel.waiting.discard(self._task)
             self._task = None
         if not self.gone:
             self.read_on()

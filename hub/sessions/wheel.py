@@ -15,6 +15,8 @@ log = structlog.get_logger(__name__)
 TICK_S = 0.1
 # So many in one turn of the loop; the rest in the next, so that others get theirs in between.
 SLICE_MAX = 200
+# When the process stops, what still waits for Redis, say, has so long to end by itself.
+WAIT_MAX_S = 2.0
 
 
 class Timed(Protocol):
@@ -43,6 +45,8 @@ class Wheel:
         self._timer: asyncio.Handle | None = None
         self._due_now: list[Timed] = []
         self._ends: set[asyncio.Task[Any]] = set()
+        # What waits on behalf of sockets, the gone ones too.
+        self.waiting: set[asyncio.Task[None]] = set()
 
     def put(self, each: Timed, due_s: float) -> None:
         """Looks at it at that time of the monotonic clock, and not when it was due before."""
@@ -82,7 +86,16 @@ class Wheel:
         task.add_done_callback(self._ended)
 
     async def ends(self) -> None:
-        """Returns when nothing is left to do for sockets that are gone."""
+        """Returns when nothing waits for sockets, and the ends of those gone are seen to.
+
+        What takes longer than WAIT_MAX_S is given up.
+        """
+        if self.waiting:
+            await asyncio.wait(self.waiting, timeout=WAIT_MAX_S)
+        for task in self.waiting:
+            task.cancel()
+        if self.waiting:
+            await asyncio.wait(self.waiting)
         while self._ends:
             await asyncio.wait(self._ends)
 
