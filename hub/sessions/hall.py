@@ -72,7 +72,9 @@ class Hall:
 
     def __init__(self, context: Context, bus_redis: Redis) -> None:
         self._context = context
-        self.rooms = Rooms(context.redis, bus_redis, context.metrics)
+        self.rooms = Rooms(
+            context.redis, bus_redis, context.metrics, context.settings.sampled_types()
+        )
         self.connections: set[Guest] = set()
         self.laggards: set[Guest] = set()
         self._known_matches: dict[str, Seen] = {}

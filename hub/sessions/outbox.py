@@ -6,29 +6,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from domain.events import Policy, thinning_key
 from hub.sessions.fanout import EventFrame, encode
+from hub.sessions.thinning import KeyOf, Lag
+from protocol import outbound
 from protocol.codecs import Codec
 
 if TYPE_CHECKING:
     from hub.metrics import Metrics
 
-# A lagging socket keeps the latest event of at most so many keys per room; the oldest key goes.
-LATEST_KEYS_MAX = 1000
 # Caught up when the unsent bytes fell below this share of the queue.
 CAUGHT_UP_SHARE = 4
 # A socket that lags for so long is cut off (4011): even the thinned stream does not fit.
 STUCK_S = 20.0
-
-
-class Lag:
-    """What a socket missed in one room; `latest` only in latest-per-key rooms."""
-
-    __slots__ = ("latest", "missed")
-
-    def __init__(self) -> None:
-        self.missed = 0
-        self.latest: dict[str, EventFrame] = {}
 
 
 class Outbox:
@@ -75,25 +64,36 @@ class Outbox:
         self.transport.write(data)
         self._metrics.bytes_out.inc(len(data))
 
-    def deliver(self, room: str, policy: Policy, frames: Sequence[EventFrame], data: bytes) -> None:
+    def deliver(self, room: str, key_of: KeyOf, frames: Sequence[EventFrame], data: bytes) -> None:
         """Writes a room's tick in one call, or counts it as missed when it does not fit."""
         if room in self.lag or self.unsent_bytes + len(data) > self.limit_bytes:
-            self.thin(room, policy, frames)
+            self.thin(room, key_of, frames)
             return
         self.write(data)
 
-    def thin(self, room: str, policy: Policy, frames: Sequence[EventFrame]) -> None:
+    def thin(self, room: str, key_of: KeyOf, frames: Sequence[EventFrame]) -> None:
         """Counts a room's events as missed; the room is owed `lagged` and a snapshot."""
         lag = self.lag.get(room)
         if lag is None:
             lag = self.lag[room] = Lag()
             self._metrics.lagged.inc()
-        lag.missed += len(frames)
-        if policy == "latest-per-key":
-            for each in frames:
-                key = thinning_key(each.type, each.body["data"])
-                lag.latest.pop(key, None)
-                lag.latest[key] = each
-            while len(lag.latest) > LATEST_KEYS_MAX:
-                del lag.latest[next(iter(lag.latest))]
+        lag.add(frames, key_of, self.codec, self.limit_bytes)
         self.on_lag()
+
+    def start_over(self, room: str, key_of: KeyOf, snapshot: bytes, *, new_epoch: bool) -> None:
+        """Writes a room's snapshot in place of all before it; a socket that lags is owed it."""
+        unsent_bytes = self.unsent_bytes
+        if unsent_bytes and unsent_bytes + len(snapshot) > self.limit_bytes:
+            self.thin(room, key_of, ())
+            if new_epoch:
+                self.lag[room].new_epoch()
+            return
+        self.lag.pop(room, None)
+        self.write(snapshot)
+
+    def tell_missed(self, room: str, missed: int) -> None:
+        """`lagged`, and the newest of what was thinned; a snapshot follows (contract: Sockets)."""
+        lag = self.lag.pop(room)
+        self.send(outbound.lagged(room, missed))
+        if lag.kept:
+            self.write(lag.newest())

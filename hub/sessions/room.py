@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from domain.events import RoomKind, room_kind
-from hub.sessions.fanout import EventFrame
+from hub.sessions.fanout import EventFrame, encode
 from hub.sessions.outbox import Outbox
+from hub.sessions.thinning import NOTHING, KeyOf, Sampled, key_of
 from protocol import outbound
 from protocol.codecs import Codec
 from protocol.envelope import unpack_body
@@ -33,13 +34,14 @@ class Room:
     has the same epoch and offsets as the other; only it gets to them later.
     """
 
-    __slots__ = ("backlog", "behind", "catching_up", "epoch", "floor", "joining", "kind",
-                 "late", "members", "name", "offset", "pending")  # fmt: skip
+    __slots__ = ("backlog", "behind", "catching_up", "epoch", "floor", "joining", "key_of",
+                 "kind", "late", "members", "name", "offset", "pending")  # fmt: skip
 
-    def __init__(self, name: str, *, late: bool = False) -> None:
+    def __init__(self, name: str, sampled: Sampled = NOTHING, *, late: bool = False) -> None:
         self.name = name
         self.late = late
         self.kind: RoomKind = room_kind(name)
+        self.key_of: KeyOf = key_of(self.kind.policy, sampled)
         self.epoch: str | None = None
         self.offset = 0
         # Where the room last started over in this epoch: an older view says nothing any more.
@@ -86,7 +88,7 @@ class Room:
                     continue
                 if data is None:
                     data = b"".join([each.bytes_for(codec) for each in frames])
-                member.outbox.deliver(self.name, self.kind.policy, frames, data)
+                member.outbox.deliver(self.name, self.key_of, frames, data)
 
     def _flush_behind(self, member: Member, frames: list[EventFrame]) -> None:
         """A member whose join told it of events that this node hears only now."""
@@ -97,7 +99,22 @@ class Room:
         if news:
             codec = member.outbox.codec
             data = b"".join([each.bytes_for(codec) for each in news])
-            member.outbox.deliver(self.name, self.kind.policy, news, data)
+            member.outbox.deliver(self.name, self.key_of, news, data)
+
+    def start_over(self, snapshot: dict[str, Any], *, new_epoch: bool) -> None:
+        """A snapshot for every member; who is about to join is told of it by its answer."""
+        self.behind.clear()
+        for member, gathered in self.joining.items():
+            gathered.clear()
+            lag = member.outbox.lag.get(self.name)
+            if new_epoch and lag is not None:
+                lag.new_epoch()
+        for group in self.members.values():
+            data: bytes | None = None
+            for member, codec in group.items():
+                if data is None:
+                    data = encode(snapshot, codec)
+                member.outbox.start_over(self.name, self.key_of, data, new_epoch=new_epoch)
 
     def has(self, member: Member) -> bool:
         """Whether it is counted in."""

@@ -13,6 +13,7 @@ from domain.errors import Unavailable
 from hub.sessions.bus import Bus
 from hub.sessions.fanout import EventFrame
 from hub.sessions.room import Member, Room, joined_message, room_key, snapshot_message
+from hub.sessions.thinning import NOTHING, Sampled
 from protocol import outbound
 from protocol.envelope import unpack_body
 from protocol.inbound import Since
@@ -37,8 +38,11 @@ JOIN_TRIES_MAX = 5
 class Rooms:
     """All rooms with members on this node."""
 
-    def __init__(self, redis: Redis, bus_redis: Redis, metrics: Metrics) -> None:
+    def __init__(
+        self, redis: Redis, bus_redis: Redis, metrics: Metrics, sampled: Sampled = NOTHING
+    ) -> None:
         self._redis = redis
+        self._sampled = sampled
         self._rooms: dict[str, Room] = {}
         self._dirty: dict[str, Room] = {}
         self._bus = Bus(bus_redis, self._on_message, self.check_all)
@@ -111,25 +115,22 @@ class Rooms:
         member.outbox.lag.pop(name, None)
         self._settle(room, member, view, joined_message(room, view, ref))
 
-    async def refresh(self, member: Member, name: str, missed: int) -> None:
-        """After a lag: `lagged`, then a snapshot, then the stream goes on from it."""
+    async def refresh(self, member: Member, name: str) -> None:
+        """After a lag: `lagged`, the newest of what was thinned, a snapshot, then the stream."""
         room = self._room_of(member, name)
-        lag = member.outbox.lag.get(name)
+        outbox, lag = member.outbox, member.outbox.lag.get(name)
         if room is None or lag is None or member in room.joining:
             return
         room.flush()
         if room.kind.policy == "latest-per-key":
-            latest = sorted(lag.latest.values(), key=lambda each: each.offset)
-            del member.outbox.lag[name]
-            member.outbox.send(outbound.lagged(name, missed - len(latest)))
-            member.outbox.write(b"".join(each.bytes_for(member.outbox.codec) for each in latest))
-            member.outbox.send(outbound.snapshot(name, room.epoch or "", room.offset, None))
+            outbox.tell_missed(name, lag.missed_at(room.offset))
+            outbox.send(outbound.snapshot(name, room.epoch or "", room.offset, None))
             return
         room, view = await self._enter(member, name, None, late=room.late)
         if view is None:
             return
-        member.outbox.lag.pop(name, None)
-        member.outbox.send(outbound.lagged(name, missed))
+        outbox.thin(name, room.key_of, [e for e in room.joining[member] if e.offset <= view.offset])
+        outbox.tell_missed(name, lag.missed_at(view.offset))
         self._settle(room, member, view, snapshot_message(room, view))
 
     async def switch(self, member: Member, name: str, *, late: bool) -> None:
@@ -161,7 +162,7 @@ class Rooms:
         key = room_key(name, late=late)
         room = self._rooms.get(key)
         if room is None:
-            room = self._rooms[key] = Room(name, late=late)
+            room = self._rooms[key] = Room(name, self._sampled, late=late)
             self._metrics.rooms.set(len(self._rooms))
         room.flush()
         was_in = room.has(member)
@@ -177,7 +178,7 @@ class Rooms:
                 del room.joining[member]
                 if was_in:
                     room.add(member)
-                    member.outbox.thin(name, room.kind.policy, gathered)
+                    member.outbox.thin(name, room.key_of, gathered)
             self._forget_if_empty(room)
             raise
         if room.joining.get(member) is not gathered:
@@ -215,7 +216,7 @@ class Rooms:
         if news:
             codec = member.outbox.codec
             data = b"".join([each.bytes_for(codec) for each in news])
-            member.outbox.deliver(room.name, room.kind.policy, news, data)
+            member.outbox.deliver(room.name, room.key_of, news, data)
         elif room.offset < view.offset:
             room.behind[member] = view.offset
 
@@ -376,15 +377,10 @@ class Rooms:
     def _start_over(self, room: Room, view: store.RoomView) -> None:
         """A new epoch, or a hole that history no longer fills: everyone gets a snapshot."""
         room.flush()
+        new_epoch = room.epoch != view.epoch
         room.epoch, room.offset, room.floor = view.epoch, view.offset, view.offset
-        room.behind.clear()
-        for gathered in room.joining.values():
-            gathered.clear()
-        message = snapshot_message(room, view)
         log.info("room_snapshot", room=room.name, epoch=view.epoch, offset=view.offset)
-        for member in list(room.everyone()):
-            member.outbox.lag.pop(room.name, None)
-            member.outbox.send(message)
+        room.start_over(snapshot_message(room, view), new_epoch=new_epoch)
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)

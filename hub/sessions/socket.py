@@ -15,9 +15,11 @@ from protocol import outbound
 
 log = structlog.get_logger(__name__)
 
-# Unsent bytes that the kernel holds per socket, so that a stalled reader does not hide megabytes
-# of stale state there (contract: Rooms). 25 is TCP_NOTSENT_LOWAT where the socket module lacks it.
+# What the kernel holds per socket, so that a stalled reader does not hide megabytes of stale state
+# there (contract: Rooms): unsent bytes, and all bytes with what is sent and not acknowledged. Linux
+# doubles the second for its own overhead. 25 is TCP_NOTSENT_LOWAT where the socket module lacks it.
 NOTSENT_BYTES = 65_536
+KERNEL_BYTES = 131_072
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 CLOSE_TIMEOUT_S = 3.0
 REASON_BYTES_MAX = 120
@@ -52,6 +54,7 @@ def limit_kernel_buffer(transport: asyncio.BaseTransport) -> None:
     if sock is None or sock.family == socket.AF_UNIX:
         return
     try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
         sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, NOTSENT_BYTES)
     except OSError:
         log.debug("notsent_lowat_unsupported")
