@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -122,8 +123,8 @@ async def note_migration(conn: Connection, name: str, forward: bool) -> None:
         await audit.append(conn, [entry(action, "migration", name)])
 
 
-def note_token(settings: Settings, token: str) -> None:
-    """Tells the audit log of a token that was made, if there is a database to tell.
+def note_tokens(settings: Settings, tokens: Sequence[str]) -> None:
+    """Tells the audit log of tokens that were made, if there is a database to tell.
 
     A token is made with the key alone, also where no database is; then nobody is told. One that
     does not answer is a warning.
@@ -136,9 +137,12 @@ def note_token(settings: Settings, token: str) -> None:
         url = None if found is None else found.database_url
     if url is None:
         return
-    claims = jwt.decode(token, options={"verify_signature": False})
-    told = {name: claims.get(name) for name in ("jti", "kind", "role", "scope", "subject", "exp")}
-    made = entry("token.minted", str(claims["kind"]), str(claims["sub"]), **told)
+    made = []
+    for token in tokens:
+        claims = jwt.decode(token, options={"verify_signature": False})
+        names = ("jti", "kind", "role", "scope", "subject", "exp")
+        told = {name: claims.get(name) for name in names}
+        made.append(entry("token.minted", str(claims["kind"]), str(claims["sub"]), **told))
     try:
         asyncio.run(_append(url, made))
     except Exception as error:  # noqa: BLE001 - the token is good all the same
@@ -147,8 +151,8 @@ def note_token(settings: Settings, token: str) -> None:
         typer.echo(f"{err} {said}", err=True)
 
 
-async def _append(url: str, made: Entry) -> None:
+async def _append(url: str, made: list[Entry]) -> None:
     from storage import audit, database
 
     async with asyncio.timeout(NOTE_TIMEOUT_S), database.connection(url) as conn:
-        await audit.append(conn, [made])
+        await audit.append(conn, made)

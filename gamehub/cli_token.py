@@ -51,23 +51,31 @@ def mint(
     ttl: Annotated[
         str | None, typer.Option("--ttl", help="Life: 90s, 15m, 12h, 30d [12h, server 30d].")
     ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", min=1, max=10_000, help="So many, for SUB-1, SUB-2, ... (tests)."),
+    ] = None,
     data: Data = None,
 ) -> None:
     """Print a token, signed with this installation's key (made if there is none)."""
     settings = settings_from(data=data)
     settings = keys.with_keys(settings, running.data_path(settings))
-    token = keys.mint(
-        settings,
-        sub=sub or f"my-{kind}",
-        kind=kind,
-        role=role.upper(),
-        scope=(scope or keys.SERVER_SCOPES) if kind == "server" else (scope or ()),
-        games=game or None,
-        subject=subject,
-        ttl_s=None if ttl is None else parse_ttl(ttl),
-    )
-    typer.echo(token)
-    cli_audit.note_token(settings, token)
+    first = sub or f"my-{kind}"
+    tokens = [
+        keys.mint(
+            settings,
+            sub=name,
+            kind=kind,
+            role=role.upper(),
+            scope=(scope or keys.SERVER_SCOPES) if kind == "server" else (scope or ()),
+            games=game or None,
+            subject=subject,
+            ttl_s=None if ttl is None else parse_ttl(ttl),
+        )
+        for name in ([first] if count is None else [f"{first}-{n}" for n in range(1, count + 1)])
+    ]
+    typer.echo("\n".join(tokens))
+    cli_audit.note_tokens(settings, tokens)
 
 
 @app.command()

@@ -1,0 +1,126 @@
+"""`python -m loadtest fanout|rooms|latency|idle|...`: load on a hub, measured beside a floor."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from loadtest.options import Common, console, with_common
+from protocol.errors import HubUnreachable, Undelivered
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
+app = typer.Typer(
+    name="loadtest",
+    help="Load on a hub: one that is started for it, alone on a core, or the one at --url.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Rounds = Annotated[int, typer.Option("--rounds", min=1, max=100, help="The median counts.")]
+Seconds = Annotated[float, typer.Option("--seconds", min=0.1, help="Of each round.")]
+Members = Annotated[int, typer.Option("--members", min=1, max=15_000, help="Viewers of a room.")]
+Size = Annotated[int, typer.Option("--size", min=1, max=15_000, help="Bytes of a viewer's event.")]
+
+
+@app.command()
+@with_common
+def fanout(
+    common: Common,
+    members: Members = 1000,
+    burst: Annotated[int, typer.Option("--burst", min=1, max=500, help="Events at once.")] = 1,
+    size: Size = 200,
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 3,
+) -> None:
+    """One room; the next event (or burst) is published when every viewer has had the last."""
+    from loadtest import fanout as scenario
+
+    options = scenario.one_room(members, burst, size, seconds, rounds)
+    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
+@app.command()
+@with_common
+def rooms(
+    common: Common,
+    count: Annotated[int, typer.Option("--rooms", min=1, max=2000, help="Matches.")] = 100,
+    members: Members = 20,
+    servers: Annotated[int, typer.Option("--servers", min=1, max=8, help="Game servers.")] = 4,
+    depth: Annotated[
+        int, typer.Option("--depth", min=1, max=100, help="Events of each room under way.")
+    ] = 8,
+    size: Size = 200,
+    seconds: Seconds = 3.0,
+    rounds: Rounds = 3,
+) -> None:
+    """Many rooms, published by game servers that hold several matches each."""
+    from loadtest import fanout as scenario
+
+    options = scenario.many_rooms(count, members, servers, depth, size, seconds, rounds)
+    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
+@app.command()
+@with_common
+def latency(
+    common: Common,
+    members: Members = 1000,
+    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per second.")] = 50.0,
+    size: Size = 200,
+    seconds: Seconds = 10.0,
+    rounds: Rounds = 3,
+) -> None:
+    """One room at a steady rate: from the game server's send to the viewers' receive."""
+    from loadtest import latency as scenario
+    from loadtest.sides import Shape
+
+    options = scenario.Options(
+        shape=Shape(members=members, size_bytes=size), rate=rate, seconds=seconds, rounds=rounds
+    )
+    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
+@app.command()
+@with_common
+def idle(
+    common: Common,
+    connections: Annotated[
+        int, typer.Option("--connections", min=1, max=100_000, help="How many.")
+    ] = 10_000,
+    opening: Annotated[
+        int, typer.Option("--opening", min=1, max=2000, help="Under way at once.")
+    ] = 64,
+    hold: Annotated[float, typer.Option("--hold", min=0.0, help="Seconds that they stay.")] = 5.0,
+) -> None:
+    """Connections with a checked token in a room: connects per second, memory of each."""
+    from loadtest import idle as scenario
+
+    options = scenario.Options(connections=connections, opening=opening, hold_s=hold)
+    common.run(lambda bed: scenario.run(bed, options), rounds=1)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Runs the command line; the exit code."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except (HubUnreachable, Undelivered, OSError) as error:
+        console.print(f"[red]error:[/] {error}")
+        return EXIT_FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
