@@ -119,9 +119,10 @@ class Settings:
     )
     redis_url: str | None = _setting(
         "REDIS_URL",
-        _url("redis", "rediss", "unix"),
+        _url("redis", "rediss", "unix", "redis+cluster", "rediss+cluster"),
         None,
-        "An existing Redis or Valkey (7.0 or newer); empty = an embedded one.",
+        "An existing Redis or Valkey (7.0 or newer); empty = an embedded one. A cluster: "
+        "redis+cluster://host:port,host:port.",
     )
     database_pool_max: int = _setting(
         "DATABASE_POOL_MAX", _whole(2, 20), 10, "Postgres connections per process (DB-04: 20)."
@@ -229,6 +230,12 @@ class Settings:
         "",
         "LIVE types of which a reader that lagged gets the newest, each with the field of its data "
         "that tells apart what moves: live.position:player,live.camera.",
+    )
+    ws_tick_max_ms: int = _setting(
+        "WS_TICK_MAX_MS",
+        _whole(0, 1000),
+        5,
+        "A busy room gathers events for at most so long; 0 = every event is sent at once.",
     )
     drain_timeout_s: float = _setting(
         "DRAIN_TIMEOUT_S", _seconds(0, 600), 15.0, "Longest time from SIGTERM to exit."

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import redis.asyncio
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -23,6 +22,7 @@ from domain.settings import Settings
 from gamehub import keys, running
 from gamehub.supervisor_process import connections_needed, is_ready
 from storage import condition, database, migrate
+from storage import redis as redis_store
 
 POSTGRES_VERSION_MIN = 150_000  # server_version_num; our SQL is kept to what 15 has
 REDIS_VERSION_MIN = (7, 0)  # sharded pub/sub and functions of our scripts
@@ -147,11 +147,33 @@ def _clock(theirs: float, before: float, after: float) -> Finding:
 
 async def _redis(settings: Settings) -> list[Finding]:
     assert settings.redis_url is not None
-    client = redis.asyncio.Redis.from_url(settings.redis_url, socket_connect_timeout=TIMEOUT_S)
+    client = redis_store.connect(settings.redis_url, socket_timeout_s=TIMEOUT_S)
     try:
-        info: dict[str, Any] = await client.info()
+        if redis_store.is_cluster(client):
+            seen = await redis_store.look_at_cluster(client)
+            one_each = [_redis_server(info) for info in seen.masters.values()]
+            worst = [max(same, key=_gravity) for same in zip(*one_each, strict=True)]
+            return [_cluster(seen), *worst]
+        return _redis_server(await client.info())
     finally:
         await client.aclose()
+
+
+def _gravity(found: Finding) -> int:
+    return ("ok", "warn", "fail").index(found.verdict)
+
+
+def _cluster(seen: redis_store.ClusterSeen) -> Finding:
+    text = f"{seen.state}, {len(seen.masters)} masters, {seen.replicas} replicas"
+    if seen.state != "ok":
+        return Finding("Redis Cluster", "fail", text, "some slots have no node: see CLUSTER INFO")
+    if seen.replicas < len(seen.masters):
+        mend = "give each master a replica: a lost one takes its rooms along until it is back"
+        return Finding("Redis Cluster", "warn", text, mend)
+    return Finding("Redis Cluster", "ok", text)
+
+
+def _redis_server(info: dict[str, Any]) -> list[Finding]:
     version = str(info.get("redis_version", "0"))
     number = tuple(int(part) for part in version.split(".")[:2])
     name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else version

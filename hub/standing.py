@@ -17,7 +17,7 @@ from domain.events import NO_ROLES, Principal, Role, TournamentRoles
 from domain.tokens import Revoked
 from storage import tokens, tournaments
 from storage.database import Connection, answering
-from storage.redis import AWAY, STANDING_CHANNEL
+from storage.redis import AWAY, STANDING_CHANNEL, listening
 
 log = structlog.get_logger(__name__)
 
@@ -218,21 +218,17 @@ class Standing:
     async def _listen(self) -> None:
         backoff_s = BACKOFF_FIRST_S
         while True:
-            pubsub = self._ear.pubsub()
             try:
-                await pubsub.subscribe(STANDING_CHANNEL)
-                while True:
-                    # The first message confirms the subscription: what was said before it was
-                    # missed, so that it means a look as well.
-                    await pubsub.get_message(timeout=None)
-                    self._look_wanted.set()
-                    backoff_s = BACKOFF_FIRST_S
+                async with listening(self._ear, STANDING_CHANNEL) as pubsub:
+                    while True:
+                        # The first message confirms the subscription: what was said before it was
+                        # missed, so that it means a look as well.
+                        await pubsub.get_message(timeout=None)
+                        self._look_wanted.set()
+                        backoff_s = BACKOFF_FIRST_S
             except AWAY as error:
                 log.warning("standing_ear_lost", error=f"{type(error).__name__}: {error}")
             except Exception:
                 log.exception("standing_ear_failed")
-            finally:
-                with contextlib.suppress(Exception):
-                    await pubsub.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from domain.errors import Unavailable
 from storage import log
 from storage.database import answering
-from storage.redis import connect
+from storage.redis import AWAY, connect, listening
 
 logger = structlog.get_logger(__name__)
 
@@ -57,15 +57,17 @@ class Listener:
         while True:
             try:
                 await self._subscribe()
-            except (RedisError, OSError, TimeoutError) as error:
+            except AWAY as error:
                 logger.warning("listener_lost", error=f"{type(error).__name__}: {error}")
             await asyncio.sleep(RECONNECT_S)
 
     async def _subscribe(self) -> None:
         # Waiting for a message has no time limit; asking for an answer has.
         redis = connect(self._redis_url, socket_timeout_s=None)
-        async with contextlib.aclosing(redis), redis.pubsub() as pubsub:
-            await asyncio.wait_for(pubsub.subscribe(log.WAKE_CHANNEL), PING_TIMEOUT_S)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(redis.aclose)
+            async with asyncio.timeout(PING_TIMEOUT_S):
+                pubsub = await stack.enter_async_context(listening(redis, log.WAKE_CHANNEL))
             # Wakes before the subscription went to nobody.
             self._woken.set()
             answered = True

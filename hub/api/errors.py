@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import structlog
 from aiohttp import hdrs, web
+from redis.exceptions import ClusterError, ReadOnlyError, RedisClusterException
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from domain.errors import GamehubError, Unavailable
@@ -127,7 +127,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
 
 def is_away(error: Exception) -> bool:
     """Whether the error means that Postgres or Redis cannot be used now."""
-    redis_away = RedisConnectionError, RedisTimeoutError, ReadOnlyError
+    one_server = RedisConnectionError, RedisTimeoutError, ReadOnlyError
+    redis_away = *one_server, ClusterError, RedisClusterException
     return isinstance(error, (*redis_away, asyncpg.QueryCanceledError)) or database.is_away(error)
 
 

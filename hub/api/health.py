@@ -18,7 +18,7 @@ from hub.api.bodies import answer
 from hub.api.operations import Example, operation
 from hub.context import CONTEXT, Context
 from hub.metrics import CONTENT_TYPE, version
-from storage import database, deadletters, migrate
+from storage import database, deadletters, migrate, redis
 from storage import log as facts
 
 log = structlog.get_logger(__name__)
@@ -209,7 +209,7 @@ async def _database(context: Context) -> Found:
 
 
 async def _redis(context: Context) -> Found:
-    await context.redis.ping()
+    await redis.ping(context.redis)
     return None, {}
 
 

@@ -17,7 +17,9 @@ from hub.sessions.room import roll_forward
 from services import ingest
 from storage import log as facts
 from storage import rooms as store
+from storage.redis import is_cluster
 from storage.rooms import waiting as queue
+from storage.rooms.wire import Line
 
 if TYPE_CHECKING:
     import asyncpg
@@ -41,6 +43,8 @@ class Road:
     def __init__(self, pool: asyncpg.Pool, redis: Redis, metrics: Metrics) -> None:
         self._pool = pool
         self._redis = redis
+        # A cluster's nodes are reached by redis-py, which knows them.
+        self._line = None if is_cluster(redis) else Line(redis)
         self.metrics = metrics
         self.lease_s = LEASE_S
         self._to_publish: deque[Step] = deque()
@@ -67,6 +71,8 @@ class Road:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._line is not None:
+            self._line.close()
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
@@ -231,7 +237,9 @@ class Road:
         backoff_s = BACKOFF_FIRST_S
         while True:
             try:
-                return await store.publish(self._redis, batch, scores=scores, live_seqs=seqs)
+                return await store.publish(
+                    self._line or self._redis, batch, scores=scores, live_seqs=seqs
+                )
             except Unavailable as error:
                 log.warning("publish_waits", error=error.message, events=len(batch))
                 await asyncio.sleep(backoff_s)

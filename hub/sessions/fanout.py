@@ -6,10 +6,13 @@ import struct
 from typing import Any
 
 from protocol.codecs import JSON, MSGPACK, Codec
-from protocol.envelope import event_message
+from protocol.envelope import event_message, event_payload, unpack_body
 
 _TEXT = 0x81
 _BINARY = 0x82
+_SHORT = struct.Struct("!BB").pack
+_MEDIUM = struct.Struct("!BBH").pack
+_LONG = struct.Struct("!BBQ").pack
 
 
 def frame(payload: bytes, *, binary: bool) -> bytes:
@@ -17,10 +20,10 @@ def frame(payload: bytes, *, binary: bool) -> bytes:
     first = _BINARY if binary else _TEXT
     length = len(payload)
     if length < 126:
-        return struct.pack("!BB", first, length) + payload
+        return _SHORT(first, length) + payload
     if length < 65536:
-        return struct.pack("!BBH", first, 126, length) + payload
-    return struct.pack("!BBQ", first, 127, length) + payload
+        return _MEDIUM(first, 126, length) + payload
+    return _LONG(first, 127, length) + payload
 
 
 def encode(message: dict[str, Any], codec: Codec) -> bytes:
@@ -29,15 +32,31 @@ def encode(message: dict[str, Any], codec: Codec) -> bytes:
 
 
 class EventFrame:
-    """One event of a room, framed lazily and at most once per codec."""
+    """One event of a room, framed lazily and at most once per codec.
 
-    __slots__ = ("_frames", "body", "offset", "room")
+    It is given as it came from Redis, packed, or as the body that was packed.
+    """
 
-    def __init__(self, room: str, offset: int, body: dict[str, Any]) -> None:
+    __slots__ = ("_body", "_json", "_msgpack", "_packed", "offset", "room")
+
+    def __init__(self, room: str, offset: int, body: bytes | dict[str, Any]) -> None:
         self.room = room
         self.offset = offset
-        self.body = body
-        self._frames: dict[str, bytes] = {}
+        self._json: bytes | None = None
+        self._msgpack: bytes | None = None
+        if isinstance(body, bytes):
+            self._packed: bytes | None = body
+            self._body: dict[str, Any] | None = None
+        else:
+            self._packed, self._body = None, body
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What its publisher said: {type, id, ts, data, patch?}."""
+        if self._body is None:
+            assert self._packed is not None
+            self._body = unpack_body(self._packed)
+        return self._body
 
     @property
     def type(self) -> str:
@@ -51,10 +70,19 @@ class EventFrame:
 
     def bytes_for(self, codec: Codec) -> bytes:
         """The frame for one codec."""
-        made = self._frames.get(codec.subprotocol)
-        if made is None:
-            made = self._frames[codec.subprotocol] = encode(self.message(), codec)
-        return made
+        if codec is MSGPACK:
+            if self._msgpack is None:
+                self._msgpack = self._made(codec)
+            return self._msgpack
+        if self._json is None:
+            self._json = self._made(codec)
+        return self._json
+
+    def _made(self, codec: Codec) -> bytes:
+        if self._packed is None:
+            return encode(self.message(), codec)
+        payload = event_payload(self.room, self.offset, self._packed, codec)
+        return frame(payload, binary=codec.binary)
 
 
 __all__ = ["JSON", "MSGPACK", "EventFrame", "encode", "frame"]

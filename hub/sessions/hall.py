@@ -15,7 +15,7 @@ from domain.events import Principal, Role, TournamentRoles
 from domain.ids import split_room
 from hub.audit import origin
 from hub.sessions.late import LateCounts, follow
-from hub.sessions.rooms import Rooms
+from hub.sessions.rooms import TICK_BYTES, Rooms
 from protocol.inbound import Since
 from services import announcements
 from storage import log as facts
@@ -72,8 +72,14 @@ class Hall:
 
     def __init__(self, context: Context, bus_redis: Redis) -> None:
         self._context = context
+        settings = context.settings
         self.rooms = Rooms(
-            context.redis, bus_redis, context.metrics, context.settings.sampled_types()
+            context.redis,
+            bus_redis,
+            context.metrics,
+            sampled=settings.sampled_types(),
+            tick_s=settings.ws_tick_max_ms / 1000,
+            tick_bytes=min(TICK_BYTES, settings.ws_send_queue_bytes // 4),
         )
         self.connections: set[Guest] = set()
         self.laggards: set[Guest] = set()

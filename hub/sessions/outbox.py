@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hub.sessions.fanout import EventFrame, encode
 from hub.sessions.thinning import KeyOf, Lag
@@ -20,11 +20,22 @@ CAUGHT_UP_SHARE = 4
 STUCK_S = 20.0
 
 
-class Outbox:
-    """Unsent bytes of one socket are bounded by `limit_bytes`, the kernel's by a socket option."""
+class Group(Protocol):
+    """Where a room keeps the outboxes that take a tick as it is."""
 
-    __slots__ = ("_metrics", "closed", "codec", "lag", "lagging_since_s", "limit_bytes",
-                 "on_lag", "transport")  # fmt: skip
+    def stale(self) -> None:
+        """One of them does not any more: they are picked anew before the next tick."""
+
+
+class Outbox:
+    """Unsent bytes of one socket are bounded by `limit_bytes`, the kernel's by a socket option.
+
+    `size` and `put` are the transport's own, for a room's loop: put(data) without a look at
+    `closed`, which is why a group is told when that changes.
+    """
+
+    __slots__ = ("_closed", "_metrics", "codec", "groups", "lag", "lagging_since_s", "limit_bytes",
+                 "on_lag", "put", "size", "transport")  # fmt: skip
 
     def __init__(
         self,
@@ -35,18 +46,32 @@ class Outbox:
         on_lag: Callable[[], None],
     ) -> None:
         self.transport = transport
+        self.size = transport.get_write_buffer_size
+        self.put = transport.write
         self.codec = codec
         self.limit_bytes = limit_bytes
         self.lag: dict[str, Lag] = {}
         self.lagging_since_s: float | None = None
-        self.closed = False
+        self.groups: tuple[Group, ...] = ()
         self.on_lag = on_lag
+        self._closed = False
         self._metrics = metrics
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is written any more."""
+        return self._closed
+
+    @closed.setter
+    def closed(self, closed: bool) -> None:
+        self._closed = closed
+        for group in self.groups:
+            group.stale()
 
     @property
     def unsent_bytes(self) -> int:
         """Bytes that the kernel has not taken yet."""
-        return self.transport.get_write_buffer_size()
+        return self.size()
 
     @property
     def caught_up(self) -> bool:
@@ -59,9 +84,9 @@ class Outbox:
 
     def write(self, data: bytes) -> None:
         """Writes whole frames, unless the socket is gone."""
-        if self.closed or self.transport.is_closing():
+        if self._closed or self.transport.is_closing():
             return
-        self.transport.write(data)
+        self.put(data)
         self._metrics.bytes_out.inc(len(data))
 
     def deliver(self, room: str, key_of: KeyOf, frames: Sequence[EventFrame], data: bytes) -> None:
@@ -91,9 +116,8 @@ class Outbox:
         self.lag.pop(room, None)
         self.write(snapshot)
 
-    def tell_missed(self, room: str, missed: int) -> None:
+    def tell_missed(self, room: str, lag: Lag, missed: int) -> None:
         """`lagged`, and the newest of what was thinned; a snapshot follows (contract: Sockets)."""
-        lag = self.lag.pop(room)
         self.send(outbound.lagged(room, missed))
         if lag.kept:
             self.write(lag.newest())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from domain.events import RoomKind, room_kind
-from hub.sessions.fanout import EventFrame, encode
+from hub.sessions.fanout import EventFrame
 from hub.sessions.outbox import Outbox
 from hub.sessions.thinning import NOTHING, KeyOf, Sampled, key_of
 from protocol import outbound
@@ -15,6 +15,10 @@ from protocol.codecs import Codec
 from protocol.envelope import unpack_body
 from protocol.mergepatch import apply_patch
 from storage.rooms import RoomView
+
+if TYPE_CHECKING:
+    from hub.metrics import Metrics
+    from hub.sessions.picture import Picture
 
 
 class Member(Protocol):
@@ -27,6 +31,59 @@ class Member(Protocol):
         """The role as presence counts it."""
 
 
+class Group:
+    """A room's members of one codec. `fast`: whoever takes a tick as it is, with their limits.
+
+    None: somebody changed, and they are picked anew before the next tick.
+    """
+
+    __slots__ = ("codec", "fast", "least_bytes", "members", "slow")
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.members: dict[Member, None] = {}
+        self.fast: list[Outbox] | None = None
+        self.slow: list[Member] = []
+        self.least_bytes = 0
+
+    def stale(self) -> None:
+        """Somebody lags, is behind, left or is gone."""
+        self.fast = None
+
+    def add(self, member: Member) -> None:
+        """Counts a member in; it need not be picked anew for that."""
+        self.members[member] = None
+        outbox = member.outbox
+        outbox.groups = (*outbox.groups, self)
+        if self.fast is not None and not outbox.closed:
+            self.fast.append(outbox)
+            self.least_bytes = min(self.least_bytes, outbox.limit_bytes)
+
+    def remove(self, member: Member) -> None:
+        """Forgets a member, if it is one."""
+        if member in self.members:
+            del self.members[member]
+            outbox = member.outbox
+            outbox.groups = tuple(each for each in outbox.groups if each is not self)
+            self.fast = None
+
+    def pick(self, room: Room) -> list[Outbox]:
+        """Who takes a tick as it is; the others are `slow`."""
+        fast: list[Outbox] = []
+        self.slow = []
+        for member in self.members:
+            outbox = member.outbox
+            if outbox.closed:
+                continue
+            if member in room.behind or room.name in outbox.lag:
+                self.slow.append(member)
+            else:
+                fast.append(outbox)
+        self.least_bytes = min((each.limit_bytes for each in fast), default=0)
+        self.fast = fast
+        return fast
+
+
 class Room:
     """One room on this node. `epoch` is None until the first read has told its position.
 
@@ -34,10 +91,13 @@ class Room:
     has the same epoch and offsets as the other; only it gets to them later.
     """
 
-    __slots__ = ("backlog", "behind", "catching_up", "epoch", "floor", "joining", "key_of",
-                 "kind", "late", "members", "name", "offset", "pending")  # fmt: skip
+    __slots__ = ("_metrics", "backlog", "behind", "catching_up", "epoch", "floor", "flushed_at_s",
+                 "groups", "joining", "key_of", "kind", "late", "name", "offset", "pending",
+                 "pending_bytes", "picture", "read_meanwhile", "reading")  # fmt: skip
 
-    def __init__(self, name: str, sampled: Sampled = NOTHING, *, late: bool = False) -> None:
+    def __init__(
+        self, name: str, metrics: Metrics, sampled: Sampled = NOTHING, *, late: bool = False
+    ) -> None:
         self.name = name
         self.late = late
         self.kind: RoomKind = room_kind(name)
@@ -46,12 +106,19 @@ class Room:
         self.offset = 0
         # Where the room last started over in this epoch: an older view says nothing any more.
         self.floor = 0
-        self.members: dict[str, dict[Member, Codec]] = {}
+        self.groups: dict[str, Group] = {}
         self.joining: dict[Member, list[EventFrame]] = {}
         self.behind: dict[Member, int] = {}
         self.pending: list[EventFrame] = []
+        self.pending_bytes = 0
+        self.flushed_at_s = 0.0
         self.backlog: list[tuple[str, int, bytes]] = []
         self.catching_up: asyncio.Task[None] | None = None
+        # What newcomers are shown, and the read that it comes from while that is under way.
+        self.picture: Picture | None = None
+        self.reading: asyncio.Task[None] | None = None
+        self.read_meanwhile: list[tuple[int, bytes]] = []
+        self._metrics = metrics
 
     @property
     def key(self) -> str:
@@ -61,12 +128,12 @@ class Room:
     @property
     def empty(self) -> bool:
         """Whether nobody on this node needs the room."""
-        return not self.joining and not any(self.members.values())
+        return not self.joining and not any(each.members for each in self.groups.values())
 
     def everyone(self) -> Iterable[Member]:
         """All members, whatever their codec."""
-        for group in self.members.values():
-            yield from group
+        for group in self.groups.values():
+            yield from group.members
 
     def counts(self) -> dict[str, int]:
         """Members by role."""
@@ -75,62 +142,167 @@ class Room:
             counts[member.role] = counts.get(member.role, 0) + 1
         return counts
 
-    def flush(self) -> None:
-        """Writes what the tick gathered: encoded once per codec, one write per member."""
-        frames, self.pending = self.pending, []
+    # -- what a tick gathered ---------------------------------------------------------------------
+
+    def append(self, packed: bytes) -> None:
+        """The next event: it waits for the tick, and whoever joins or will join has it too."""
+        self.offset += 1
+        frame = EventFrame(self.name, self.offset, packed)
+        self.pending.append(frame)
+        self.pending_bytes += len(packed)
+        for gathered in self.joining.values():
+            gathered.append(frame)
+        if self.reading is not None:
+            self.read_meanwhile.append((self.offset, packed))
+        if self.picture is not None and not self.picture.roll_on(self.offset, packed):
+            self.picture = None
+
+    def flush(self) -> int:
+        """Writes what the tick gathered: encoded once per codec, one write per member.
+
+        How many writes that took.
+        """
+        frames = self.pending
         if not frames:
-            return
-        for group in self.members.values():
-            data: bytes | None = None
-            for member, codec in group.items():
-                if member in self.behind:
-                    self._flush_behind(member, frames)
-                    continue
-                if data is None:
-                    data = b"".join([each.bytes_for(codec) for each in frames])
-                member.outbox.deliver(self.name, self.key_of, frames, data)
+            return 0
+        self.pending, self.pending_bytes = [], 0
+        written = written_bytes = 0
+        for group in self.groups.values():
+            fast = group.fast
+            if fast is None:
+                fast = group.pick(self)
+            for member in list(group.slow):
+                self.hand(member, frames)
+            if fast:
+                data = _joined_frames(frames, group.codec)
+                count = self._write_all(group, fast, frames, data)
+                written += count
+                written_bytes += count * len(data)
+        self._metrics.deliveries.inc(written * len(frames))
+        self._metrics.bytes_out.inc(written_bytes)
+        return written
 
-    def _flush_behind(self, member: Member, frames: list[EventFrame]) -> None:
-        """A member whose join told it of events that this node hears only now."""
-        known = self.behind[member]
-        news = [each for each in frames if each.offset > known]
-        if frames[-1].offset >= known:
-            del self.behind[member]
-        if news:
-            codec = member.outbox.codec
-            data = b"".join([each.bytes_for(codec) for each in news])
-            member.outbox.deliver(self.name, self.key_of, news, data)
+    def _write_all(
+        self, group: Group, fast: list[Outbox], frames: list[EventFrame], data: bytes
+    ) -> int:
+        """The loop that all is about: nothing per member but its buffer's size and the write."""
+        left_bytes = group.least_bytes - len(data)
+        full: list[Outbox] = []
+        gone: list[Outbox] = []
+        each = iter(fast)
+        while True:
+            try:
+                for outbox in each:
+                    if outbox.size() > left_bytes:
+                        full.append(outbox)
+                    else:
+                        outbox.put(data)
+                break
+            except RuntimeError:
+                # uvloop: this transport was closed a moment ago, and nobody told the outbox yet.
+                gone.append(outbox)
+        for outbox in gone:
+            outbox.closed = True
+        for outbox in full:
+            # Its own limit may be a higher one.
+            outbox.deliver(self.name, self.key_of, frames, data)
+        lagging = sum(self.name in outbox.lag for outbox in full)
+        if lagging:
+            group.stale()
+        return len(fast) - lagging - len(gone)
 
-    def start_over(self, snapshot: dict[str, Any], *, new_epoch: bool) -> None:
-        """A snapshot for every member; who is about to join is told of it by its answer."""
+    def hand(self, member: Member, frames: list[EventFrame]) -> None:
+        """Events for one member alone, but for those that its join told it of already."""
+        known = self.behind.get(member)
+        if known is not None:
+            frames, last = [each for each in frames if each.offset > known], frames[-1]
+            if last.offset >= known:
+                del self.behind[member]
+                self._group_of(member).stale()
+        if frames:
+            outbox = member.outbox
+            was_lagging = self.name in outbox.lag
+            data = _joined_frames(frames, outbox.codec)
+            outbox.deliver(self.name, self.key_of, frames, data)
+            if not was_lagging:
+                self._metrics.deliveries.inc(len(frames))
+                if self.name in outbox.lag:
+                    self._group_of(member).stale()
+
+    def flush_for(self, member: Member) -> None:
+        """What the tick gathered goes to this member now; it is about to leave or to start anew."""
+        if self.pending and self.has(member):
+            self.hand(member, self.pending)
+            self._knows(member, self.offset)
+
+    def _knows(self, member: Member, offset: int) -> None:
+        """It was told of everything up to there, whatever the tick still holds."""
+        if offset > self.offset or self.pending:
+            self.behind[member] = max(offset, self.offset)
+            self._group_of(member).stale()
+
+    def start_over(self, epoch: str, offset: int) -> None:
+        """From here on everyone stands at this position, whatever they knew before."""
+        new_epoch = epoch != self.epoch
+        self.epoch, self.offset, self.floor = epoch, offset, offset
+        self.picture = None
+        self.read_meanwhile.clear()
         self.behind.clear()
         for member, gathered in self.joining.items():
             gathered.clear()
             lag = member.outbox.lag.get(self.name)
             if new_epoch and lag is not None:
                 lag.new_epoch()
-        for group in self.members.values():
-            data: bytes | None = None
-            for member, codec in group.items():
-                if data is None:
-                    data = encode(snapshot, codec)
-                member.outbox.start_over(self.name, self.key_of, data, new_epoch=new_epoch)
+        for group in self.groups.values():
+            group.stale()
+
+    # -- members ----------------------------------------------------------------------------------
+
+    def _group_of(self, member: Member) -> Group:
+        codec = member.outbox.codec
+        group = self.groups.get(codec.subprotocol)
+        if group is None:
+            group = self.groups[codec.subprotocol] = Group(codec)
+        return group
 
     def has(self, member: Member) -> bool:
         """Whether it is counted in."""
-        return any(member in group for group in self.members.values())
+        return any(member in group.members for group in self.groups.values())
 
-    def add(self, member: Member) -> None:
-        """Counts a member in."""
-        codec = member.outbox.codec
-        self.members.setdefault(codec.subprotocol, {})[member] = codec
+    def add(self, member: Member, known: int) -> None:
+        """Counts in a member that was told of everything up to the offset `known`.
+
+        Of what this node has heard so far the tick may still hold some, and some it may not have
+        heard at all: of both, the member gets what it was not told of.
+        """
+        group = self._group_of(member)
+        group.add(member)
+        if self.name in member.outbox.lag:
+            group.stale()
+        self._knows(member, known)
 
     def remove(self, member: Member) -> None:
         """Forgets a member, joined or about to."""
         self.joining.pop(member, None)
         self.behind.pop(member, None)
-        for group in self.members.values():
-            group.pop(member, None)
+        for group in self.groups.values():
+            group.remove(member)
+
+    def caught_up(self, member: Member) -> None:
+        """It lags no more, or is told where it stands: what it missed is no longer owed."""
+        if member.outbox.lag.pop(self.name, None) is not None:
+            self._group_of(member).stale()
+
+    def thin(self, member: Member, frames: list[EventFrame]) -> None:
+        """Counts events as missed by a member."""
+        member.outbox.thin(self.name, self.key_of, frames)
+        self._group_of(member).stale()
+
+
+def _joined_frames(frames: list[EventFrame], codec: Codec) -> bytes:
+    if len(frames) == 1:
+        return frames[0].bytes_for(codec)
+    return b"".join([each.bytes_for(codec) for each in frames])
 
 
 def room_key(name: str, *, late: bool) -> str:
@@ -168,7 +340,7 @@ def snapshot_message(room: Room, view: RoomView) -> dict[str, Any]:
     return outbound.snapshot(room.name, view.epoch, view.offset, state)
 
 
-def joined_message(room: Room, view: RoomView, ref: int | str | None) -> dict[str, Any]:
+def joined_message(room: Room, view: RoomView, ref: int | str | None = None) -> dict[str, Any]:
     """`joined`: what a member missed since its position, or a snapshot and what follows it."""
     events = [
         EventFrame(room.name, view.first_offset + index, unpack_body(packed)).message()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 import msgpack
+from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from domain.errors import Unavailable
 from domain.events import room_kind
 from domain.ids import split_room
-from storage.redis import AWAY, Script
+from storage.redis import AWAY, Script, is_cluster
+from storage.rooms.wire import Command, Line
 
 # Event ids remembered per room for dedupe; match rooms remember all as long as they live. The
 # relay's batches (500) are smaller, so that what it sends again is always still remembered.
@@ -31,7 +34,9 @@ LATE_KEPT_MS = 60_000
 LATE_DOCUMENT_EVERY_MS = 10_000
 LATE_EVENTS_MAX = 100_000
 LIVE_SEQ_TTL_S = 24 * 3600
-
+# Events and bytes of one room that go in one call of the script, which nothing interrupts.
+CALL_EVENTS_MAX = 100
+CALL_BYTES_MAX = 262_144
 
 _PUBLISH = Script("publish.lua")
 _READ = Script("read.lua")
@@ -40,8 +45,7 @@ _HISTORY = Script("history.lua")
 Status = Literal["published", "duplicate", "new_epoch"]
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(Struct, frozen=True):
     """One event for one room.
 
     Dedupe is by `event_id` (facts) or by (`stream`, `live_seq`) (LIVE frames of match rooms).
@@ -60,8 +64,7 @@ class Publish:
     delay_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """What became of a Publish; with new_epoch nothing was done."""
 
     status: Status
@@ -104,6 +107,7 @@ def room_of_channel(name: str) -> str:
 _PARTS = ("meta", "events", "document", "ids", "times", "documents")
 
 
+@lru_cache(maxsize=4096)
 def _keys(room: str) -> list[str]:
     return [f"{{{room}}}:{part}" for part in _PARTS]
 
@@ -112,75 +116,139 @@ def _new_epoch() -> str:
     return os.urandom(8).hex()
 
 
-def parse_message(payload: bytes) -> tuple[str, int, bytes]:
-    """(epoch, offset, body) of a pub/sub payload."""
-    epoch, offset, body = payload.split(b":", 2)
-    return epoch.decode(), int(offset), body
+def parse_message(payload: bytes) -> tuple[str, int, list[bytes]]:
+    """(epoch, offset of the first, bodies) of a pub/sub payload; raises ValueError.
+
+    One event is `epoch:offset:body`, several are `epoch:first+length,length,...:bodies`.
+    """
+    epoch, where, rest = payload.split(b":", 2)
+    if b"+" not in where:
+        return epoch.decode(), int(where), [rest]
+    first, _, lengths = where.partition(b"+")
+    bodies: list[bytes] = []
+    at = 0
+    for length in map(int, lengths.split(b",")):
+        bodies.append(rest[at : at + length])
+        at += length
+    if at != len(rest):
+        raise ValueError("the lengths are not those of the bodies")
+    return epoch.decode(), int(first), bodies
 
 
-def _publish_args(event: Publish) -> list[Any]:
-    kind = room_kind(event.room)
-    ids_max = 0 if split_room(event.room)[0] == "match" else IDS_MAX
-    return [
-        *_keys(event.room),
-        _new_epoch(),
-        event.body,
-        event.event_id,
-        event.stream,
-        event.live_seq,
-        event.document,
-        event.expected_epoch,
-        kind.history_max,
-        kind.ttl_s * 1000,
-        ids_max,
-        channel(event.room),
-        "" if event.delay_s is None else event.delay_s,
-        LATE_KEPT_MS,
-        LATE_EVENTS_MAX,
-        LATE_DOCUMENT_EVERY_MS,
-    ]
+@lru_cache(maxsize=4096)
+def _room_args(room: str) -> tuple[Any, ...]:
+    """What the script is told of every event of a room."""
+    kind = room_kind(room)
+    ids_max = 0 if split_room(room)[0] == "match" else IDS_MAX
+    return kind.history_max, kind.ttl_s * 1000, ids_max, channel(room)
+
+
+def _publish_command(room: str, events: Sequence[Publish], *, sharded: bool = False) -> Command:
+    """One call of the script for events of one room."""
+    args: list[Any] = [
+        "EVALSHA", _PUBLISH.sha, len(_PARTS), *_keys(room), _new_epoch(), *_room_args(room),
+        "SPUBLISH" if sharded else "PUBLISH",
+        LATE_KEPT_MS, LATE_EVENTS_MAX, LATE_DOCUMENT_EVERY_MS,
+    ]  # fmt: skip
+    for each in events:
+        args += (
+            each.body, each.event_id, each.stream, each.live_seq, each.document,
+            each.expected_epoch, "" if each.delay_s is None else each.delay_s,
+        )  # fmt: skip
+    return tuple(args)
+
+
+def _calls(batch: Sequence[Publish]) -> list[list[int]]:
+    """Which events, by their place in the batch, go in one call: of one room, in their order."""
+    calls: list[list[int]] = []
+    filling: dict[str, list[int]] = {}
+    sizes: dict[str, int] = {}
+    for index, each in enumerate(batch):
+        call = filling.get(each.room)
+        size = len(each.body) + len(each.document)
+        if call is None or len(call) >= CALL_EVENTS_MAX or sizes[each.room] + size > CALL_BYTES_MAX:
+            call = filling[each.room] = []
+            sizes[each.room] = 0
+            calls.append(call)
+        call.append(index)
+        sizes[each.room] += size
+    return calls
 
 
 async def publish(
-    redis: Redis,
+    redis: Redis | Line,
     batch: Sequence[Publish],
     *,
     scores: Mapping[str, Mapping[str, int]] | None = None,
     live_seqs: Mapping[str, int] | None = None,
 ) -> list[Published]:
-    """Publishes in the given order in one pipelined call; answers in the same order.
+    """Publishes each room's events in the given order, all in one pipelined call.
 
-    scores: live scores by match id, kept for GET /api/v1/matches. live_seqs: the last LIVE number
-    done per stream, kept for the next hello. Raises Unavailable when Redis does not answer; then
-    any part may have been done, and sending the batch again is safe.
+    One script call takes what one room gets; answers come in the order of the batch. scores: live
+    scores by match id, kept for GET /api/v1/matches. live_seqs: the last LIVE number done per
+    stream, kept for the next hello. Raises Unavailable when Redis does not answer; then any part
+    may have been done, and sending the batch again is safe.
     """
     results: list[Published | None] = [None] * len(batch)
-    waiting = list(range(len(batch)))
+    waiting = _calls(batch)
+    sharded = not isinstance(redis, Line) and is_cluster(redis)
+    more: list[Command] = [
+        ("SET", f"{{match:{match_id}}}:scores", msgpack.packb(dict(values)), "EX", SCORES_TTL_S)
+        for match_id, values in (scores or {}).items()
+    ]
+    more += _live_seq_commands(live_seqs or {})
+    while waiting:
+        commands = [
+            _publish_command(batch[call[0]].room, [batch[i] for i in call], sharded=sharded)
+            for call in waiting
+        ]
+        answers = await _pipelined(redis, commands + more)
+        unloaded = []
+        for call, answer in zip(waiting, answers, strict=False):
+            if isinstance(answer, NoScriptError):
+                unloaded.append(call)
+                continue
+            for index, (status, epoch, offset) in zip(call, answer, strict=True):
+                results[index] = Published(status.decode(), epoch.decode(), offset)
+        if unloaded:
+            await _load(redis)
+        waiting = unloaded
+    return cast("list[Published]", results)
+
+
+def _live_seq_commands(live_seqs: Mapping[str, int]) -> list[Command]:
+    return [
+        ("SET", f"gamehub:live_seq:{stream}", seq, "EX", LIVE_SEQ_TTL_S)
+        for stream, seq in live_seqs.items()
+    ]
+
+
+async def _pipelined(redis: Redis | Line, commands: Sequence[Command]) -> list[Any]:
+    """All answers; raises Unavailable. Only NoScriptError comes back as an answer."""
     try:
-        while waiting:
+        if isinstance(redis, Line):
+            answers = await redis.call(commands)
+        else:
             pipe = redis.pipeline(transaction=False)
-            for index in waiting:
-                pipe.evalsha(_PUBLISH.sha, 6, *_publish_args(batch[index]))
-            for match_id, values in (scores or {}).items():
-                packed = msgpack.packb(dict(values))
-                pipe.set(f"{{match:{match_id}}}:scores", packed, ex=SCORES_TTL_S)
-            for stream, seq in (live_seqs or {}).items():
-                pipe.set(f"gamehub:live_seq:{stream}", seq, ex=LIVE_SEQ_TTL_S)
+            for command in commands:
+                pipe.execute_command(*command)
             answers = await pipe.execute(raise_on_error=False)
-            unloaded = []
-            for index, answer in zip(waiting, answers, strict=False):
-                if isinstance(answer, NoScriptError):
-                    unloaded.append(index)
-                elif isinstance(answer, Exception):
-                    raise answer
-                else:
-                    results[index] = Published(answer[0].decode(), answer[1].decode(), answer[2])
-            if unloaded:
-                await redis.script_load(_PUBLISH.text)
-            waiting = unloaded
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
+                raise answer
     except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
-    return cast("list[Published]", results)
+    return answers
+
+
+async def _load(redis: Redis | Line) -> None:
+    try:
+        if isinstance(redis, Line):
+            await redis.call([("SCRIPT", "LOAD", _PUBLISH.text)])
+        else:
+            await redis.script_load(_PUBLISH.text)
+    except AWAY as error:
+        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
 
 
 async def read(
@@ -293,15 +361,8 @@ async def positions(redis: Redis, rooms: Sequence[str]) -> dict[str, tuple[str, 
 
 async def keep_live_seqs(redis: Redis, live_seqs: Mapping[str, int]) -> None:
     """Keeps the last LIVE number done per stream for the next hello; raises Unavailable."""
-    if not live_seqs:
-        return
-    try:
-        pipe = redis.pipeline(transaction=False)
-        for stream, seq in live_seqs.items():
-            pipe.set(f"gamehub:live_seq:{stream}", seq, ex=LIVE_SEQ_TTL_S)
-        await pipe.execute()
-    except AWAY as error:
-        raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+    if live_seqs:
+        await _pipelined(redis, _live_seq_commands(live_seqs))
 
 
 async def take_stream(redis: Redis, stream: str, node: str) -> tuple[int, bool]:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from domain.errors import Unavailable
 from hub.metrics import Metrics
+from hub.sessions import picture
 from hub.sessions.outbox import Outbox
 from hub.sessions.rooms import Rooms
 from protocol.codecs import JSON
@@ -90,7 +91,11 @@ async def broken(client: Redis) -> Breakable:
 
 
 @pytest.fixture
-async def rooms(broken: Breakable, client: Redis) -> AsyncIterator[Rooms]:
+async def rooms(
+    broken: Breakable, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Rooms]:
+    """Every join reads Redis: what is left to share is a read that is under way."""
+    monkeypatch.setattr(picture, "FRESH_S", 0)
     made = Rooms(broken, client, Metrics())  # type: ignore[arg-type]
     made.start()
     yield made
@@ -131,7 +136,7 @@ async def test_message_of_an_older_epoch_is_dropped_once(
     calls = broken.calls
     # The ear is behind: what it still says is of the epoch before.
     late = b"%s:2:%s" % ((old_epoch or "").encode(), pack_body("live.kill", "id", 1, {}))
-    rooms._on_message(store.channel(ROOM), late)
+    rooms.feed.on_messages([(store.channel(ROOM).encode(), late)])
     await publish(client, 1)
     await eventually(lambda: guest.pipe.ops() == ["joined", "snapshot", "event"])
     await asyncio.sleep(0.1)
@@ -228,7 +233,7 @@ async def test_cut_bus_checks_its_rooms_at_once(rooms: Rooms, client: Redis) -> 
     event = Publish(ROOM, pack_body("live.kill", "id", 1, {"n": 1}))
     pipe = client.pipeline(transaction=True)
     pipe.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-    pipe.evalsha(store._PUBLISH.sha, 6, *store._publish_args(event))
+    pipe.execute_command(*store._publish_command(ROOM, [event]))
     await pipe.execute()
     # Sooner than the check of positions, which looks every 5 s.
     await eventually(lambda: guest.pipe.ops() == ["joined", "event"], timeout_s=2.0)
@@ -273,7 +278,8 @@ async def test_joins_and_leaves_leave_nothing_behind(hub: RunningHub, client: Re
     rooms = hub.hub.hall.rooms
     await eventually(lambda: not hub.hub.hall.connections and not rooms.everywhere())
     await eventually(lambda: not hub.hub.dock.sockets)
-    await eventually(lambda: rooms._bus._wanted == set() and not rooms._bus._confirmed)
+    bus = rooms.feed.bus
+    await eventually(lambda: bus._wanted == set() and not bus._confirmed)
 
     async def channels() -> bool:
         return await client.pubsub_channels("room:*") == []

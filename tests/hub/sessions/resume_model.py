@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import itertools
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
+import msgspec
 from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -28,6 +28,16 @@ from tests.sockets import ws_url
 DOCUMENT_EVERY = 4
 PLAYERS = ("ann", "bob", "cy")
 SAMPLED = "live.position:player"
+
+
+@dataclass(frozen=True)
+class Made:
+    """An event that is about to be published, with the document before and after it."""
+
+    name: str
+    event: Publish
+    before: Any
+    document: Any
 
 
 @dataclass
@@ -53,68 +63,60 @@ class Truth:
         return self.at[epoch, offset][1] if offset else None
 
     async def publish(self, kind: str, count: int = 1, *, lost: bool = False) -> None:
-        """The next events; `lost`: Redis keeps them, and no hub hears of them."""
+        """The next events, in one call of the script; `lost`: no hub hears of them."""
         async with self.turn:
-            for _ in range(count):
-                await self._one(kind, next(self.numbers), lost)
+            made = [self._next(kind, next(self.numbers)) for _ in range(count)]
+            while made:
+                events = [msgspec.structs.replace(each.event, expected_epoch=self._expected)
+                          for each in made]  # fmt: skip
+                done = await self._put(events, lost=lost)
+                for each, (status, epoch, offset) in zip(made, done, strict=True):
+                    if status == "published":
+                        self.epoch = epoch
+                        self.at[epoch, offset] = (each.name, each.document)
+                made = [each for each, (status, _, _) in zip(made, done, strict=True)
+                        if status == "new_epoch"]  # fmt: skip
+                if made:
+                    await self._begin_epoch(made[0].before)
 
-    async def _one(self, kind: str, number: int, lost: bool) -> None:
+    @property
+    def _expected(self) -> str:
+        return self.epoch if self.has_document else ""
+
+    def _next(self, kind: str, number: int) -> Made:
         data = {"n": number, "player": PLAYERS[number % 3], "match_id": f"m{number % 2}"}
-        patch = None
+        patch, before = None, self.document
         if self.has_document and kind == "live.kill":
             patch = {"count": number, f"k{number % 5}": None if number % 3 else {"n": number}}
-            before, self.document = self.document, apply_patch(self.document, patch)
-        else:
-            before = self.document
-        body = pack_body(kind, f"id-{number}", number, data, patch)
-        keeps = self.has_document and number % DOCUMENT_EVERY == 0
+            self.document = apply_patch(self.document, patch)
+        stored = self.has_document and number % DOCUMENT_EVERY == 0
         event = Publish(
             self.room,
-            body,
-            document=msgpack.packb(self.document) if keeps else b"",
-            expected_epoch=self.epoch if self.has_document else "",
+            pack_body(kind, f"id-{number}", number, data, patch),
+            document=msgpack.packb(self.document) if stored else b"",
         )
-        while not await self._put(event, f"id-{number}", lost):
-            await self._begin_epoch(before)
-            event = dataclasses.replace(event, expected_epoch=self.epoch)
+        return Made(f"id-{number}", event, before, self.document)
 
     async def _begin_epoch(self, document: Any) -> None:
+        """As the hub that holds the lease: the whole document first."""
         name = f"state-{next(self.numbers)}"
         body = pack_body("live.state", name, 1, document)
-        packed = msgpack.packb(document)
-        after, self.document = self.document, document
-        assert await self._put(Publish(self.room, body, document=packed), name, lost=False)
-        self.document = after
-
-    async def _put(self, event: Publish, name: str, lost: bool) -> bool:
-        if lost:
-            args = store._publish_args(event)
-            args[args.index(store.channel(self.room))] = "nobody-listens"
-            await self.client.script_load(store._PUBLISH.text)
-            status, epoch, offset = await self.client.evalsha(store._PUBLISH.sha, 6, *args)
-            status, epoch = status.decode(), epoch.decode()
-        else:
-            [done] = await store.publish(self.client, [event])
-            status, epoch, offset = done.status, done.epoch, done.offset
-        if status == "new_epoch":
-            return False
+        [(status, epoch, offset)] = await self._put(
+            [Publish(self.room, body, document=msgpack.packb(document))], lost=False
+        )
         assert status == "published"
         self.epoch = epoch
-        self.at[epoch, offset] = (name, self.document)
-        return True
+        self.at[epoch, offset] = (name, document)
 
-
-class FullPipe:
-    """A transport whose buffer looks full and that writes all the same: no megabytes are needed."""
-
-    def __init__(self, behind: Any) -> None:
-        self.behind = behind
-
-    def get_write_buffer_size(self) -> int:
-        return 10**9
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.behind, name)
+    async def _put(self, events: list[Publish], *, lost: bool) -> list[tuple[str, str, int]]:
+        if not lost:
+            done = await store.publish(self.client, events)
+            return [(each.status, each.epoch, each.offset) for each in done]
+        command = list(store._publish_command(self.room, events))
+        command[command.index(store.channel(self.room))] = "nobody-listens"
+        await self.client.script_load(store._PUBLISH.text)
+        answers: Any = await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+        return [(status.decode(), epoch.decode(), offset) for status, epoch, offset in answers]
 
 
 class Tab:
@@ -162,16 +164,14 @@ class Tab:
             self.ws = self.reading = None
 
     async def stall(self) -> None:
-        """From now on its queue at the hub is full."""
+        """From now on its queue at the hub looks full; no megabytes are needed for that."""
         for each in self._there():
-            if not isinstance(each.outbox.transport, FullPipe):
-                each.outbox.transport = FullPipe(each.outbox.transport)  # type: ignore[assignment]
+            each.outbox.size = lambda: 10**9
 
     async def read_on(self) -> None:
         """Its queue is empty again."""
         for each in self._there():
-            if isinstance(each.outbox.transport, FullPipe):
-                each.outbox.transport = each.outbox.transport.behind
+            each.outbox.size = each.outbox.transport.get_write_buffer_size
 
     @property
     def mirror(self) -> Any:

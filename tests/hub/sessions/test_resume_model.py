@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from domain.events import ROOM_KINDS
+from hub.sessions import feed as feed_module
 from hub.sessions import hall as hall_module
-from hub.sessions import rooms as rooms_module
 from tests.hub.sessions.resume_model import SAMPLED, Tab, Truth, Wire, check_told
 from tests.hubs import RunningHub, eventually, running_hub, user_token
 
@@ -45,7 +45,7 @@ KINDS = st.sampled_from(["match", "match", "match", "tournament", "matches"])
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the hub does every few seconds happens soon, and history is short."""
-    monkeypatch.setattr(rooms_module, "POSITION_CHECK_S", 0.1)
+    monkeypatch.setattr(feed_module, "POSITION_CHECK_S", 0.1)
     monkeypatch.setattr(hall_module, "LAG_LOOK_S", 0.01)
     for kind in ("match", "tournament", "matches"):
         short = dataclasses.replace(ROOM_KINDS[kind], history_max=8)
@@ -245,7 +245,9 @@ async def test_a_redis_that_lost_the_room_begins_a_new_epoch_and_says_so(
 
 
 async def test_history_that_is_over_becomes_a_snapshot(hub: RunningHub, client: Redis) -> None:
-    play = await played(hub, client, 4, [("cut", 0)], [("kill", 12)], [("connect", 0)])
+    """Nobody is left in the room, so that this node has no picture of it either."""
+    cuts: list[Action] = [("cut", 0), ("cut", 1), ("cut", 2)]
+    play = await played(hub, client, 4, cuts, [("kill", 12)], [("connect", 0)])
     last = [each for each in play.tabs[0].wire if each["op"] == "joined"][-1]
     assert (last["recovered"], "snapshot" in last) == (False, True)
 
