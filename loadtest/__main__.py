@@ -105,6 +105,49 @@ def idle(
     common.run(lambda bed: scenario.run(bed, options), rounds=1)
 
 
+@app.command()
+@with_common
+def storm(
+    common: Common,
+    clients: Annotated[
+        int, typer.Option("--clients", min=1, max=15_000, help="Who are cut off at once.")
+    ] = 5000,
+    how: Annotated[
+        str, typer.Option("--how", help="cut (the lines), drain or kill (the hub, by its pid).")
+    ] = "cut",
+    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per room and s.")] = 2.0,
+) -> None:
+    """All clients lose their connection at once and resume: how long until they are back."""
+    from loadtest import storm as scenario
+
+    if how not in ("cut", "drain", "kill"):
+        raise typer.BadParameter(f"{how} is none of cut, drain, kill", param_hint="--how")
+    options = scenario.Options(clients=clients, how=how, rate=rate)  # type: ignore[arg-type]
+    common.run(lambda bed: scenario.run(bed, options), rounds=1)
+
+
+@app.command()
+@with_common
+def slow(
+    common: Common,
+    members: Members = 1000,
+    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per second.")] = 50.0,
+    size: Size = 200,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, max=15.0, help="Of each half of a pair.")
+    ] = 8.0,
+    pairs: Annotated[int, typer.Option("--pairs", min=1, max=100, help="With and without.")] = 5,
+) -> None:
+    """One reader that has stopped reading among many: what the others notice, what it holds."""
+    from loadtest import slow as scenario
+    from loadtest.sides import Shape
+
+    options = scenario.Options(
+        shape=Shape(members=members, size_bytes=size), rate=rate, seconds=seconds, pairs=pairs
+    )
+    common.run(lambda bed: scenario.run(bed, options), rounds=pairs)
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 

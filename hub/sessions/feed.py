@@ -230,6 +230,7 @@ class Feed:
     def _start_over(self, room: Room, view: store.RoomView) -> None:
         """A new epoch, or a hole that history no longer fills: everyone gets a snapshot."""
         room.flush()
+        before, behind = room.offset, dict(room.behind)
         new_epoch = room.epoch != view.epoch
         room.start_over(view.epoch, view.offset)
         message = snapshot_message(room, view)
@@ -237,7 +238,11 @@ class Feed:
         for group in room.groups.values():
             data = encode(message, group.codec)
             for member in list(group.members):
-                member.outbox.start_over(room.name, room.key_of, data, new_epoch=new_epoch)
+                lag = member.outbox.start_over(room.name, data)
+                if lag is not None and new_epoch:
+                    lag.new_epoch()
+                elif lag is not None:
+                    lag.skip(max(before, behind.get(member, 0)), view.offset)
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:
         """Runs something in the background; its failure is logged."""

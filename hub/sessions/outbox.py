@@ -98,23 +98,25 @@ class Outbox:
 
     def thin(self, room: str, key_of: KeyOf, frames: Sequence[EventFrame]) -> None:
         """Counts a room's events as missed; the room is owed `lagged` and a snapshot."""
+        self.lagging(room).add(frames, key_of, self.codec, self.limit_bytes)
+
+    def lagging(self, room: str) -> Lag:
+        """From now on the room's events do not fit."""
         lag = self.lag.get(room)
         if lag is None:
             lag = self.lag[room] = Lag()
             self._metrics.lagged.inc()
-        lag.add(frames, key_of, self.codec, self.limit_bytes)
         self.on_lag()
+        return lag
 
-    def start_over(self, room: str, key_of: KeyOf, snapshot: bytes, *, new_epoch: bool) -> None:
-        """Writes a room's snapshot in place of all before it; a socket that lags is owed it."""
+    def start_over(self, room: str, snapshot: bytes) -> Lag | None:
+        """Writes a room's snapshot in place of all before it; a full socket is owed it: its lag."""
         unsent_bytes = self.unsent_bytes
         if unsent_bytes and unsent_bytes + len(snapshot) > self.limit_bytes:
-            self.thin(room, key_of, ())
-            if new_epoch:
-                self.lag[room].new_epoch()
-            return
+            return self.lagging(room)
         self.lag.pop(room, None)
         self.write(snapshot)
+        return None
 
     def tell_missed(self, room: str, lag: Lag, missed: int) -> None:
         """`lagged`, and the newest of what was thinned; a snapshot follows (contract: Sockets)."""

@@ -50,13 +50,14 @@ class Lag:
     key, to be sent with the notice.
     """
 
-    __slots__ = ("_kept_bytes", "kept", "last", "missed")
+    __slots__ = ("_in_new_epoch", "_kept_bytes", "kept", "last", "missed")
 
     def __init__(self) -> None:
         self.missed = 0
         self.last = 0
         self.kept: dict[str, tuple[EventFrame, bytes]] = {}
         self._kept_bytes = 0
+        self._in_new_epoch = False
 
     def add(
         self, frames: Iterable[EventFrame], key_of: KeyOf, codec: Codec, queue_bytes: int
@@ -66,7 +67,7 @@ class Lag:
             # What this node itself never heard of is missed as well.
             self.missed += max(each.offset - self.last, 1) if self.last else 1
             self.last = each.offset
-            key = key_of(each)
+            key = None if self._in_new_epoch else key_of(each)
             if key is not None:
                 self._keep(key, each, each.bytes_for(codec))
         bytes_max = queue_bytes // KEPT_SHARE
@@ -88,9 +89,15 @@ class Lag:
         unheard = max(offset - self.last, 0) if self.last else 0
         return self.missed + unheard - len(self.kept)
 
+    def skip(self, before: int, offset: int) -> None:
+        """The room went on after `offset` of the same epoch; the socket had all up to `before`."""
+        self.missed += max(offset - (self.last or before), 0)
+        self.last = offset
+
     def new_epoch(self) -> None:
-        """Offsets count anew: what was kept belongs to none of them."""
+        """Offsets count anew: nothing is kept, for a socket learns of it by the snapshot alone."""
         self.last = 0
+        self._in_new_epoch = True
         self.kept.clear()
         self._kept_bytes = 0
 

@@ -26,7 +26,7 @@ from tests.hub.sessions.resume_model import SAMPLED, Tab, Truth, Wire, check_tol
 from tests.hubs import RunningHub, eventually, running_hub, user_token
 
 QUICK = 6
-MANY = int(os.environ.get("GAMEHUB_TEST_RESUMES", "150"))
+MANY = int(os.environ.get("GAMEHUB_TEST_RESUMES", "100"))
 TABS = (("anna", False), ("anna", True), ("bert", False))
 
 Action = tuple[str, int]
@@ -250,6 +250,18 @@ async def test_history_that_is_over_becomes_a_snapshot(hub: RunningHub, client: 
     play = await played(hub, client, 4, cuts, [("kill", 12)], [("connect", 0)])
     last = [each for each in play.tabs[0].wire if each["op"] == "joined"][-1]
     assert (last["recovered"], "snapshot" in last) == (False, True)
+
+
+@pytest.mark.parametrize("kind", ["match", "matches", "tournament"])
+@pytest.mark.parametrize("loss", ["flush", "lose"])
+async def test_a_stalled_tab_of_a_room_that_starts_over(
+    hub: RunningHub, client: Redis, kind: str, loss: str
+) -> None:
+    """A new epoch, and a gap that history no longer fills, while a tab does not read."""
+    play = await played(
+        hub, client, 6, [("stall", 0)], [("position", 2)], [(loss, 9)], [("position", 3)], kind=kind
+    )
+    assert ops(play)[-1] == "snapshot"
 
 
 async def test_a_stalled_tab_is_told_and_the_others_hear_all(
