@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -97,11 +98,57 @@ def idle(
         int, typer.Option("--opening", min=1, max=2000, help="Under way at once.")
     ] = 64,
     hold: Annotated[float, typer.Option("--hold", min=0.0, help="Seconds that they stay.")] = 5.0,
+    rounds: Rounds = 1,
 ) -> None:
     """Connections with a checked token in a room: connects per second, memory of each."""
     from loadtest import idle as scenario
 
-    options = scenario.Options(connections=connections, opening=opening, hold_s=hold)
+    options = scenario.Options(connections=connections, opening=opening, hold_s=hold, rounds=rounds)
+    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
+@app.command()
+@with_common
+def ingest(
+    common: Common,
+    matches: Annotated[int, typer.Option("--matches", min=1, max=100, help="With LIVE.")] = 8,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, max=100, help="LIVE frames of each in a message.")
+    ] = 8,
+    seconds: Seconds = 4.0,
+    rounds: Rounds = 3,
+) -> None:
+    """What the hub takes in of a game server: frames per second, CPU of each, how soon acked."""
+    from loadtest import ingest as scenario
+
+    options = scenario.Options(matches=matches, batch=batch, seconds=seconds, rounds=rounds)
+    common.run(lambda bed: scenario.run(bed, options), rounds=rounds)
+
+
+@app.command()
+@with_common
+def mixed(
+    common: Common,
+    count: Annotated[int, typer.Option("--rooms", min=1, max=1000, help="Matches.")] = 20,
+    members: Members = 50,
+    event_rate: Annotated[float, typer.Option("--event-rate", min=1, help="Per second.")] = 400.0,
+    visit_rate: Annotated[float, typer.Option("--visit-rate", min=1, help="Per second.")] = 20.0,
+    page_rate: Annotated[float, typer.Option("--page-rate", min=1, help="Per second.")] = 20.0,
+    fact_rate: Annotated[float, typer.Option("--fact-rate", min=1, help="Per second.")] = 20.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="In all.")] = 10.0,
+) -> None:
+    """A match day in small: events, viewers who come, ask and go, pages and FACTs at once."""
+    from loadtest import mixed as scenario
+    from loadtest.sides import Shape
+
+    options = scenario.Options(
+        shape=Shape(rooms=count, members=members, servers=min(2, count)),
+        seconds=seconds,
+        event_rate=event_rate,
+        visit_rate=visit_rate,
+        page_rate=page_rate,
+        fact_rate=fact_rate,
+    )
     common.run(lambda bed: scenario.run(bed, options), rounds=1)
 
 
@@ -146,6 +193,24 @@ def slow(
         shape=Shape(members=members, size_bytes=size), rate=rate, seconds=seconds, pairs=pairs
     )
     common.run(lambda bed: scenario.run(bed, options), rounds=pairs)
+
+
+@app.command()
+@with_common
+def bench(
+    common: Common,
+    document: Annotated[
+        Path | None,
+        typer.Option("--document", help="Write the figures between this file's markers."),
+    ] = None,
+    rounds: Rounds = 3,
+) -> None:
+    """Every case of docs/benchmarks.md, one after the other: about ten minutes."""
+    from loadtest import suite
+
+    whole = common.run_beds(suite.beds(rounds), rounds=rounds)
+    if document is not None:
+        suite.write(whole, document)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

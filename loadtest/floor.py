@@ -51,7 +51,7 @@ def running_floor(folder: Path, core: int | None, source_count: int = 0) -> Iter
         )
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 class _Member(asyncio.Protocol):

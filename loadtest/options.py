@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 import resource
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import uvloop
@@ -23,7 +23,6 @@ from loadtest.target import Target
 if TYPE_CHECKING:
     from loadtest.bed import Bed
 
-P = ParamSpec("P")
 Scenario = Callable[["Bed"], Awaitable[reports.Result]]
 console = Console(highlight=False)
 
@@ -33,9 +32,7 @@ class Common(Struct, frozen=True, kw_only=True):
 
     url: Annotated[
         str | None,
-        typer.Option(
-            "--url", envvar="GAMEHUB_LOAD_URL", help="Press this hub; without it one is started."
-        ),
+        typer.Option("--url", envvar="GAMEHUB_LOAD_URL", help="Press this hub [start one]."),
     ] = None
     viewer_tokens: Annotated[
         Path | None,
@@ -72,34 +69,36 @@ class Common(Struct, frozen=True, kw_only=True):
     ] = None
 
     def run(self, *scenarios: Scenario, rounds: int) -> reports.Report:
-        """Makes the bed, runs the scenarios, shows and saves what they found.
+        """Runs the scenarios on one bed, shows and saves what they found.
 
         Raises HubUnreachable, Undelivered, OSError.
         """
+        return self.run_beds([scenarios], rounds=rounds)
+
+    def run_beds(self, beds: Sequence[Sequence[Scenario]], *, rounds: int) -> reports.Report:
+        """The same, with a hub started anew for each group of scenarios."""
         from loadtest.bed import bed
 
         raise_open_files()
+        results: list[reports.Result] = []
         columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
-        with (
-            Bars(*columns, TimeElapsedColumn(), console=console, transient=True) as bars,
-            bed(
-                self.named_hub(),
-                with_floor=self.floor,
-                tell=_teller(bars),
-                changes=self._changes(),
-            ) as made,
-        ):
-
-            async def all_of_them() -> list[reports.Result]:
-                return [await scenario(made) for scenario in scenarios]
-
-            whole = reports.report(
-                uvloop.run(all_of_them()),
-                command="python -m loadtest " + " ".join(sys.argv[1:]),
-                pinning=made.cores.text if self.url is None else "a hub that was running",
-                floor=made.floor.name if made.floor is not None else "",
-                rounds=rounds,
-            )
+        with Bars(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+            for scenarios in beds:
+                with bed(
+                    self.named_hub(),
+                    with_floor=self.floor,
+                    tell=_teller(bars),
+                    changes=self._changes(),
+                ) as made:
+                    results += uvloop.run(_all_of(scenarios, made))
+        whole = reports.report(
+            results,
+            command="python -m loadtest " + " ".join(sys.argv[1:]),
+            cores=made.cores,
+            ours=self.url is None,
+            floor=made.floor.name if made.floor is not None else "",
+            rounds=rounds,
+        )
         reports.show(whole, console)
         if self.json_file is not None:
             reports.save(whole, self.json_file)
@@ -133,7 +132,7 @@ class Common(Struct, frozen=True, kw_only=True):
 
 
 def with_common(
-    verb: Callable[Concatenate[Common, P], None],
+    verb: Callable[..., None],
 ) -> Callable[..., None]:
     """Gives a command the options of Common; it gets them as its first argument."""
 
@@ -153,8 +152,12 @@ def with_common(
     own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
     command.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in (*own, *shared)}
-    del command.__wrapped__  # type: ignore[attr-defined]  # typer would read the verb's own
+    del command.__wrapped__  # typer would read the verb's own
     return command
+
+
+async def _all_of(scenarios: Sequence[Scenario], made: Bed) -> list[reports.Result]:
+    return [await scenario(made) for scenario in scenarios]
 
 
 def raise_open_files() -> None:
@@ -166,11 +169,14 @@ def raise_open_files() -> None:
 def _teller(bars: Bars) -> Callable[[str, float], None]:
     """One bar at a time: for what is going on."""
     now: list[tuple[str, TaskID]] = []
+    lines = not console.is_terminal  # a log shows no bars
 
     def tell(what: str, done: float) -> None:
         if not now or now[0][0] != what:
             if now:
                 bars.remove_task(now.pop()[1])
+            if lines:
+                console.print(what)
             now.append((what, bars.add_task(what, total=1.0)))
         bars.update(now[0][1], completed=done)
 

@@ -11,6 +11,7 @@ WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 50, 60
 # The further right, the rarer: a step for every further nine, as in 90, 99, 99.9 %.
 SHARES = (0, 50, 90, 99, 99.9, 99.99)
+RESULTS_MAX = 2
 COLOURS = ("#2f81f7", "#d29922", "#2da44e", "#cf222e", "#a371f7", "#1b7c83")
 _STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #57606a; }
@@ -23,10 +24,16 @@ _STYLE = """
 
 
 def draw(report: Report, title: str = "Publish to receive") -> str:
-    """The picture of every result that has ages: the hub's line, and the floor's dashed."""
+    """The picture of the results that have ages: the hub's line, and the floor's dashed.
+
+    Of more than RESULTS_MAX only the scenario `latency` is shown.
+    """
+    shown = [each for each in report.results if each.hub_ages]
+    if len(shown) > RESULTS_MAX:
+        shown = [each for each in shown if each.scenario == "latency"]
     lines = [
         (f"{result.scenario}, {name}", ages, name != "hub", COLOURS[nth % len(COLOURS)])
-        for nth, result in enumerate(each for each in report.results if each.hub_ages)
+        for nth, result in enumerate(shown)
         for name, ages in (("hub", result.hub_ages), (report.floor, result.floor_ages))
         if ages
     ]

@@ -17,6 +17,11 @@ class Cores(Struct, frozen=True):
     others: tuple[int, ...]
 
     @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.others) + (self.server is not None) or os.cpu_count() or 1
+
+    @property
     def text(self) -> str:
         """For the table."""
         if self.server is None:

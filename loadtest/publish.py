@@ -135,6 +135,10 @@ class Server(RawSocket):
         """Waits for an ack of this number."""
         await self._until(lambda: self.live_acked >= live_seq)
 
+    async def fact_done(self, fact_seq: int) -> None:
+        """Waits for an ack of this FACT's number."""
+        await self._until(lambda: self.fact_acked >= fact_seq)
+
     def heard(self, opcode: int, payload: bytes) -> None:
         """What the hub says to a server."""
         message = MSGPACK.decode(payload) if opcode == BINARY else {}
@@ -263,7 +267,7 @@ async def press(
     depth: int,
     tell: Callable[[float], None],
 ) -> int:
-    """As fast as it goes, `depth` messages of each publisher under way; how many were sent.
+    """As fast as it goes, `depth` messages of each publisher under way; how many events.
 
     With a depth of 1 the next is sent when the last viewer has had the one before. All have arrived
     when this returns; raises Undelivered when one did not.
@@ -286,7 +290,7 @@ async def press(
                 told = now
                 tell((now - begun) / seconds)
         await crowd.have(publisher.group, sent * publisher.events_each)
-        return sent
+        return sent * publisher.frames
 
     return sum(await asyncio.gather(*(one(each) for each in publishers)))
 
@@ -298,7 +302,7 @@ async def pace(
     rate: float,
     tell: Callable[[float], None],
 ) -> int:
-    """`rate` messages per second in all, by the clock whatever comes back; how many were sent.
+    """`rate` messages per second in all, by the clock whatever comes back; how many events.
 
     All have arrived when this returns; raises Undelivered when one did not.
     """
@@ -316,4 +320,4 @@ async def pace(
             tell(nth / total)
     for publisher, messages in zip(publishers, sent, strict=True):
         await crowd.have(publisher.group, messages * publisher.events_each)
-    return total
+    return sum(each.frames * messages for each, messages in zip(publishers, sent, strict=True))

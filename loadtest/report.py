@@ -15,6 +15,8 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.pinning import Cores
+
 # (share in %, milliseconds): how old events were when a viewer had read them.
 Ages = list[tuple[float, float]]
 _LIBRARIES = ("gamehub", "aiohttp", "asyncpg", "msgspec", "orjson", "redis", "uvloop")
@@ -92,26 +94,27 @@ class Report(Struct, frozen=True, kw_only=True):
     results: list[Result]
 
 
-def report(results: list[Result], *, command: str, pinning: str, floor: str, rounds: int) -> Report:
-    """The results with where and when."""
+def report(
+    results: list[Result], *, command: str, cores: Cores, ours: bool, floor: str, rounds: int
+) -> Report:
+    """The results with where and when; `ours`: the hub was started for it, and pinned."""
     return Report(
         at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         command=command,
-        machine=machine(),
+        machine=machine(cores),
         versions={"python": platform.python_version(), **_versions()},
-        pinning=pinning,
+        pinning=cores.text if ours else "a hub that was running",
         floor=floor,
         rounds=rounds,
         results=results,
     )
 
 
-def machine() -> dict[str, str | int]:
-    """Processor, cores that we may use, memory, system."""
-    affinity = getattr(os, "sched_getaffinity", None)
+def machine(cores: Cores) -> dict[str, str | int]:
+    """Processor, cores that were used, memory, system."""
     return {
         "processor": _processor(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count() or 1,
+        "cores": cores.count,
         "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
         "system": platform.platform(terse=True),
     }
@@ -130,8 +133,9 @@ def load(path: Path) -> Report:
 def show(whole: Report, console: Console) -> None:
     """A table per scenario."""
     for result in whole.results:
-        table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-        table.add_column(f"{result.scenario}: {result.case}")
+        console.print(f"[bold]{result.scenario}[/]: {result.case}")
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("")
         for title in ("hub", whole.floor or "floor", "ratio", "goal"):
             table.add_column(title, justify="right")
         for row in rows(result):

@@ -30,6 +30,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     servers: int = 1
     burst: int = 1
     size_bytes: int = 200
+    warm_up_s: float = WARM_UP_S
 
 
 # Runs one round of a side, and tells how far it is.
@@ -72,23 +73,25 @@ class Side:
         shape: Shape,
         crowd: Crowd,
         publishers: Sequence[Publisher],
+        paths: Sequence[str],
         others: Sequence[int],
     ) -> None:
         self.target = target
         self.crowd = crowd
         self._shape = shape
-        self._publishers = publishers
+        self.publishers = publishers
+        self.paths = paths
         self._others = others
 
     async def pressed(self, seconds: float, depth: int, tell: Callable[[float], None]) -> Round:
         """A round as fast as it goes (publish.press); raises Undelivered when an event is lost."""
-        return await self._round(lambda: press(self._publishers, self.crowd, seconds, depth, tell))
+        return await self._round(lambda: press(self.publishers, self.crowd, seconds, depth, tell))
 
     async def paced(
         self, seconds: float, messages_per_s: float, tell: Callable[[float], None]
     ) -> Round:
         """A round at a steady rate with the ages of all events; raises Undelivered."""
-        publishers = self._publishers
+        publishers = self.publishers
         return await self._round(
             lambda: pace(publishers, self.crowd, seconds, messages_per_s, tell), timing=True
         )
@@ -102,20 +105,19 @@ class Side:
         busy = Busy(self._others)
         was = await used(self.target)
         begun = time.monotonic()
-        messages = await send()
+        events = await send()
         seconds = time.monotonic() - begun
         now = await used(self.target)
         others = busy.share()
         seen = await crowd.seen()
-        frames = self._publishers[0].frames
-        expected = messages * frames * self._shape.members
+        expected = events * self._shape.members
         if seen.received != expected or seen.missed:
             text = f"{seen.received} of {expected} deliveries came, {seen.missed} were skipped"
             raise Undelivered(text, frames=expected - seen.received)
         cpu_s = max(a - b for a, b in zip(seen.cpu_s, before.cpu_s, strict=True))
         return Round(
             seconds=seconds,
-            events=messages * frames,
+            events=events,
             deliveries=expected,
             server_cpu_s=now.cpu_s - was.cpu_s,
             viewers_busy=cpu_s / seconds,
@@ -142,7 +144,7 @@ async def hub_side(bed: Bed, shape: Shape) -> AsyncIterator[tuple[Side, int]]:
     async with _side(
         bed, bed.hub, shape, [f"/ws/match/{name}" for name in matches], servers
     ) as made:
-        await made.pressed(WARM_UP_S, 1, _quiet)
+        await made.pressed(shape.warm_up_s, 1, _quiet)
         seen = await made.crowd.seen()
         yield made, round(seen.bytes / seen.received) - _FRAME_HEAD_BYTES
 
@@ -178,7 +180,7 @@ async def _side(
                 await publisher.start()
             text = f"Viewers join the {target.name}"
             await crowd.connect(lambda joined: bed.tell(text, joined / crowd.count))
-            yield Side(target, shape, crowd, publishers, bed.cores.others)
+            yield Side(target, shape, crowd, publishers, paths, bed.cores.others)
         finally:
             for publisher in publishers:
                 with contextlib.suppress(Undelivered, OSError):
