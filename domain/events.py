@@ -6,6 +6,7 @@ import enum
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -320,6 +321,8 @@ OPAQUE_TYPES: dict[str, EventType] = _declare(
 _LIVE = re.compile(r"live\.[a-z0-9_]{1,40}\Z")
 
 
+# Games have a handful of types, and every LIVE frame names one.
+@lru_cache(maxsize=1024)
 def event_type(name: str) -> EventType | None:
     """The declaration of a type; any `live.*` name is declared, unknown others give None."""
     declared = EVENT_TYPES.get(name)

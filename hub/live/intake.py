@@ -65,6 +65,8 @@ class Intake:
         self._live_open: deque[list[int]] = deque()
         self._live_slots: dict[int, list[int]] = {}
         self._facts: deque[Fact] = deque()
+        frames_in = road.metrics.frames_in
+        self._live_in, self._fact_in = frames_in.labels("live"), frames_in.labels("fact")
         self._outstanding = 0
         self._outstanding_bytes = 0
         self._free = asyncio.Event()
@@ -146,42 +148,53 @@ class Intake:
                 check_plain(frame.data, "data")
         share_bytes = size_bytes // max(len(frames), 1)
         sender = Sender(server=self.server, stream=self.stream, scope=who.scope, games=who.games)
+        # Lanes move on when all frames are in them: a match's frames then go in one call.
+        lanes: dict[str, Lane] = {}
         for frame, is_live in zip(frames, live, strict=True):
-            self.road.metrics.frames_in.labels("live" if is_live else "fact").inc()
             if is_live:
-                self._receive_live(frame, sink, now_ms, share_bytes)
+                lane = self._receive_live(frame, sink, now_ms, share_bytes)
             else:
-                self._receive_fact(frame, sink, sender, now_ms, share_bytes)
+                lane = self._receive_fact(frame, sink, sender, now_ms, share_bytes)
+            if lane is not None:
+                lanes[lane.match_id] = lane
+        for lane in lanes.values():
+            self.road.pump(self, lane)
+        lives = sum(live)
+        self._live_in.inc(lives)
+        self._fact_in.inc(len(live) - lives)
         if self.full:
             self._free.clear()
 
-    def _receive_live(self, frame: Frame, sink: Sink, now_ms: int, size_bytes: int) -> None:
+    def _receive_live(self, frame: Frame, sink: Sink, now_ms: int, size_bytes: int) -> Lane | None:
         if frame.seq <= self.live_received:
             sink.finished()
             self._progress()
-            return
+            return None
         self.live_received = frame.seq
         slot = [frame.seq, 0, size_bytes]
         self._live_open.append(slot)
         self._live_slots[frame.seq] = slot
         self._begin(size_bytes)
         try:
-            frame.data.update(check_live(frame))
+            # A match that has a lane has an id.
+            frame.data.update(
+                check_live(frame, known=bool(frame.match) and frame.match in self.lanes)
+            )
         except GamehubError as error:
             self.live_finished(frame.seq, sink, error)
-            return
+            return None
         lane = self.lane(frame.match or NO_MATCH)
         lane.queue.append(Live(frame, frame.ts or now_ms, sink))
-        self.road.pump(self, lane)
+        return lane
 
     def _receive_fact(
         self, frame: Frame, sink: Sink, sender: Sender, now_ms: int, size_bytes: int
-    ) -> None:
+    ) -> Lane | None:
         if frame.seq > self.fact_received + 1:
             gap = SequenceGap(f"FACT {self.fact_received + 1} is missing", field="seq")
             sink.nacked("fact", frame.seq, gap)
             sink.finished()
-            return
+            return None
         self.fact_received = max(self.fact_received, frame.seq)
         lane_id = frame.match if is_id(frame.match) and frame.match else NO_MATCH
         fact = Fact(
@@ -202,7 +215,7 @@ class Intake:
         self._facts.append(fact)
         lane = self.lane(lane_id)
         lane.queue.append(fact)
-        self.road.pump(self, lane)
+        return lane
 
     def lane(self, match_id: str) -> Lane:
         """The lane of a match."""

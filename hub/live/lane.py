@@ -18,7 +18,7 @@ from domain.errors import (
 )
 from domain.events import EVENT_TYPES, rooms_of
 from domain.facts import schema_error
-from domain.ids import check_id, derived_event_id, root_event_id
+from domain.ids import RootIds, check_id, derived_event_id, root_event_id
 from domain.payloads import ScoreUpdated
 from protocol import frames as wire
 from protocol.codecs import MSGPACK, check_plain
@@ -98,21 +98,25 @@ class Fact:
 Item = Live | Fact
 
 
-def check_live(frame: Frame) -> dict[str, Any]:
-    """A LIVE frame's data, checked for form and size; raises InvalidSchema, PayloadTooLarge."""
-    check_id(frame.match, "match")
+def check_live(frame: Frame, *, known: bool = False) -> dict[str, Any]:
+    """What to put into a LIVE frame's data, which is checked for form and size.
+
+    known: its match has an id's form. Raises InvalidSchema, PayloadTooLarge.
+    """
+    if not known:
+        check_id(frame.match, "match")
     check_plain(frame.data, "data")
     if frame.type == "live.state":
         _check_size(frame.data, wire.DOCUMENT_BYTES_MAX, "data")
         if frame.patch is not None:
             raise InvalidSchema("live.state carries the whole document, no patch", field="patch")
-        return frame.data
+        return {}
     _check_size(frame.data, wire.LIVE_BYTES_MAX, "data")
     if frame.patch is not None:
         check_plain(frame.patch, "patch")
         _check_size(frame.patch, wire.PATCH_BYTES_MAX, "patch")
-    if EVENT_TYPES.get(frame.type) is None:
-        return frame.data
+    if frame.type not in EVENT_TYPES:
+        return {}
     try:
         payload = msgspec.convert({**frame.data, "match_id": frame.match}, ScoreUpdated)
     except msgspec.ValidationError as error:
@@ -153,16 +157,17 @@ class Lane:
     since_stored: int = 0
     stored_at_s: float = 0.0
     stored_epoch: str = ""
+    room: str = field(init=False)
+    ids: RootIds = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.room = f"match:{self.match_id}"
+        self.ids = RootIds(self.server, self.stream, "live")
 
     @property
     def busy(self) -> bool:
         """Whether anything of it is under way; what follows in the queue waits."""
         return self.steps > 0
-
-    @property
-    def room(self) -> str:
-        """The match's room."""
-        return f"match:{self.match_id}"
 
     def take_run(self) -> list[Live]:
         """The LIVE frames at the head of the queue, up to the next FACT."""
@@ -239,7 +244,7 @@ class Lane:
     def publishes(self, live: Live, now_s: float) -> list[Publish]:
         """The room's event first, then the lobby's for what the lobby shows at once."""
         frame = live.frame
-        event_id = str(root_event_id(self.server, self.stream, "live", frame.seq))
+        event_id = self.ids.of(frame.seq)
         body = pack_body(frame.type, event_id, live.ts_ms, frame.data, frame.patch)
         document = b""
         self.since_stored += 1
@@ -256,7 +261,7 @@ class Lane:
             expected_epoch=self.epoch if live.document is not UNKNOWN else "",
             delay_s=self.delay_s,
         )
-        if self.delay_s:
+        if self.delay_s or frame.type not in EVENT_TYPES:
             return [first]
         return [
             first,
@@ -267,7 +272,7 @@ class Lane:
         """What the lobby shows of a delayed match when it is due, with the scores it tells."""
         if not self.delay_s:
             return []
-        event_id = str(root_event_id(self.server, self.stream, "live", live.seq))
+        event_id = self.ids.of(live.seq)
         scores = live.frame.data["scores"] if live.frame.type == "match.score_updated" else None
         return [
             Waiting(room, body, event_id, self.match_id, scores)
@@ -278,7 +283,7 @@ class Lane:
         """(room, body) of the shared rooms that show this event."""
         if EVENT_TYPES.get(live.frame.type) is None:
             return []
-        event_id = str(root_event_id(self.server, self.stream, "live", live.seq))
+        event_id = self.ids.of(live.seq)
         known = {**live.frame.data}
         if self.match is not None:
             known |= {"game": self.match.game, "tournament_id": self.match.tournament_id}

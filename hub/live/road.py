@@ -46,6 +46,7 @@ class Road:
         # A cluster's nodes are reached by redis-py, which knows them.
         self._line = None if is_cluster(redis) else Line(redis)
         self.metrics = metrics
+        self._published = metrics.events_published.labels(room_kind="match")
         self.lease_s = LEASE_S
         self._to_publish: deque[Step] = deque()
         self._to_commit: deque[tuple[Intake, Lane, Fact]] = deque()
@@ -207,9 +208,9 @@ class Road:
                 steps[index][1].note(result)
         for index, items in redo.items():
             await self._begin_epoch(steps[index][1], items)
+        self._published.inc(sum(len(items) for _, _, items in steps))
         for intake, lane, items in steps:
             for item in items:
-                self.metrics.events_published.labels(room_kind="match").inc()
                 if isinstance(item, Live):
                     intake.live_finished(item.seq, item.sink)
             self.live_seqs[intake.stream] = intake.live_done
