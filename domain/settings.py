@@ -187,6 +187,20 @@ class Settings:
         20,
         "Sockets with one overlay token over all hubs; over it: close 4008.",
     )
+    ws_rate_conn_per_server: int = _setting(
+        "WS_RATE_CONN_PER_SERVER",
+        _whole(0, 100_000),
+        64,
+        "Sockets at /ingest of one game server's name (its token's sub) over all hubs; 0 = any "
+        "number; over it: close 4008.",
+    )
+    ws_admit_rps: float = _setting(
+        "WS_ADMIT_RPS",
+        number(0, 100_000),
+        2000.0,
+        "New sockets per second and hub, a second's worth at once; over it they wait for up to "
+        "2 s, then 503. 0 = any number.",
+    )
     ws_rate_room_max_members: str = _setting(
         "WS_RATE_ROOM_MAX_MEMBERS",
         room_caps,

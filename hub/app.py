@@ -21,6 +21,7 @@ from hub.api import routes as api
 from hub.audit import AuditWriter
 from hub.auth import Authenticator
 from hub.context import CONTEXT, Context
+from hub.front import Front
 from hub.live import routes as live
 from hub.live.dock import Dock
 from hub.metrics import Metrics
@@ -34,7 +35,6 @@ from storage.database import connect_pool
 
 log = structlog.get_logger(__name__)
 
-LISTEN_BACKLOG = 1024
 CLEANUP_TIMEOUT_S = 2.0
 # Closing everything takes at most so long together, of what DRAIN_TIMEOUT_S allows; whatever hangs
 # (a Postgres or Redis that does not answer) is left behind.
@@ -45,11 +45,13 @@ STOP_PART_MIN_S = 0.1
 class Hub:
     """One hub process, from an open port to a drained one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, reuse_port: bool = False) -> None:
+        """`reuse_port`: several processes share the port, and the kernel deals out connections."""
         self._settings = settings
+        self._reuse_port = reuse_port
         self._stack = AsyncExitStack()
         self._stop_by_s: float | None = None
-        self._site: web.TCPSite | None = None
+        self._front: Front | None = None
         self.port = 0
 
     async def start(self) -> None:
@@ -103,30 +105,30 @@ class Hub:
         log.info("hub_listening", node=node, host=settings.host, port=self.port)
 
     async def _listen(self) -> None:
-        # aiohttp would log the subprotocols that a client offers, and the token may be among them.
-        logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
         # What is no HTTP is answered 400; a traceback of each would let scanners fill the log. What
         # fails in a handler is logged by ours (hub/api/errors.py).
         logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
         app = web.Application(client_max_size=MESSAGE_BYTES_MAX)
         app[CONTEXT] = self.context
         errors.install(app)
-        app.add_routes(live.routes(self.hall, self.dock, self.gate))
+        app.add_routes(live.routes(self.dock, self.gate))
         app.add_routes(api.routes())
         app.add_routes(pages())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLEANUP_TIMEOUT_S)
         await runner.setup()
         self._at_stop(runner.cleanup)
+        assert runner.server is not None
         settings = self._settings
-        self._site = web.TCPSite(runner, settings.host, settings.port, backlog=LISTEN_BACKLOG)
+        doors = live.Doors(self.context, self.hall, self.dock, self.gate)
+        self._front = Front(settings, doors, runner.server)
+        self._at_stop(self._front.stop)
         try:
-            await self._site.start()
+            self.port = await self._front.listen(reuse_port=self._reuse_port)
         except OSError as error:
             raise StartError(
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
                 "choose another one with --port or GAMEHUB_PORT"
             ) from None
-        self.port = runner.addresses[0][1]
 
     async def drain(self) -> None:
         """Stops accepting, finishes what was received, sends everyone away with 4010 (SCALE-06)."""
@@ -134,8 +136,8 @@ class Hub:
         self.context.draining = True
         self.context.metrics.draining.set(1)
         log.info("hub_draining", viewers=len(self.hall.connections), servers=len(self.dock.sockets))
-        if self._site is not None:
-            await self._site.stop()
+        if self._front is not None:
+            self._front.close()
         total_s = self._settings.drain_timeout_s
         try:
             async with asyncio.timeout(total_s - self._stopping_s):

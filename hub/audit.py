@@ -9,6 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_network
 from typing import Any
 
@@ -60,6 +61,10 @@ class Visit:
 
     origin: Origin
     door: str
+
+    def bind(self) -> None:
+        """Everything that runs in this context from now on runs for this request."""
+        _VISIT.set(self)
 
 
 _VISIT: ContextVar[Visit | None] = ContextVar("visit", default=None)
@@ -151,33 +156,48 @@ class AuditWriter:
 
     # -- what happened ----------------------------------------------------------------------------
 
-    def signed_in(self, who: Principal, *, session: str) -> None:
-        """A good token opened a socket, or extended one (AUD-11)."""
-        self._socket("auth.login", who, session, {})
+    def signed_in(self, who: Principal, *, session: str, visit: Visit | None = None) -> None:
+        """A good token opened a socket, or extended one (AUD-11).
 
-    def signed_out(self, who: Principal, *, session: str, code: int, duration_s: float) -> None:
+        `visit`, here and below: whose request it is, where this does not run in its context.
+        """
+        self._socket("auth.login", who, session, visit, {})
+
+    def signed_out(
+        self,
+        who: Principal,
+        *,
+        session: str,
+        code: int,
+        duration_s: float,
+        visit: Visit | None = None,
+    ) -> None:
         """A socket with a good token ended."""
         more = {"code": code, "duration_s": round(duration_s)}
-        self._socket("auth.logout", who, session, more)
+        self._socket("auth.logout", who, session, visit, more)
 
-    def _socket(self, action: str, who: Principal, session: str, more: dict[str, Any]) -> None:
+    def _socket(
+        self, action: str, who: Principal, session: str, visit: Visit | None, more: dict[str, Any]
+    ) -> None:
         actor, role = audit.actor_of(who)
         metadata = {"jti": who.token_id, "session": session, **more}
-        entry = self._entry(action, actor, role, metadata)
+        entry = self._entry(action, actor, role, metadata, visit)
         if who.kind == "user" and who.subject.startswith(VISITOR):
             # Every page that is opened has a subject of its own: they are gathered by address.
             self._gather(self._sessions, entry, f"user:{VISITOR}*", VISITOR)
         else:
             self._gather(self._sessions, entry, actor, who.token_id)
 
-    def failed(self, error: GamehubError, token: str | None) -> None:
+    def failed(self, error: GamehubError, token: str | None, *, visit: Visit | None = None) -> None:
         """No token, or one that is refused: who it claims to be counts for nothing but a hint."""
         metadata = {"code": error.code, "reason": error.message, **_claimed(token)}
-        entry = self._entry("auth.failed", "nobody", "NONE", metadata)
+        entry = self._entry("auth.failed", "nobody", "NONE", metadata, visit)
         self._gather(self._failures, entry, "nobody", error.code)
 
-    def _entry(self, action: str, actor: str, role: str, metadata: dict[str, Any]) -> Entry:
-        visit = _VISIT.get()
+    def _entry(
+        self, action: str, actor: str, role: str, metadata: dict[str, Any], visit: Visit | None
+    ) -> Entry:
+        visit = visit or _VISIT.get()
         where = audit.NOWHERE if visit is None else visit.origin
         return Entry(
             actor=actor,
@@ -307,6 +327,7 @@ def _waits_for_people(error: Exception) -> bool:
     return isinstance(error, (Unavailable, *FOR_PEOPLE)) or is_away(error)
 
 
+@lru_cache(maxsize=4096)
 def _network(ip: str | None) -> str | None:
     """Whose address it is: an IPv6 peer has a whole /64 to choose from."""
     address = parse_address(ip or "")

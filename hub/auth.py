@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import secrets
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jwt
 from aiohttp import web
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from jwt.algorithms import RSAAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from domain.errors import (
     Forbidden,
     InvalidSchema,
-    StartError,
     TokenExpired,
     TokenInvalid,
     Unauthenticated,
@@ -32,13 +26,11 @@ from domain.ids import is_id, split_room
 from domain.overlays import Overlay
 from domain.settings import Settings
 from domain.tokens import TOKEN_LIFE_MAX_S
-from hub.auth_keys import KeySource
+from hub.auth_keys import ALGORITHM, KeySource, SigningKey
 from hub.context import CONTEXT
 
-ALGORITHM = "RS256"  # the only one (AUTH-03)
 TOKEN_BYTES_MAX = 8192  # a longer token is refused unread
 CACHE_MAX = 10_000  # verified tokens remembered; at the limit the one used longest ago goes
-SIGNED_MAX = 5_000  # overlays' tokens remembered, about 1 KiB each; the one used longest ago goes
 SPECTATOR_LIFE_S = 600
 SCOPES_MAX = 32
 GAMES_MAX = 256
@@ -71,9 +63,9 @@ class Authenticator:
         self._now = now
         self._verified: OrderedDict[bytes, Principal] = OrderedDict()
         self._keys = KeySource(settings.jwks, changed=self._verified.clear, monotonic=monotonic)
-        self._signing: _SigningKey | None = None
+        self._signing: SigningKey | None = None
         if settings.jwt_signing_key_file is not None:
-            self._signing = _SigningKey(settings.jwt_signing_key_file)
+            self._signing = SigningKey(settings.jwt_signing_key_file)
 
     async def verify(self, token: str) -> Principal:
         """The token's principal.
@@ -81,17 +73,30 @@ class Authenticator:
         Raises TokenExpired, TokenInvalid (without echoing the token), TokenRevoked or, while no
         key or no revocations could be read at all, Unavailable (contract: Tokens; WSA-02, WSA-04).
         """
+        who = self.verify_now(token)
+        if who is None:
+            key = await self._keys.get(_key_id(token))
+            who = self._remember(_digest(token), principal(self._claims(token, key)))
+        return who
+
+    def verify_now(self, token: str) -> Principal | None:
+        """Like `verify`, without waiting: None when the token's key has to be fetched first."""
         self._keys.look()
-        digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
+        digest = _digest(token)
         known = self._verified.get(digest)
-        if known is not None:
-            if self._now() >= known.expires_at_s + self._settings.jwt_leeway_s:
-                del self._verified[digest]
-                raise TokenExpired("the token's time is over")
-            self._verified.move_to_end(digest)
-            self._check(known)
-            return known
-        who = principal(await self._claims(token))
+        if known is None:
+            key = self._keys.keys.get(_key_id(token))
+            if key is None:
+                return None
+            return self._remember(digest, principal(self._claims(token, key)))
+        if self._now() >= known.expires_at_s + self._settings.jwt_leeway_s:
+            del self._verified[digest]
+            raise TokenExpired("the token's time is over")
+        self._verified.move_to_end(digest)
+        self._check(known)
+        return known
+
+    def _remember(self, digest: bytes, who: Principal) -> Principal:
         self._verified[digest] = who
         if len(self._verified) > CACHE_MAX:
             self._verified.popitem(last=False)
@@ -145,19 +150,7 @@ class Authenticator:
         """Ends what runs in the background."""
         await self._keys.close()
 
-    async def _claims(self, token: str) -> dict[str, Any]:
-        if len(token) > TOKEN_BYTES_MAX:
-            raise TokenInvalid(f"the token is longer than {TOKEN_BYTES_MAX} bytes")
-        try:
-            header = jwt.get_unverified_header(token)
-        except (jwt.InvalidTokenError, ValueError, RecursionError):
-            raise TokenInvalid("the token is not a JWT") from None
-        if header.get("alg") != ALGORITHM:
-            raise TokenInvalid(f"the token must be signed with {ALGORITHM}")
-        kid = header.get("kid")
-        if not isinstance(kid, str):
-            raise TokenInvalid("the token names no key (kid)")
-        key = await self._keys.get(kid)
+    def _claims(self, token: str, key: RSAPublicKey) -> dict[str, Any]:
         try:
             # Times are checked below, by the same rule for a fresh and for a remembered token.
             claims = jwt.decode(
@@ -177,6 +170,26 @@ class Authenticator:
             raise TokenInvalid(_reason(error)) from None
         check_times(claims, self._now(), self._settings.jwt_leeway_s)
         return claims
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+def _key_id(token: str) -> str:
+    """Which key the token says that it is signed with; raises TokenInvalid."""
+    if len(token) > TOKEN_BYTES_MAX:
+        raise TokenInvalid(f"the token is longer than {TOKEN_BYTES_MAX} bytes")
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.InvalidTokenError, ValueError, RecursionError):
+        raise TokenInvalid("the token is not a JWT") from None
+    if header.get("alg") != ALGORITHM:
+        raise TokenInvalid(f"the token must be signed with {ALGORITHM}")
+    kid = header.get("kid")
+    if not isinstance(kid, str):
+        raise TokenInvalid("the token names no key (kid)")
+    return kid
 
 
 def _reason(error: Exception) -> str:
@@ -270,58 +283,6 @@ def _overlay_room(subject: Any) -> str:
     return f"overlay:{room_id}" if kind == "user" else subject
 
 
-class _SigningKey:
-    """The private key, read when it is first needed and again when its file changes."""
-
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
-        self._stamp: tuple[int, int] | None = None
-        self._key: RSAPrivateKey | None = None
-        self._kid = ""
-        self._signed: OrderedDict[str, str] = OrderedDict()
-
-    def sign(self, claims: dict[str, Any]) -> str:
-        """The claims as a token; raises StartError when the key cannot be read."""
-        self._look()
-        assert self._key is not None
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._kid})
-
-    def sign_once(self, claims: dict[str, Any]) -> str:
-        """Like `sign`; the same claims again cost no signature (most of a millisecond each)."""
-        self._look()
-        name = json.dumps(claims, sort_keys=True)
-        token = self._signed.pop(name, None) or self.sign(claims)
-        self._signed[name] = token
-        if len(self._signed) > SIGNED_MAX:
-            self._signed.popitem(last=False)
-        return token
-
-    def _look(self) -> None:
-        try:
-            status = self._path.stat()
-            if (status.st_mtime_ns, status.st_ino) != self._stamp:
-                self._load(self._path.read_bytes())
-                self._stamp = (status.st_mtime_ns, status.st_ino)
-        except (OSError, ValueError, TypeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not an RSA key in PEM"
-            raise StartError(f"cannot read the signing key {self._path}: {reason}") from None
-
-    def _load(self, pem: bytes) -> None:
-        key = serialization.load_pem_private_key(pem, password=None)
-        if not isinstance(key, RSAPrivateKey):
-            raise ValueError("not RSA")
-        self._key, self._kid = key, thumbprint(key)
-        self._signed.clear()
-
-
-def thumbprint(key: RSAPrivateKey) -> str:
-    """The kid of a key that gamehub made: its JWK thumbprint (RFC 7638)."""
-    members = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    needed = {name: members[name] for name in ("e", "kty", "n")}
-    canonical = json.dumps(needed, separators=(",", ":"), sort_keys=True).encode()
-    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
-
-
 # -- at the door ----------------------------------------------------------------------------------
 
 
@@ -330,15 +291,25 @@ def token_from(request: web.BaseRequest) -> str | None:
 
     The first that is there counts (contract: Tokens; WSA-01). None when there is none.
     """
-    scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+    headers = request.headers
+    return find_token(
+        headers.get("Authorization", ""),
+        headers.getall("Sec-WebSocket-Protocol", ()),
+        request.query.get("token"),
+    )
+
+
+def find_token(authorization: str, offered: Iterable[str], in_query: str | None) -> str | None:
+    """`token_from` of plain values; `offered`: the lines of Sec-WebSocket-Protocol."""
+    scheme, _, rest = authorization.partition(" ")
     if scheme.lower() == "bearer" and rest.strip():
         return rest.strip()
-    for header in request.headers.getall("Sec-WebSocket-Protocol", ()):
-        for name in header.split(","):
+    for line in offered:
+        for name in line.split(","):
             name = name.strip()
             if name.startswith(TOKEN_SUBPROTOCOL) and len(name) > len(TOKEN_SUBPROTOCOL):
                 return name[len(TOKEN_SUBPROTOCOL) :]
-    return request.query.get("token") or None
+    return in_query or None
 
 
 async def authenticated(request: web.Request) -> Principal:

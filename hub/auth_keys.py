@@ -1,24 +1,31 @@
-"""The public keys that tokens are checked with: a JWKS file or URL, cached and kept fresh."""
+"""The keys of tokens: public ones from a JWKS, cached and kept fresh, and the one that signs."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import jwt
 import structlog
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from jwt.algorithms import RSAAlgorithm
 
-from domain.errors import TokenInvalid, Unavailable
+from domain.errors import StartError, TokenInvalid, Unavailable
 
 log = structlog.get_logger(__name__)
 
+ALGORITHM = "RS256"  # the only one (AUTH-03)
+SIGNED_MAX = 5_000  # overlays' tokens remembered, about 1 KiB each; the one used longest ago goes
 KEY_BITS_MIN = 2048  # RFC 7518, section 3.3; weaker keys of a set are skipped
 KEYS_MAX = 100  # keys of a set beyond this are skipped
 JWKS_BYTES_MAX = 262_144  # a larger set is refused; the old keys stay
@@ -194,3 +201,55 @@ class KeySource:
         if failure != self._failure:  # said once, not at every look
             log.warning("jwks_failed", error=failure, keys_kept=len(self._keys))
         self._failure = failure
+
+
+class SigningKey:
+    """The private key, read when it is first needed and again when its file changes."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._stamp: tuple[int, int] | None = None
+        self._key: RSAPrivateKey | None = None
+        self._kid = ""
+        self._signed: OrderedDict[str, str] = OrderedDict()
+
+    def sign(self, claims: dict[str, Any]) -> str:
+        """The claims as a token; raises StartError when the key cannot be read."""
+        self._look()
+        assert self._key is not None
+        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._kid})
+
+    def sign_once(self, claims: dict[str, Any]) -> str:
+        """Like `sign`; the same claims again cost no signature (most of a millisecond each)."""
+        self._look()
+        name = json.dumps(claims, sort_keys=True)
+        token = self._signed.pop(name, None) or self.sign(claims)
+        self._signed[name] = token
+        if len(self._signed) > SIGNED_MAX:
+            self._signed.popitem(last=False)
+        return token
+
+    def _look(self) -> None:
+        try:
+            status = self._path.stat()
+            if (status.st_mtime_ns, status.st_ino) != self._stamp:
+                self._load(self._path.read_bytes())
+                self._stamp = (status.st_mtime_ns, status.st_ino)
+        except (OSError, ValueError, TypeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not an RSA key in PEM"
+            raise StartError(f"cannot read the signing key {self._path}: {reason}") from None
+
+    def _load(self, pem: bytes) -> None:
+        key = serialization.load_pem_private_key(pem, password=None)
+        if not isinstance(key, RSAPrivateKey):
+            raise ValueError("not RSA")
+        self._key, self._kid = key, thumbprint(key)
+        self._signed.clear()
+
+
+def thumbprint(key: RSAPrivateKey) -> str:
+    """The kid of a key that gamehub made: its JWK thumbprint (RFC 7638)."""
+    members = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    needed = {name: members[name] for name in ("e", "kty", "n")}
+    canonical = json.dumps(needed, separators=(",", ":"), sort_keys=True).encode()
+    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from domain.events import Principal
     from domain.overlays import Overlay
     from domain.settings import Settings
+    from hub.audit import Visit
     from hub.metrics import Metrics
     from hub.standing import Standing
 
@@ -24,6 +25,9 @@ class Verifier(Protocol):
 
     async def verify(self, token: str) -> Principal:
         """The token's principal; raises TokenExpired, TokenInvalid, Unavailable."""
+
+    def verify_now(self, token: str) -> Principal | None:
+        """Like `verify`; None when a key has to be fetched first."""
 
     def sign_spectator(self, now_s: float) -> tuple[str, int, str]:
         """(token, end in s since the epoch, subject) of a fresh SPECTATOR; raises Forbidden."""
@@ -35,13 +39,21 @@ class Verifier(Protocol):
 class SignInBook(Protocol):
     """What doors need of hub/audit.py's AuditWriter; nothing of it waits or raises."""
 
-    def signed_in(self, who: Principal, *, session: str) -> None:
+    def signed_in(self, who: Principal, *, session: str, visit: Visit | None = None) -> None:
         """A good token opened a socket, or extended one (AUD-11)."""
 
-    def signed_out(self, who: Principal, *, session: str, code: int, duration_s: float) -> None:
+    def signed_out(
+        self,
+        who: Principal,
+        *,
+        session: str,
+        code: int,
+        duration_s: float,
+        visit: Visit | None = None,
+    ) -> None:
         """A socket with a good token ended."""
 
-    def failed(self, error: GamehubError, token: str | None) -> None:
+    def failed(self, error: GamehubError, token: str | None, *, visit: Visit | None = None) -> None:
         """No token, or one that is refused."""
 
 

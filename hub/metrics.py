@@ -79,7 +79,9 @@ class Metrics:
             "closes_total", "Viewers' sockets that ended, by close code.", "code"
         )
         self.places_refused = self._counter(
-            "places_refused_total", "Refusals at a cap, by cap: ip, user, overlay or room.", "cap"
+            "places_refused_total",
+            "Refusals at a cap, by cap: ip, user, overlay, server or room.",
+            "cap",
         )
         self.limits_without_redis = self._counter(
             "limits_without_redis_total",

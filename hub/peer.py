@@ -35,12 +35,14 @@ def networks(text: str) -> Networks:
     return tuple(ip_network(each.strip(), strict=False) for each in text.split(",") if each.strip())
 
 
+@lru_cache(maxsize=4096)
 def is_in(ip: str, of: Networks) -> bool:
     """Whether the address lies in one of the networks; what is no address lies in none."""
     address = parse_address(ip)
     return address is not None and any(address in each for each in of)
 
 
+@lru_cache(maxsize=4096)
 def network_of(ip: str) -> str:
     """The address as limits count it: IPv4 by itself, IPv6 by its /64, the least that one has."""
     address = parse_address(ip)
@@ -62,6 +64,12 @@ def client_ip(request: web.Request) -> str:
         headers = request.headers.getall("X-Forwarded-For", ()) if trusted else ()
         known = request[CLIENT_IP] = forwarded(request.remote or "", headers, trusted)
     return known
+
+
+@lru_cache(maxsize=4096)
+def plain(peer: str) -> str:
+    """The address of a socket's peer that no proxy speaks for, written as limits and logs do."""
+    return forwarded(peer, (), ())
 
 
 def forwarded(peer: str, headers: Iterable[str], trusted: Networks) -> str:

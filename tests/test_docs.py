@@ -115,9 +115,9 @@ def test_every_limit_is_documented_with_its_default() -> None:
         each.metadata["env"]: each.default
         for each in dataclasses.fields(Settings)
         if each.metadata["env"].startswith("WS_RATE_")
-        or each.metadata["env"] in ("WS_MAX_PAYLOAD_BYTES", "WS_ALLOWED_ORIGINS")
+        or each.metadata["env"] in ("WS_MAX_PAYLOAD_BYTES", "WS_ALLOWED_ORIGINS", "WS_ADMIT_RPS")
     }
-    assert len(limits) == 10
+    assert len(limits) == 12
     for name, default in limits.items():
         shown = f"{default:g}" if isinstance(default, int | float) else f"`{default}`"
         assert told[name] == ("empty" if default == "" else shown)

@@ -163,7 +163,8 @@ def _http_error(error: web.HTTPException) -> web.Response:
         "not_found": "there is nothing at this address",
         "payload_too_large": "the body is larger than 1 MiB",
     }.get(code, error.reason)
-    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    kept = ("Allow", "Sec-WebSocket-Version")
+    headers = {name: error.headers[name] for name in kept if name in error.headers}
     return answer(
         {"error": {"code": code, "message": message}}, status=error.status, headers=headers
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiohttp import WSMsgType, web
 
 from domain.errors import (
+    ConnectionLimit,
     Draining,
     Forbidden,
     GamehubError,
@@ -22,18 +23,15 @@ from domain.errors import (
     Unavailable,
 )
 from domain.events import Principal
-from hub.auth import token_from
 from hub.bucket import Bucket
 from hub.live.dock import Dock, check_server
 from hub.live.intake import Intake
+from hub.sessions.door import Arrival
 from hub.sessions.fanout import encode
-from hub.sessions.socket import (
-    Socket,
-    hang_up,
-    keeps_up,
-    limit_kernel_buffer,
-    reason_bytes,
-)
+from hub.sessions.gate import Gate, Visit
+from hub.sessions.socket import Socket
+from hub.sessions.wheel import Wheel
+from hub.wire.frames import ABNORMAL
 from protocol import frames as wire
 from protocol import outbound
 from protocol.codecs import MSGPACK
@@ -46,7 +44,6 @@ log = structlog.get_logger(__name__)
 HELLO_TIMEOUT_S = 5.0
 HEARTBEAT_S = 3.0
 STRIKES_MAX = 3
-CLOSE_TIMEOUT_S = 3.0
 # A server whose token was revoked hears for so long what became of its last frames.
 LAST_ACKS_S = 0.5
 LAST_ACKS_LOOK_S = 0.01
@@ -57,27 +54,43 @@ ANSWERS_BYTES_MAX = 262_144
 PACE_S = 0.01
 
 
-class ServerSocket:
+class ServerSocket(Socket):
     """One connection of one stream; it is the sink of that stream's answers."""
 
-    def __init__(self, context: Context, dock: Dock, ws: Socket, *, paced: bool = True) -> None:
-        """`paced`: whether its messages are limited (WS_RATE_EXEMPT_CIDRS)."""
+    __slots__ = ("_ack_scheduled", "_acked", "_arrival", "_bucket", "_closing", "_context",
+                 "_dock", "_opened_at_s", "_refused", "_replaced", "_scope", "_strikes",
+                 "_taking", "_visit", "intake", "session_id", "who")  # fmt: skip
+
+    def __init__(
+        self,
+        context: Context,
+        dock: Dock,
+        gate: Gate,
+        wheel: Wheel,
+        transport: asyncio.Transport,
+        arrival: Arrival,
+    ) -> None:
+        """Exempt addresses have no cap and no limit of messages (WS_RATE_EXEMPT_CIDRS)."""
+        super().__init__(wheel, transport, wire.MESSAGE_BYTES_MAX)
+        self._visit = Visit(gate, arrival.ip)
         rps = context.settings.ws_rate_server_msg_rps
-        self._bucket = Bucket(rps, max(rps, 1.0), time.monotonic()) if paced else None
+        self._bucket = None if self._visit.exempt else Bucket(rps, max(rps, 1.0), time.monotonic())
         self._context = context
         self._dock = dock
-        self._ws = ws
-        self._transport: asyncio.WriteTransport | None = None
+        self._arrival = arrival
         self.intake: Intake | None = None
         self.who: Principal | None = None
         self._acked = (-1, -1)
         self._ack_scheduled = False
-        self._reading = True
+        self._taking = True
         self._closing: asyncio.Task[None] | None = None
+        self._refused = False
         self._replaced = False
         self._strikes = 0
         self.session_id = secrets.token_hex(8)
         self._opened_at_s = time.monotonic()
+        # What its frames set in motion is logged, and noted, as its doing.
+        self._scope = arrival.scope(session_id=self.session_id)
 
     # -- answers (Sink) ---------------------------------------------------------------------------
 
@@ -110,45 +123,38 @@ class ServerSocket:
             self._context.metrics.acks.inc()
 
     def _send(self, message: dict[str, Any]) -> None:
-        transport = self._transport
-        if transport is not None and not self._ws.closed and not transport.is_closing():
-            transport.write(encode(message, MSGPACK))
+        if not self.closing and not self.transport.is_closing():
+            self.transport.write(encode(message, MSGPACK))
 
     # -- the connection ---------------------------------------------------------------------------
 
-    async def run(self, request: web.Request) -> None:
-        """Serves one server until the socket is closed from either side."""
-        # uvloop's transports write like asyncio's but are no instances of them.
-        self._transport = cast("asyncio.WriteTransport | None", request.transport)
-        if self._transport is not None:
-            limit_kernel_buffer(self._transport)
+    @property
+    def heartbeat_s(self) -> float:
+        """Often enough for the leases of a quiet server."""
+        return HEARTBEAT_S
+
+    def scope(self) -> contextvars.Context:
+        """What it runs in, with what was bound on the way."""
+        return self._scope
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the server, handled in its own context."""
+        self._scope.run(super().data_received, data)
+
+    def on_open(self) -> None:
+        """Checks the token that came at the door."""
+        self._context.metrics.connections.labels("server").inc()
         self._context.standing.watch(self)
-        structlog.contextvars.bind_contextvars(session_id=self.session_id)
+        self.wait_for(self._guarded(self._identify()))
+
+    async def _guarded(self, work: Any) -> None:
         try:
-            await self._serve(request)
+            await work
         except GamehubError as error:
-            # Before the welcome it is a token, a server's name or a hello that was not good.
-            if self.intake is None and error.http_status in (401, 403):
-                self._context.audit.failed(error, token_from(request))
-            await self._refuse(error)
-        finally:
-            self._context.standing.forget(self)
-            self._note_end()
-            self._dock.sockets.discard(self)
-            if self._transport is not None:
-                hang_up(self._transport)
-            await self._dock.closed(self)
+            self._refuse(error)
 
-    def _note_end(self) -> None:
-        if self.who is not None and self.intake is not None:
-            code = int(self._ws.sent_code or self._ws.close_code or 1006)
-            duration_s = time.monotonic() - self._opened_at_s
-            self._context.audit.signed_out(
-                self.who, session=self.session_id, code=code, duration_s=duration_s
-            )
-
-    async def _serve(self, request: web.Request) -> None:
-        token = token_from(request)
+    async def _identify(self) -> None:
+        token = self._arrival.token
         if token is None:
             raise Unauthenticated("a server's token comes at the door")
         who = await self._context.auth.verify(token)
@@ -156,7 +162,13 @@ class ServerSocket:
         self._context.standing.check(who)
         self.who = who
         structlog.contextvars.bind_contextvars(server=who.subject)
-        hello = await self._hello()
+        await self._visit.identify(who)
+
+    async def _moor(self, who: Principal, data: bytes) -> None:
+        """Takes the hello, and the place of an older connection of the stream."""
+        hello = wire.parse_message(data)
+        if not isinstance(hello, wire.Hello):
+            raise InvalidSchema("the first message must be hello", field="op")
         if hello.server != who.subject:
             raise Forbidden("hello.server differs from the token's sub", field="server")
         self._dock.sockets.add(self)
@@ -165,48 +177,68 @@ class ServerSocket:
             intake.sink.superseded()
         self.intake = intake
         intake.sink = self
+        if self.gone:  # it left meanwhile
+            await self._dock.closed(self)
+            return
         intake.on_progress = self.progress
         self._acked = (intake.live_done, intake.fact_done)
         self._send(wire.welcome(intake.live_done, intake.fact_done))
         log.info("server_connected", stream=hello.stream, live_seq=intake.live_done)
+        self._arrival.token = None
         self._context.audit.signed_in(who, session=self.session_id)
-        await self._read(who, intake)
 
-    async def _hello(self) -> wire.Hello:
+    def on_message(self, data: bytes, *, binary: bool) -> None:
+        """One message: the hello, then frames."""
         try:
-            message = await asyncio.wait_for(self._next(), HELLO_TIMEOUT_S)
-        except TimeoutError:
-            raise Unauthenticated("no hello came in time") from None
-        if message is None:
-            raise Unauthenticated("the socket closed before hello")
-        parsed = wire.parse_message(message)
-        if not isinstance(parsed, wire.Hello):
-            raise InvalidSchema("the first message must be hello", field="op")
-        return parsed
+            self._alive()
+            if not binary:
+                self._strike(InvalidSchema("game servers speak msgpack in binary messages"))
+            elif self.intake is None:
+                if self.who is not None:
+                    self.wait_for(self._guarded(self._moor(self.who, data)))
+            elif self._bucket is not None and not self._bucket.take(time.monotonic()):
+                self.wait_for(self._guarded(self._paced(self.intake, self._bucket, data)))
+            else:
+                self._take(self.intake, data)
+        except GamehubError as error:
+            self._refuse(error)
 
-    async def _read(self, who: Principal, intake: Intake) -> None:
+    def on_control(self) -> None:
+        """Pings and pongs count as signs of life (contract: Ingest)."""
+        try:
+            self._alive()
+        except GamehubError as error:
+            self._refuse(error)
+
+    async def _paced(self, intake: Intake, bucket: Bucket, data: bytes) -> None:
+        """Over its rate: the message waits, and what comes behind it."""
         while True:
-            if intake.full:
-                await intake.room_for_more()
-            while self._bucket is not None and not self._bucket.take(time.monotonic()):
-                await intake.pause(max(self._bucket.wait_ms(time.monotonic()) / 1000, PACE_S))
-            if self._transport and not await keeps_up(self._transport, ANSWERS_BYTES_MAX):
-                self._transport.abort()
-                return
-            data = await self._next()
-            if data is None:
-                return
-            if not self._reading:
-                # Draining: never acked, so its server sends it again to the next hub.
-                continue
-            try:
-                parsed = wire.parse_message(data)
-                if isinstance(parsed, list):
-                    intake.receive(parsed, self, who, round(time.time() * 1000), len(data))
-                elif isinstance(parsed, wire.Hello):
-                    raise InvalidSchema("hello was said already", field="op")
-            except InvalidSchema as error:
-                self._strike(error)
+            await intake.pause(max(bucket.wait_ms(time.monotonic()) / 1000, PACE_S))
+            if bucket.take(time.monotonic()):
+                break
+        if not self.closing:
+            self._receive(intake, data)
+        if intake.full:
+            await intake.room_for_more()
+
+    def _take(self, intake: Intake, data: bytes) -> None:
+        self._receive(intake, data)
+        if intake.full:
+            self.wait_for(intake.room_for_more())
+
+    def _receive(self, intake: Intake, data: bytes) -> None:
+        if not self._taking:
+            # Draining: never acked, so its server sends it again to the next hub.
+            return
+        assert self.who is not None
+        try:
+            parsed = wire.parse_message(data)
+            if isinstance(parsed, list):
+                intake.receive(parsed, self, self.who, round(time.time() * 1000), len(data))
+            elif isinstance(parsed, wire.Hello):
+                raise InvalidSchema("hello was said already", field="op")
+        except InvalidSchema as error:
+            self._strike(error)
 
     def _strike(self, error: GamehubError) -> None:
         self._strikes += 1
@@ -214,58 +246,83 @@ class ServerSocket:
             raise error
         self._send(wire.error(error.as_dict()))
 
-    async def _next(self) -> bytes | None:
-        """The next binary message; None when the socket is closed. Pings count as signs of life."""
-        while True:
-            message = await self._ws.receive()
-            self._check_expiry()
-            if self.intake is not None:
-                self.intake.heard()
-            if message.type is WSMsgType.BINARY:
-                data: bytes = message.data
-                return data
-            if message.type is WSMsgType.PING:
-                await self._ws.pong(message.data)
-            elif message.type is WSMsgType.TEXT:
-                self._strike(InvalidSchema("game servers speak msgpack in binary messages"))
-            elif message.type is not WSMsgType.PONG:
-                return None
-
-    def _check_expiry(self) -> None:
+    def _alive(self) -> None:
         """Nothing of a token that ended counts, no sign of life either: it would keep the leases.
 
         The hub's own pings bring an answer every HEARTBEAT_S, so that a quiet server is seen too.
         """
-        if self.who is None or not self._reading:
-            return
-        if self.who.expires_at_s + self._context.settings.jwt_leeway_s < time.time():
+        who, leeway_s = self.who, self._context.settings.jwt_leeway_s
+        if who is not None and self._taking and who.expires_at_s + leeway_s < time.time():
             raise TokenExpired("the server's token has ended")
+        if self.intake is not None:
+            self.intake.heard()
 
-    async def _refuse(self, error: GamehubError) -> None:
+    def on_time(self, now_s: float) -> float:
+        """Refuses who did not say hello in time."""
+        hello_by_s = self._opened_at_s + HELLO_TIMEOUT_S
+        if self.intake is not None or self in self._dock.sockets:
+            return now_s + HELLO_TIMEOUT_S
+        if now_s >= hello_by_s:
+            self._refuse(Unauthenticated("no hello came in time"))
+        return hello_by_s
+
+    def on_silence(self) -> None:
+        """What would be sent is dropped: see `closing`."""
+
+    def on_stuck(self) -> None:
+        """It sends, and does not read its answers."""
+        self.transport.abort()
+
+    def on_end(self) -> None:
+        """Gives everything back; its stream's last frames are finished all the same."""
+        self._context.metrics.connections.labels("server").dec()
+        self._context.standing.forget(self)
+        if self.who is not None and self.intake is None and not self._refused:
+            self._note_refusal(Unauthenticated("the socket closed before hello"))
+        self._visit.end()
+        code = self.close_sent or ABNORMAL
+        duration_s = time.monotonic() - self._opened_at_s
+        log.info(
+            "socket_closed",
+            code=code,
+            path=self._arrival.path,
+            ip=self._arrival.ip,
+            server=self.who.subject if self.who is not None else None,
+            session_id=self.session_id,
+            duration_s=round(duration_s, 3),
+            **self._arrival.ids(),
+        )
+        if self.who is not None and self.intake is not None:
+            self._context.audit.signed_out(
+                self.who,
+                session=self.session_id,
+                code=code,
+                duration_s=duration_s,
+                visit=self._arrival.request,
+            )
+        self._dock.sockets.discard(self)
+        self.wheel.linger(self._dock.closed(self))
+
+    def _refuse(self, error: GamehubError) -> None:
+        self._refused = True
+        self._note_refusal(error)
+        self._send(wire.error(error.as_dict()))
+        revoked = isinstance(error, TokenRevoked)
+        self.send_close(_close_code(error), outbound.REASON_REVOKED if revoked else error.message)
+
+    def _note_refusal(self, error: GamehubError) -> None:
         self._context.metrics.errors_out.labels(code=error.code).inc()
-        if not self._ws.closed:
-            self._send(wire.error(error.as_dict()))
-            revoked = isinstance(error, TokenRevoked)
-            reason = outbound.REASON_REVOKED if revoked else error.message
-            await self.close(_close_code(error), reason)
-
-    async def close(self, code: int, reason: str) -> None:
-        """Closes from this side; a peer that does not answer is dropped after 3 s."""
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._ws.close(code=code, message=reason_bytes(reason), drain=False)
-        except TimeoutError:
-            if self._transport is not None:
-                self._transport.abort()
+        # Before the welcome it is a token, a server's name or a hello that was not good.
+        if self.intake is None and error.http_status in (401, 403):
+            arrival = self._arrival
+            self._context.audit.failed(error, arrival.token, visit=arrival.request)
 
     def superseded(self) -> None:
         """A newer connection of the same stream took over."""
         if self._replaced:
             return
         self._replaced = True
-        self._closing = asyncio.create_task(
-            self.close(outbound.CLOSE_POLICY, "another connection of this stream took over")
-        )
+        self.send_close(outbound.CLOSE_POLICY, "another connection of this stream took over")
 
     def standing_changed(self) -> None:
         """Closes with 4003 when the server's token is revoked (WSA-11)."""
@@ -288,11 +345,11 @@ class ServerSocket:
                 break
             await asyncio.sleep(LAST_ACKS_LOOK_S)
         self._send_ack()
-        await self._refuse(error)
+        self._refuse(error)
 
     def stop_reading(self) -> None:
         """Drain: what was received is still finished, nothing more is taken."""
-        self._reading = False
+        self._taking = False
 
     async def drain(self, spread_ms: int) -> None:
         """Tells the server to come back after a random delay (close 4010)."""
@@ -304,7 +361,7 @@ def _close_code(error: GamehubError) -> int:
         return outbound.CLOSE_NO_TOKEN
     if isinstance(error, TokenExpired):
         return outbound.CLOSE_EXPIRED
-    if isinstance(error, InvalidSchema):
+    if isinstance(error, (InvalidSchema, ConnectionLimit)):
         return outbound.CLOSE_POLICY
     if isinstance(error, (Unavailable, Draining)):
         return 1012

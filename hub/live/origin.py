@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from domain.errors import OriginNotAllowed
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from domain.settings import Settings
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def check_origin(request: web.BaseRequest, settings: Settings) -> None:
+def check_origin(origins: Sequence[str], host: str, settings: Settings) -> None:
     """Raises OriginNotAllowed in production for a page of a site that is not allowed.
 
-    What is no browser sends no Origin and passes: the check guards people's browsers, not the hub.
+    origins: the request's Origin lines; host: its Host. What is no browser sends no Origin and
+    passes: the check guards people's browsers, not the hub.
     """
     if settings.environment != "production":
         return
-    origins = request.headers.getall("Origin", [])
     if not origins:
         return
-    host = request.headers.get("Host", "")
     if len(origins) > 1 or not origin_allowed(origins[0], host, settings.ws_allowed_origins):
         raise OriginNotAllowed("pages of this site may not open sockets here (WS_ALLOWED_ORIGINS)")
 

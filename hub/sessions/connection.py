@@ -1,37 +1,30 @@
-"""One viewer's socket: moves bytes between aiohttp and the session, and carries out its effects."""
+"""One viewer's socket: brings messages to the session, and carries out its effects in order."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
-import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiohttp import WSMsgType
 
 from domain.errors import (
     ConnectionLimit,
     GamehubError,
     RoomFull,
     TokenInvalid,
-    Unauthenticated,
     Unavailable,
     UnknownRoom,
 )
 from hub.sessions import session as core
+from hub.sessions.door import Arrival, Door, note_end
 from hub.sessions.fanout import EventFrame
-from hub.sessions.limits import Limits
+from hub.sessions.gate import Visit
 from hub.sessions.outbox import STUCK_S, Outbox
-from hub.sessions.socket import (
-    CLOSE_TIMEOUT_S,
-    Socket,
-    hang_up,
-    keeps_up,
-    limit_kernel_buffer,
-    reason_bytes,
-)
+from hub.sessions.socket import Socket
+from hub.wire.frames import ABNORMAL
 from protocol import outbound
 from protocol.codecs import Codec
 from protocol.envelope import unpack_body
@@ -39,57 +32,38 @@ from protocol.envelope import unpack_body
 if TYPE_CHECKING:
     from domain.events import Principal
     from hub.context import Context
-    from hub.sessions.gate import Visit
     from hub.sessions.hall import Hall
 
 log = structlog.get_logger(__name__)
 
-# Close codes that are counted by themselves; a client may make up others.
-COUNTED_CODES = frozenset({1000, 1001, 1005, 1006, 1011, 1012, *outbound.RECONNECT})
 
+class Connection(Socket):
+    """One open socket. What need not wait is done as the message is read, without a task."""
 
-class Connection:
-    """One open socket. Effects are carried out in order: a client that floods waits for itself."""
-
-    __slots__ = ("_context", "_hall", "_timer", "_visit", "close_sent", "opened_at_s", "outbox",
-                 "recovering", "session", "socket", "transport")  # fmt: skip
+    __slots__ = ("_arrival", "_door", "_visit", "outbox", "recovering",
+                 "session")  # fmt: skip
 
     def __init__(
         self,
-        context: Context,
-        hall: Hall,
-        ws: Socket,
-        transport: asyncio.WriteTransport,
+        door: Door,
+        transport: asyncio.Transport,
+        arrival: Arrival,
         codec: Codec,
         door_room: str | None,
-        visit: Visit,
     ) -> None:
-        settings = context.settings
-        now_s = time.monotonic()
-        self._context = context
-        self._hall = hall
-        self._visit = visit
-        self.socket = ws
-        self.transport = transport
-        self.opened_at_s = now_s
-        self.close_sent: int | None = None
+        context = door.context
+        super().__init__(door.wheel, transport, context.settings.ws_max_payload_bytes)
+        self._door = door
+        self._arrival = arrival
+        self._visit = Visit(door.gate, arrival.ip)
         self.recovering = False
-        self._timer: asyncio.TimerHandle | None = None
-        limits = Limits(
-            max_payload_bytes=settings.ws_max_payload_bytes,
-            heartbeat_s=settings.ws_heartbeat_s,
-            auth_timeout_s=settings.ws_auth_timeout_s,
-            idle_timeout_s=settings.ws_idle_timeout_s,
-            leeway_s=settings.jwt_leeway_s,
-            message_rps=settings.ws_rate_msg_rps,
-            message_burst=settings.ws_rate_msg_burst,
-            exempt=visit.exempt,
+        limits = door.limits_exempt if self._visit.exempt else door.limits
+        self.session = core.Session(
+            f"{random.getrandbits(64):016x}", limits, codec, self.heard_s, door_room
         )
-        self.session = core.Session(secrets.token_hex(8), limits, codec, now_s, door_room)
         self.outbox = Outbox(
-            transport, codec, settings.ws_send_queue_bytes, context.metrics, self._lagging
+            transport, codec, context.settings.ws_send_queue_bytes, context.metrics, self._lagging
         )
-        ws.on_closing = self._silence
 
     @property
     def who(self) -> Principal | None:
@@ -101,75 +75,75 @@ class Connection:
         """The role as presence counts it."""
         return core.role_label(self.session.who)
 
+    @property
+    def heartbeat_s(self) -> float:
+        """WS_HEARTBEAT_S."""
+        return self.session.limits.heartbeat_s
+
+    @property
+    def _context(self) -> Context:
+        return self._door.context
+
+    @property
+    def _hall(self) -> Hall:
+        return self._door.hall
+
+    def scope(self) -> contextvars.Context:
+        """A context that names the session, and its user where there is one."""
+        more = {"session_id": self.session.session_id}
+        if self.session.who is not None:
+            more["user"] = self.session.who.subject
+        return self._arrival.scope(**more)
+
     # -- the socket's life ------------------------------------------------------------------------
 
-    async def run(self, token: str | None) -> None:
-        """Serves the socket until it is closed from either side."""
-        structlog.contextvars.bind_contextvars(session_id=self.session.session_id)
-        limit_kernel_buffer(self.transport)
-        self._context.standing.watch(self)
-        try:
-            await self._carry_out(await self._arrive(token))
-            self._schedule()
-            while not self.socket.closed:
-                message = await self.socket.receive()
-                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    await self._received(message.type, message.data)
-                    if not await keeps_up(self.transport, self.outbox.limit_bytes):
-                        await self._cut_off()
-                else:
-                    break
-        finally:
-            self._context.standing.forget(self)
-            self._visit.end()
-            self._silence()
-            hang_up(self.transport)
-            if self._timer is not None:
-                self._timer.cancel()
-            for room in list(self.session.rooms):
-                self._hall.rooms.leave(self, room)
-            code = int(self.socket.sent_code or self.socket.close_code or 1006)
-            label = str(code) if code in COUNTED_CODES else "other"
-            self._context.metrics.closes.labels(code=label).inc()
-            log.info(
-                "socket_closed",
-                code=code,
-                user=self.session.who.subject if self.session.who else None,
-                duration_s=round(time.monotonic() - self.opened_at_s, 3),
-            )
-            self._note_end(code)
+    def on_open(self) -> None:
+        """Takes its place and begins the session."""
+        door = self._door
+        door.gauge.inc()
+        door.hall.connections.add(self)
+        door.context.standing.watch(self)
+        token, self._arrival.token = self._arrival.token, None
+        if self._visit.exempt:
+            self._do(self.session.opened(token))
+        else:
+            self.wait_for(self._arrive(token))
+        if not self.due:
+            self._put_back()
 
-    async def _arrive(self, token: str | None) -> list[core.Effect]:
+    async def _arrive(self, token: str | None) -> None:
         try:
             await self._visit.arrive()
         except ConnectionLimit as error:
-            return self.session.over_limit(error, None)
-        return self.session.opened(token)
-
-    async def _received(self, kind: WSMsgType, data: str | bytes) -> None:
-        now_s = time.monotonic()
-        if (kind is WSMsgType.BINARY) is not self.session.codec.binary:
-            await self._carry_out(self.session.wrong_frame(now_s))
-            return
-        raw = data.encode() if isinstance(data, str) else data
-        effects = self.session.received(raw, now_s)
-        self._context.metrics.messages_in.labels(op=self.session.last_op).inc()
+            effects = self.session.over_limit(error, None)
+        else:
+            effects = self.session.opened(token)
         await self._carry_out(effects)
 
-    async def close(self, code: int, reason: str) -> None:
-        """Closes from this side; a peer that does not answer is dropped after 3 s."""
-        if self.close_sent is not None:
+    def on_message(self, data: bytes, *, binary: bool) -> None:
+        """One message from the client."""
+        session, now_s = self.session, self.heard_s
+        if binary is not session.codec.binary:
+            self._do(session.wrong_frame(now_s))
             return
-        self.close_sent = code
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self.socket.close(code=code, message=reason_bytes(reason), drain=False)
-        except TimeoutError:
-            self.transport.abort()
+        effects = session.received(data, now_s)
+        self._door.count_message(session.last_op)
+        self._do(effects)
 
-    def _silence(self) -> None:
+    def on_silence(self) -> None:
         """Nothing may follow a close frame (RFC 6455, 5.5.1)."""
         self.outbox.closed = True
+
+    def on_end(self) -> None:
+        """Gives every place back, and takes its leave of the rooms."""
+        context, session, hall = self._context, self.session, self._hall
+        context.standing.forget(self)
+        self._visit.end()
+        for room in list(session.rooms):
+            hall.rooms.leave(self, room)
+        hall.connections.discard(self)
+        hall.laggards.discard(self)
+        note_end(self._door, self._arrival, session, self.close_sent or ABNORMAL)
 
     async def drain(self, spread_ms: int) -> None:
         """Tells the client to come back after a random delay (close 4010)."""
@@ -177,34 +151,70 @@ class Connection:
 
     # -- effects ----------------------------------------------------------------------------------
 
+    def _do(self, effects: list[core.Effect], *, aside: bool = False) -> None:
+        """Carries out effects; the first that has to wait, and all after it, in a task.
+
+        aside: not a message's effects; what the client says is handled meanwhile.
+        """
+        while effects and not self.closing:
+            following = self._at_once(effects[0])
+            if following is None:
+                waiting = self._carry_out(effects)
+                if aside:
+                    self.scope().run(self._hall.spawn, waiting)
+                else:
+                    self.wait_for(waiting)
+                return
+            effects = following + effects[1:]
+
     async def _carry_out(self, effects: list[core.Effect]) -> None:
         queue = list(effects)
-        while queue and self.close_sent is None:
+        while queue and not self.closing:
             effect = queue.pop(0)
-            try:
-                queue = await self._one(effect) + queue
-            except GamehubError as error:
-                self._refuse(error, getattr(effect, "ref", None))
-                if isinstance(effect, core.JoinRoom) and effect.at_door:
-                    await self.close(_door_close_code(error), error.message)
+            following = self._at_once(effect)
+            if following is None:
+                try:
+                    following = await self._one(effect)
+                except GamehubError as error:
+                    following = []
+                    self._refuse(error, getattr(effect, "ref", None))
+                    if isinstance(effect, core.JoinRoom) and effect.at_door:
+                        self.send_close(_door_close_code(error), error.message)
+            queue = following + queue
 
-    async def _one(self, effect: core.Effect) -> list[core.Effect]:
-        session = self.session
+    def _at_once(self, effect: core.Effect) -> list[core.Effect] | None:
+        """Carries out what need not wait, and says what follows; None: it has to wait."""
         match effect:
             case core.Send(message):
                 self._count(message)
                 self.outbox.send(message)
             case core.Close(code, reason):
-                await self.close(code, reason)
+                self.send_close(code, reason)
+            case core.Verify(token, ref) if self._visit.exempt:
+                try:
+                    who = self._context.auth.verify_now(token)
+                    if who is None:
+                        return None
+                    self._context.standing.check(who)
+                except GamehubError as error:
+                    return self._not_verified(error, token, ref)
+                return self._verified(who, token, ref)
+            case core.LeaveRoom(room, ref):
+                self._hall.rooms.leave(self, room)
+                self._visit.leave(room)
+                self.session.left(room)
+                self.outbox.send(outbound.left(room, ref))
+            case _:
+                return None
+        return []
+
+    async def _one(self, effect: core.Effect) -> list[core.Effect]:
+        session = self.session
+        match effect:
             case core.Verify(token, ref):
                 return await self._verify(token, ref)
             case core.JoinRoom(room, since, ref):
                 return await self._join(room, since, ref)
-            case core.LeaveRoom(room, ref):
-                self._hall.rooms.leave(self, room)
-                self._visit.leave(room)
-                session.left(room)
-                self.outbox.send(outbound.left(room, ref))
             case core.ReadHistory(room, since, limit, ref):
                 await self._history(room, since, limit, ref)
             case core.ReadPresence(room, ref):
@@ -218,7 +228,7 @@ class Connection:
                 self.outbox.send(outbound.pong(ref))
             case core.ReviewRooms():
                 for left in session.rooms_now_forbidden():
-                    await self._one(left)
+                    self._at_once(left)
                 await self._look_again(*session.rooms)
             case core.LeaseTokens(message, asked):
                 assert session.who is not None
@@ -231,12 +241,16 @@ class Connection:
         seen = await self._hall.find(room, session.role_in)
         await self._visit.enter(room, session.role_in(seen.tournament_id))
         try:
+            if self.gone:
+                return []
             await self._hall.rooms.join(self, room, since, ref, late=seen.late)
             effects = session.joined(room)
             # What it may see can have changed while it joined.
             await self._look_again(room)
             return effects
         finally:
+            if self.gone:
+                self._hall.rooms.leave(self, room)
             if room not in session.rooms:
                 self._visit.leave(room)
 
@@ -247,9 +261,19 @@ class Connection:
             # line is told to a session that has the token.
             self._context.standing.check(who)
         except GamehubError as error:
-            if error.http_status == 401:
-                self._context.audit.failed(error, token)
-            return self.session.refused(error, ref)
+            return self._not_verified(error, token, ref)
+        if self._visit.exempt:
+            return self._verified(who, token, ref)
+        return await self._identified(who, token, ref)
+
+    def _verified(self, who: Principal, token: str, ref: core.Ref) -> list[core.Effect]:
+        """The token is good; there is no cap to ask about."""
+        effects = self.session.verified(who, ref, self._context.standing.roles_of(who))
+        self._note_sign_in(who, token)
+        return effects
+
+    async def _identified(self, who: Principal, token: str, ref: core.Ref) -> list[core.Effect]:
+        """The token is good; its holder may have too many sockets."""
         before = self.session.who
         effects = self.session.verified(who, ref, self._context.standing.roles_of(who))
         if self.session.who is who:
@@ -258,12 +282,14 @@ class Connection:
             except ConnectionLimit as error:
                 self.session.who = before  # it was never let in
                 return self.session.over_limit(error, ref)
-            self._context.audit.signed_in(who, session=self.session.session_id)
-        else:
-            self._context.audit.failed(TokenInvalid("the token is not for this socket"), token)
-        self._schedule()
-        structlog.contextvars.bind_contextvars(user=who.subject)
+        if not self.gone:
+            self._note_sign_in(who, token)
         return effects
+
+    def _not_verified(self, error: GamehubError, token: str, ref: core.Ref) -> list[core.Effect]:
+        if error.http_status == 401:
+            self._context.audit.failed(error, token, visit=self._arrival.request)
+        return self.session.refused(error, ref)
 
     async def _look_again(self, *rooms: str) -> None:
         """Rights may have changed: delayed matches are seen as they allow now."""
@@ -274,18 +300,16 @@ class Connection:
             except GamehubError as error:
                 # Not knowing what it may see, it sees nothing.
                 self._refuse(error, None)
-                await self._one(core.LeaveRoom(room, None))
+                self._at_once(core.LeaveRoom(room, None))
 
-    def _note_end(self, code: int) -> None:
-        """For the audit log: who left, or that nobody said who they are (AUD-11)."""
-        session, audit = self.session, self._context.audit
-        if session.who is not None:
-            duration_s = time.monotonic() - self.opened_at_s
-            audit.signed_out(
-                session.who, session=session.session_id, code=code, duration_s=duration_s
-            )
-        elif code == outbound.CLOSE_NO_TOKEN:
-            audit.failed(Unauthenticated("no token came in time"), None)
+    def _note_sign_in(self, who: Principal, token: str) -> None:
+        audit, request = self._context.audit, self._arrival.request
+        if self.session.who is who:
+            audit.signed_in(who, session=self.session.session_id, visit=request)
+            if self.close_sent is None:
+                self._put_back()
+        else:
+            audit.failed(TokenInvalid("the token is not for this socket"), token, visit=request)
 
     async def _history(self, room: str, since: Any, limit: int, ref: core.Ref) -> None:
         seen = await self._hall.find(room, self.session.role_in)
@@ -315,26 +339,20 @@ class Connection:
             effects = session.refused(error, None)
         else:
             effects = session.roles_changed(standing.roles_of(session.who))
-        if effects:
-            self._hall.spawn(self._carry_out(effects))
+        self._do(effects, aside=True)
 
     # -- time -------------------------------------------------------------------------------------
 
-    def _schedule(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        wait_s = self.session.next_tick_s(time.monotonic(), time.time()) - time.monotonic()
-        self._timer = loop.call_later(max(wait_s, 0.01), self._tick)
+    def on_time(self, now_s: float) -> float:
+        """Closes when no token came, when it ended, or when nobody is there."""
+        epoch_s = time.time()
+        self._do(self.session.tick(now_s, epoch_s), aside=True)
+        return self.session.next_tick_s(now_s, epoch_s)
 
-    def _tick(self) -> None:
-        if self.close_sent is not None or self.socket.closed:
-            return
-        effects = self.session.tick(time.monotonic(), time.time())
-        if effects:
-            self._hall.spawn(self._carry_out(effects))
-        else:
-            self._schedule()
+    def _put_back(self) -> None:
+        """When the session or the heart wants to be looked at next."""
+        next_s = self.session.next_tick_s(self.heard_s, time.time())
+        self.wheel.put(self, min(next_s, self.heard_s + self.heartbeat_s))
 
     # -- slow readers -----------------------------------------------------------------------------
 
@@ -346,12 +364,12 @@ class Connection:
     async def recover(self, now_s: float) -> bool:
         """One look at a lagging socket: True when it is well again, or gone."""
         outbox = self.outbox
-        if outbox.closed or self.close_sent is not None or self.transport.is_closing():
+        if outbox.closed or self.closing or self.transport.is_closing():
             return True
         if not outbox.caught_up:
             assert outbox.lagging_since_s is not None
             if now_s - outbox.lagging_since_s > STUCK_S:
-                await self._cut_off()
+                self.on_stuck()
                 return True
             return False
         try:
@@ -366,17 +384,9 @@ class Connection:
         outbox.lagging_since_s = None
         return True
 
-    async def _cut_off(self) -> None:
+    def on_stuck(self) -> None:
         """Not even the thinned stream fits: 4011, and the connection goes without waiting."""
-        self.close_sent = outbound.CLOSE_TOO_SLOW
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self.socket.close(
-                    code=outbound.CLOSE_TOO_SLOW, message=b"too slow", drain=False
-                )
-        except TimeoutError:
-            pass
-        self.transport.abort()
+        self.send_close(outbound.CLOSE_TOO_SLOW, "too slow")
 
 
 def _door_close_code(error: GamehubError) -> int:
@@ -385,10 +395,3 @@ def _door_close_code(error: GamehubError) -> int:
         return outbound.CLOSE_POLICY
     unknown = isinstance(error, UnknownRoom) or error.code == "invalid_schema"
     return outbound.CLOSE_UNKNOWN_ROOM if unknown else 1011
-
-
-def door_room(kind: str | None, room_id: str | None) -> str | None:
-    """The room of /ws/{kind}/{id}; a trailing slash (RT-01) does not count."""
-    if kind is None or room_id is None:
-        return None
-    return f"{kind}:{room_id.rstrip('/')}"

@@ -28,6 +28,8 @@ FULL_RETRY_MS = (5_000, 15_000)
 # A lease of messages waits so long for Redis; then, and for so long after, messages pass unlimited.
 TAKE_TIMEOUT_S = 0.5
 AWAY_S = 1.0
+# How places in rooms are told from the others.
+ROOM = "room:"
 
 
 class Gate:
@@ -84,27 +86,32 @@ class Gate:
 class Visit:
     """What one socket takes up at the gate. Each place is given back once, however it ends."""
 
+    __slots__ = ("_ended", "_gate", "_ip", "_places", "exempt")
+
     def __init__(self, gate: Gate, ip: str) -> None:
         self._gate = gate
-        self._ip = f"ip:{network_of(ip)}"
+        self._ip = ip
         self.exempt = gate.is_exempt(ip)
-        self._sockets: set[str] = set()
-        self._rooms: set[str] = set()
+        # None while it has none: exempt sockets take up places only in rooms that have a cap.
+        self._places: set[str] | None = None
         self._ended = False
 
     async def arrive(self) -> None:
         """The socket is open, who it is is not known yet; raises ConnectionLimit (RATE-03)."""
-        await self._hold({self._ip})
+        await self._hold({self._address})
 
     async def identify(self, who: Principal) -> None:
         """The token is verified; raises ConnectionLimit (RATE-02). Harmless when called again.
 
-        Overlays count by their token alone: a studio shows many from one address.
+        Overlays and servers count by their token or name alone: a studio, or a rack of game
+        servers, has many behind one address.
         """
         if who.kind == "overlay":
             await self._hold({f"overlay:{who.token_id}"})
+        elif who.kind == "server":
+            await self._hold({f"server:{who.subject}"})
         else:
-            await self._hold({self._ip, f"user:{who.subject}"})
+            await self._hold({self._address, f"user:{who.subject}"})
 
     async def enter(self, room: str, role: Role) -> None:
         """Takes a place in a room, unless it has one; raises RoomFull (RATE-04).
@@ -114,9 +121,9 @@ class Visit:
         kind, _ = split_room(room)
         caps = self._gate.room_caps
         cap = caps.get(kind, caps[""])
-        if cap == 0 or f"room:{room}" in self._rooms:
+        if cap == 0 or f"{ROOM}{room}" in (self._places or ()):
             return
-        if not await self._take(f"room:{room}", 0 if role >= Role.ORGANIZER else cap, self._rooms):
+        if not await self._take(f"{ROOM}{room}", 0 if role >= Role.ORGANIZER else cap):
             self._gate.context.metrics.places_refused.labels("room").inc()
             raise RoomFull(
                 f"the room has its {cap} members", field="room", retry_after_ms=_retry_ms()
@@ -124,32 +131,38 @@ class Visit:
 
     def leave(self, room: str) -> None:
         """Gives the place in a room back, if it has one."""
-        self._give({f"room:{room}"} & self._rooms, self._rooms)
+        self._give(f"{ROOM}{room}")
 
     def end(self) -> None:
         """The socket is gone: gives everything back."""
         self._ended = True
-        self._give(set(self._rooms), self._rooms)
-        self._give(set(self._sockets), self._sockets)
+        for place in list(self._places or ()):
+            self._give(place)
 
     async def lease(self, who: Principal, want: int, back: int) -> tuple[int, int]:
         """Like Gate.lease."""
         return await self._gate.lease(who.subject, want, back)
 
+    @property
+    def _address(self) -> str:
+        return f"ip:{network_of(self._ip)}"
+
     async def _hold(self, wanted: set[str]) -> None:
         """Takes what it does not hold yet, then gives back what is no longer wanted."""
         if self.exempt:
             return
-        for subject in sorted(wanted - self._sockets):
+        for subject in sorted(wanted - (self._places or set())):
             cap, cap_name = self._cap_of(subject)
             if cap == 0:
                 continue
-            if not await self._take(subject, cap, self._sockets):
+            if not await self._take(subject, cap):
                 self._gate.context.metrics.places_refused.labels(cap_name).inc()
                 raise ConnectionLimit(
                     f"at most {cap} sockets per {_WORDS[cap_name]}", retry_after_ms=_retry_ms()
                 )
-        self._give(self._sockets - wanted, self._sockets)
+        for place in (self._places or set()) - wanted:
+            if not place.startswith(ROOM):
+                self._give(place)
 
     def _cap_of(self, subject: str) -> tuple[int, str]:
         settings = self._gate.context.settings
@@ -158,25 +171,33 @@ class Visit:
             "ip": settings.ws_rate_conn_per_ip,
             "user": settings.ws_rate_conn_per_user,
             "overlay": settings.ws_rate_conn_per_overlay,
+            "server": settings.ws_rate_conn_per_server,
         }
         return caps[name], name
 
-    async def _take(self, subject: str, cap: int, held: set[str]) -> bool:
+    async def _take(self, subject: str, cap: int) -> bool:
         if not await self._gate.caps.admit(subject, cap):
             return False
         if self._ended:  # the socket ended while it asked
             self._gate.caps.release(subject)
             return False
-        held.add(subject)
+        if self._places is None:
+            self._places = set()
+        self._places.add(subject)
         return True
 
-    def _give(self, subjects: set[str], held: set[str]) -> None:
-        for subject in subjects:
-            held.discard(subject)
-            self._gate.caps.release(subject)
+    def _give(self, place: str) -> None:
+        if self._places is not None and place in self._places:
+            self._places.discard(place)
+            self._gate.caps.release(place)
 
 
-_WORDS = {"ip": "address", "user": "user", "overlay": "overlay token"}
+_WORDS = {
+    "ip": "address",
+    "user": "user",
+    "overlay": "overlay token",
+    "server": "game server's name",
+}
 
 
 def _retry_ms() -> int:

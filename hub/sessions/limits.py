@@ -57,6 +57,9 @@ class Unmetered:
         """Never asked."""
 
 
+UNMETERED = Unmetered()
+
+
 @dataclass(slots=True)
 class FixedMeter:
     """A small bucket of the socket's own."""
@@ -136,5 +139,5 @@ class Limits:
     def meter(self, who: Principal | None, now_s: float) -> Meter:
         """What counts the messages of this principal, or of nobody yet (RATE-01, RATE-17)."""
         if self.exempt:
-            return Unmetered()
+            return UNMETERED
         return LeaseMeter() if who and who.kind == "user" else FixedMeter.begin(now_s)

@@ -27,7 +27,7 @@ from domain.events import (
     role_within,
     room_kind,
 )
-from hub.sessions.limits import Ask, Limits, Meter, Unmetered
+from hub.sessions.limits import UNMETERED, Ask, Limits, Meter
 from protocol import inbound, outbound
 from protocol.codecs import Codec
 from protocol.inbound import Inbound, Since
@@ -145,13 +145,13 @@ class Session:
     opened_at_s: float
     door_room: str | None = None
     who: Principal | None = None
-    roles: TournamentRoles = field(default_factory=dict)
+    roles: TournamentRoles = field(default_factory=lambda: NO_ROLES)
     rooms: set[str] = field(default_factory=set)
     last_heard_s: float = 0.0
-    strikes: list[float] = field(default_factory=list)
-    presence_asked_s: dict[str, float] = field(default_factory=dict)
+    strikes: tuple[float, ...] = ()
+    presence_asked_s: dict[str, float] | None = None
     last_op: str = "invalid"
-    meter: Meter = field(default_factory=Unmetered)
+    meter: Meter = UNMETERED
 
     # -- in ---------------------------------------------------------------------------------------
 
@@ -307,7 +307,8 @@ class Session:
     def left(self, room: str) -> None:
         """The room is left, on whoever's wish."""
         self.rooms.discard(room)
-        self.presence_asked_s.pop(room, None)
+        if self.presence_asked_s is not None:
+            self.presence_asked_s.pop(room, None)
 
     # -- inside -----------------------------------------------------------------------------------
 
@@ -349,17 +350,20 @@ class Session:
         return [JoinRoom(message.room, message.since, message.ref, at_door)]
 
     def _presence(self, message: inbound.Presence, now_s: float) -> list[Effect]:
-        wait_s = self.presence_asked_s.get(message.room, 0.0) + PRESENCE_INTERVAL_S - now_s
-        if wait_s > 0 and message.room in self.presence_asked_s:
+        asked = self.presence_asked_s
+        if asked is None:
+            asked = self.presence_asked_s = {}
+        wait_s = asked.get(message.room, 0.0) + PRESENCE_INTERVAL_S - now_s
+        if wait_s > 0 and message.room in asked:
             body: dict[str, object] = {
                 "code": "message_rate_limit_exceeded",
                 "message": "presence is answered every 2 s",
                 "retry_after_ms": round(wait_s * 1000),
             }
             return [Send(outbound.error(body, message.ref))]
-        if len(self.presence_asked_s) >= ROOMS_MAX:
-            self.presence_asked_s.clear()
-        self.presence_asked_s[message.room] = now_s
+        if len(asked) >= ROOMS_MAX:
+            asked.clear()
+        asked[message.room] = now_s
         return [ReadPresence(message.room, message.ref)]
 
     def _left_if_forbidden(self, room: str) -> list[Effect]:
@@ -371,7 +375,8 @@ class Session:
         return []
 
     def _strike(self, error: GamehubError, now_s: float, ref: Ref) -> list[Effect]:
-        self.strikes = [at for at in self.strikes if at > now_s - STRIKE_WINDOW_S] + [now_s]
+        recent = [at for at in self.strikes if at > now_s - STRIKE_WINDOW_S]
+        self.strikes = (*recent, now_s)
         body = error.as_dict()
         if len(self.strikes) < STRIKES_MAX:
             return [Send(outbound.error(body, ref))]

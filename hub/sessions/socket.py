@@ -1,81 +1,321 @@
-"""What viewers' and servers' sockets share: bounded kernel buffers, and closes that are right."""
+"""One open WebSocket, a viewer's or a server's: frames in and out, pings, and right closes."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any
 
 import structlog
-from aiohttp import WSCloseCode, web
 
 from hub.sessions.outbox import STUCK_S
-from protocol import outbound
+from hub.sessions.wheel import Wheel
+from hub.wire import frames
+from hub.wire.receiver import Receiver
 
 log = structlog.get_logger(__name__)
 
-# What the kernel holds per socket, so that a stalled reader does not hide megabytes of stale state
-# there (contract: Rooms): unsent bytes, and all bytes with what is sent and not acknowledged. Linux
-# doubles the second for its own overhead. 25 is TCP_NOTSENT_LOWAT where the socket module lacks it.
-NOTSENT_BYTES = 65_536
-KERNEL_BYTES = 131_072
-_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
+# A peer that does not answer a close, or does not read what came before it, is dropped after so
+# long.
 CLOSE_TIMEOUT_S = 3.0
-REASON_BYTES_MAX = 120
+# Bytes that are kept unread while a message waits for Redis, say; over it nothing more is taken
+# from the kernel. What one read brings comes on top.
+UNREAD_BYTES_MAX = 65_536
 # How often a peer that does not read is looked at.
-READ_LOOK_S = 0.05
+BLOCKED_LOOK_S = 0.25
+_PING = frames.control_frame(frames.PING)
 
 
-class Socket(web.WebSocketResponse):
-    """aiohttp's server socket with the close code 4009 for frames that are too big (RATE-10)."""
+class Socket(asyncio.Protocol):
+    """A connection after its upgrade. Messages are handled one after the other, as they are read.
 
-    sent_code: int | None = None
-    on_closing: Callable[[], None] | None = None
+    What can be done at once is done in `on_message`, without a task. What has to wait goes to
+    `wait_for`, and until it is done nothing more of this peer is read: one that floods waits for
+    itself. The same when it does not read its answers. Peers are pinged when nothing came from
+    them for `heartbeat_s`, and are gone when nothing comes for half as long again.
+    """
 
-    async def close(
-        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
-    ) -> bool:
-        """Closes; aiohttp itself calls this with 1009 when a message exceeds its limit."""
-        if code == WSCloseCode.MESSAGE_TOO_BIG:
-            code, message = outbound.CLOSE_TOO_BIG, b"message too big"
-        if not self.closed:
-            # aiohttp answers a peer's close with 1000; the code that counts is the peer's own.
-            if self.close_code is None or code != WSCloseCode.OK:
-                self.sent_code = code
-            if self.on_closing is not None:
-                self.on_closing()
-        return await super().close(code=code, message=message, drain=drain)
+    __slots__ = (
+        "_blocked_since_s",
+        "_gone",
+        "_pinged_s",
+        "_reading",
+        "_receiver",
+        "_task",
+        "close_sent",
+        "due",
+        "heard_s",
+        "transport",
+        "wheel",
+    )  # fmt: skip
 
+    def __init__(self, wheel: Wheel, transport: asyncio.Transport, max_bytes: int) -> None:
+        """`max_bytes`: the largest message; over it the peer is closed with 4009."""
+        self.wheel = wheel
+        self.transport = transport
+        self._receiver = Receiver(max_bytes)
+        self.due = 0
+        self.heard_s = time.monotonic()
+        self._pinged_s = 0.0
+        # The code of the close frame that was sent, or answered: nothing may follow it.
+        self.close_sent: int | None = None
+        self._reading = True
+        self._blocked_since_s = 0.0
+        self._task: asyncio.Task[None] | None = None
+        # Whether the connection is gone; a future while somebody waits for that.
+        self._gone: bool | asyncio.Future[None] = False
 
-def limit_kernel_buffer(transport: asyncio.BaseTransport) -> None:
-    """Bounds what the kernel queues unsent for one socket; other systems keep their default."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.family == socket.AF_UNIX:
-        return
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
-        sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, NOTSENT_BYTES)
-    except OSError:
-        log.debug("notsent_lowat_unsupported")
+    # -- what a door makes of it ------------------------------------------------------------------
 
+    @property
+    @abstractmethod
+    def heartbeat_s(self) -> float:
+        """A peer that says nothing for so long is pinged."""
 
-async def keeps_up(transport: asyncio.WriteTransport, limit_bytes: int) -> bool:
-    """Waits until at most `limit_bytes` are unsent; False when the peer has stopped reading."""
-    deadline_s = time.monotonic() + STUCK_S
-    while transport.get_write_buffer_size() > limit_bytes and not transport.is_closing():
-        if time.monotonic() > deadline_s:
-            return False
-        await asyncio.sleep(READ_LOOK_S)
-    return True
+    @abstractmethod
+    def on_open(self) -> None:
+        """The upgrade was answered."""
 
+    @abstractmethod
+    def on_message(self, data: bytes, *, binary: bool) -> None:
+        """One whole message; text is valid UTF-8."""
 
-def hang_up(transport: asyncio.WriteTransport) -> None:
-    """After the close: a peer that never reads the rest would keep the socket for ever."""
-    if transport.get_write_buffer_size():
-        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, transport.abort)
+    def on_control(self) -> None:
+        """A ping or a pong came; pings are answered already."""
 
+    @abstractmethod
+    def on_silence(self) -> None:
+        """A close frame goes out, or the peer is gone: nothing may be sent any more."""
 
-def reason_bytes(reason: str) -> bytes:
-    """A close frame's reason: what fits of the text, whole characters only (RFC 6455, 5.5.1)."""
-    return reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore").encode()
+    @abstractmethod
+    def on_stuck(self) -> None:
+        """The peer did not read its answers for STUCK_S."""
+
+    @abstractmethod
+    def on_end(self) -> None:
+        """The connection is gone; called once."""
+
+    @abstractmethod
+    def on_time(self, now_s: float) -> float:
+        """Looks at what ends with time; when to look again, in s of the monotonic clock."""
+
+    @abstractmethod
+    def scope(self) -> Context:
+        """The context of what runs for this peer in a task: what the log binds to its lines."""
+
+    # -- opening ----------------------------------------------------------------------------------
+
+    def open(self, answer: bytes, rest: bytes, unsent_max: int) -> None:
+        """Answers the upgrade and goes on with what was read behind it.
+
+        unsent_max: bytes of answers that may be unsent; over it no more messages are taken.
+        """
+        transport = self.transport
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(unsent_max, unsent_max // 2)
+        transport.write(answer)
+        self.on_open()
+        if not self.due:
+            self.wheel.put(self, self.heard_s + self.heartbeat_s)
+        if rest:
+            self.data_received(rest)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the connection is gone."""
+        return self._gone is True
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing may be sent any more."""
+        return self.close_sent is not None or self._gone is True
+
+    # -- in ---------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the peer: whatever they are, it is alive."""
+        self.heard_s = time.monotonic()
+        self._pinged_s = 0.0
+        self._receiver.feed(data)
+        if (self._task is None and not self._blocked_since_s) or self.close_sent is not None:
+            self.read_on()
+        elif self._receiver.unread_bytes > UNREAD_BYTES_MAX and self._reading:
+            self._reading = False
+            self.transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Handles what was read, until something has to wait."""
+        try:
+            self._handle_all()
+        except Exception:
+            log.exception("socket_failed")
+            self.send_close(1011, "")
+        if not self._reading and (self._idle or self.close_sent is not None):
+            self._reading = True
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    @property
+    def _idle(self) -> bool:
+        return self._task is None and not self._blocked_since_s
+
+    def _handle_all(self) -> None:
+        receiver = self._receiver
+        # After our close frame messages are passed over, to the peer's answer.
+        while self._idle or self.close_sent is not None:
+            found = receiver.next()
+            if found is None:
+                break
+            opcode, payload = found
+            if opcode <= frames.BINARY:
+                if self.close_sent is None:
+                    self.on_message(payload, binary=opcode == frames.BINARY)
+            elif opcode == frames.CLOSE:
+                self._peer_closes(frames.close_code(payload))
+                return
+            elif self.close_sent is None:
+                if opcode == frames.PING:
+                    self.transport.write(frames.control_frame(frames.PONG, payload))
+                self.on_control()
+        if receiver.failure is not None and self.close_sent is None:
+            self._refuse_more(*receiver.failure)
+
+    def _peer_closes(self, code: int) -> None:
+        """Its close is answered with the same code, then the server ends it (RFC 6455, 5.5.1)."""
+        if self.close_sent is None:
+            self.send_close(code, "")
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse_more(self, code: int, reason: str) -> None:
+        """It broke the protocol: what else it sends is passed over unread.
+
+        Only our side is ended, or the peer would lose the close frame to a reset; it ends the other
+        one, or is dropped.
+        """
+        self.send_close(code, reason)
+        transport = self.transport
+        if not transport.is_closing() and transport.can_write_eof():
+            transport.write_eof()
+
+    # -- what waits -------------------------------------------------------------------------------
+
+    def wait_for(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Carries out what cannot be done at once; nothing more is handled until it is done."""
+        assert self._task is None
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._work_off(work), context=self.scope())
+
+    async def _work_off(self, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("socket_failed")
+            self.send_close(1011, "")
+        finally:
+            self._task = None
+        if not self.gone:
+            self.read_on()
+
+    def pause_writing(self) -> None:
+        """It does not read its answers as fast as it asks."""
+        self._blocked_since_s = time.monotonic()
+        if self.close_sent is None:
+            self.wheel.put(self, self._blocked_since_s + BLOCKED_LOOK_S)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._blocked_since_s = 0.0
+        if self._task is None and not self.gone:
+            # Not within the write that this may be called from.
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._idle and not self.gone:
+            self.read_on()
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def look(self, now_s: float) -> None:
+        """Called by the wheel when something is due."""
+        if self._gone is True:
+            return
+        if self.close_sent is not None:
+            self.transport.abort()
+            return
+        if self.transport.is_closing():  # it left, and does not read the rest
+            self.transport.abort()
+            return
+        due_s = self.on_time(now_s)
+        if self.close_sent is not None:
+            return
+        if not self._blocked_since_s:
+            due_s = min(due_s, self._heartbeat(now_s))
+        elif now_s - self._blocked_since_s > STUCK_S:
+            self.on_stuck()
+            return
+        else:
+            due_s = min(due_s, now_s + BLOCKED_LOOK_S)
+        self.wheel.put(self, due_s)
+
+    def _heartbeat(self, now_s: float) -> float:
+        """Pings a quiet peer, drops a dead one; when to look again."""
+        if not self._reading:  # it is us who do not listen
+            self.heard_s, self._pinged_s = now_s, 0.0
+        if self._pinged_s:
+            dead_s = self._pinged_s + self.heartbeat_s / 2
+            if now_s >= dead_s:
+                self.transport.abort()
+            return dead_s
+        quiet_s = self.heard_s + self.heartbeat_s
+        if now_s < quiet_s:
+            return quiet_s
+        self._pinged_s = now_s
+        self.transport.write(_PING)
+        return now_s + self.heartbeat_s / 2
+
+    # -- closing ----------------------------------------------------------------------------------
+
+    def send_close(self, code: int, reason: str) -> None:
+        """Sends a close frame, once; a peer that does not answer it is dropped after 3 s."""
+        if self.closing:
+            return
+        self.on_silence()
+        self.close_sent = code
+        if not self.transport.is_closing():
+            self.transport.write(frames.close_frame(code, reason))
+        self.wheel.put(self, time.monotonic() + CLOSE_TIMEOUT_S)
+        if not self._reading:
+            self._go_on_to_the_close()
+
+    def _go_on_to_the_close(self) -> None:
+        """The peer's answer has to be read, behind whatever else it sent."""
+        self._reading = True
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    async def close(self, code: int, reason: str) -> None:
+        """Closes from this side, and returns when the connection is gone."""
+        self.send_close(code, reason)
+        await self.ended()
+
+    async def ended(self) -> None:
+        """Returns when the connection is gone."""
+        if self._gone is False:
+            self._gone = asyncio.get_running_loop().create_future()
+        if isinstance(self._gone, asyncio.Future):
+            await asyncio.shield(self._gone)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing comes or goes any more."""
+        waiting, self._gone = self._gone, True
+        self.wheel.drop(self)
+        self.on_silence()
+        try:
+            self.on_end()
+        finally:
+            if isinstance(waiting, asyncio.Future) and not waiting.done():
+                waiting.set_result(None)

@@ -20,7 +20,7 @@ from domain.events import Principal, Role
 from domain.overlays import Kind, Options, Overlay
 from domain.settings import Settings
 from domain.tokens import TOKEN_LIFE_MAX_S
-from hub import auth
+from hub import auth, auth_keys
 from hub.auth import Authenticator, token_from
 from tests.hub.tokens import KEYS, NOW, Clock, claims, jwk, signed, write_jwks
 
@@ -254,7 +254,7 @@ async def test_a_spectators_token_is_good_for_ten_minutes(
     tmp_path: Path, signing_key_file: Path, clock: Clock
 ) -> None:
     jwks = tmp_path / "jwks.json"
-    write_jwks(jwks, jwk(KEYS[0], auth.thumbprint(KEYS[0])))
+    write_jwks(jwks, jwk(KEYS[0], auth_keys.thumbprint(KEYS[0])))
     settings = Settings(
         jwks=str(jwks), jwt_signing_key_file=str(signing_key_file), public_spectating=True
     )
@@ -285,7 +285,7 @@ async def test_an_overlays_token_is_signed_once_with_each_key(
         return signatures[-1]
 
     monkeypatch.setattr(jwt, "encode", counted)
-    monkeypatch.setattr(auth, "SIGNED_MAX", 2)
+    monkeypatch.setattr(auth_keys, "SIGNED_MAX", 2)
     door = Authenticator(Settings(jwt_signing_key_file=str(signing_key_file)))
     one, two, three = (
         Overlay(
@@ -318,7 +318,7 @@ async def test_an_overlays_token_is_signed_once_with_each_key(
     )
     fresh.replace(signing_key_file)
     kids = {jwt.get_unverified_header(each)["kid"] for each in (first, door.sign_overlay(one))}
-    assert kids == {auth.thumbprint(KEYS[0]), auth.thumbprint(KEYS[1])}
+    assert kids == {auth_keys.thumbprint(KEYS[0]), auth_keys.thumbprint(KEYS[1])}
 
 
 # -- where a token is found -----------------------------------------------------------------------

@@ -21,7 +21,8 @@ from domain.settings import Settings
 from hub.api import errors, routes
 from hub.api.bodies import BODY_BYTES_MAX
 from hub.audit import AuditWriter
-from hub.auth import Authenticator, thumbprint
+from hub.auth import Authenticator
+from hub.auth_keys import thumbprint
 from hub.context import CONTEXT, Context
 from hub.metrics import Metrics
 from hub.standing import Standing

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hub.front import KERNEL_BYTES
 from hub.sessions import connection as connection_module
 from hub.sessions import socket as socket_module
 from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
@@ -217,7 +218,7 @@ async def test_the_kernel_holds_little_for_a_stalled_reader(hub: RunningHub) -> 
         slow.say(op="join", room="match:m1")
         assert (await slow.hear())["op"] == "joined"
         await flood(sender, "m1", 2000)
-        assert 0 < slow.kernel_bytes() <= 2 * socket_module.KERNEL_BYTES
+        assert 0 < slow.kernel_bytes() <= 2 * KERNEL_BYTES
         [connection] = hub.hub.hall.laggards
         assert isinstance(connection, connection_module.Connection)
         assert connection.outbox.unsent_bytes <= QUEUE_BYTES

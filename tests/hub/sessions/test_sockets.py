@@ -9,7 +9,6 @@ import aiohttp
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from hub.sessions.socket import reason_bytes
 from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
 from tests.sockets import server, viewer
 
@@ -187,11 +186,6 @@ async def test_history_over_the_socket(hub: RunningHub) -> None:
         answer = await raw.ask(op="history", room="match:m1", limit=2)
         assert [each["data"]["number"] for each in answer["events"]] == [3, 4]
         assert answer["epoch"]
-
-
-def test_reason_of_a_close_is_whole_text() -> None:
-    text = reason_bytes("x" + "\u00e9" * 100).decode()
-    assert text == "x" + "\u00e9" * 59
 
 
 async def test_close_codes_that_clients_make_up_are_counted_together(hub: RunningHub) -> None:
