@@ -43,6 +43,10 @@ contract: $(VENV)/.installed ## Write .env.example and docs/contract from settin
 bench: $(VENV)/.installed ## Measure a hub on this machine for a minute (ARGS="--json FILE")
 	@$(BIN)/gamehub bench $(ARGS)
 
+.PHONY: soak
+soak: $(VENV)/.installed ## Press a hub for 20 minutes and look for leaks (ARGS="--seconds 120")
+	@$(BIN)/python -m loadtest soak --no-floor $(ARGS)
+
 .PHONY: migrate
 migrate: $(VENV)/.installed ## Bring the database up to date (DATABASE_URL or the running gamehub)
 	@$(BIN)/gamehub migrate up

@@ -197,6 +197,22 @@ def slow(
 
 @app.command()
 @with_common
+def soak(
+    common: Common,
+    seconds: Annotated[float, typer.Option("--seconds", min=10, help="In all.")] = 1200.0,
+    viewers: Annotated[int, typer.Option("--viewers", min=1, max=2000, help="Who watch.")] = 200,
+    matches: Annotated[int, typer.Option("--matches", min=2, max=100, help="At a time.")] = 8,
+    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per match and s.")] = 10.0,
+) -> None:
+    """Comings, goings, stalls and cuts for a long while: fails when something leaks or is lost."""
+    from loadtest import soak as scenario
+
+    options = scenario.Options(seconds=seconds, viewers=viewers, matches=matches, rate=rate)
+    common.run(lambda bed: scenario.run(bed, options), rounds=1)
+
+
+@app.command()
+@with_common
 def bench(
     common: Common,
     document: Annotated[

@@ -184,6 +184,18 @@ class Returning:
         code = None if socket.close_code == 1006 else socket.close_code
         return after_close(code, socket.close_reason, self.said, self._attempt, self._dice)
 
+    def whereabouts(self) -> str:
+        """How far it is on its way into its room."""
+        socket = self.socket
+        if self.joined.is_set():
+            return "in its room"
+        if socket is None or socket.transport is None:
+            return "not connected"
+        if not socket.is_open:
+            return f"not let in: {socket.refusal or 'no answer'}"
+        said = f", and heard: {self.said.message}" if self.said else ""
+        return f"connected, {socket.frames_in} messages, did not join{said}"
+
     def cut(self) -> None:
         """Its line breaks."""
         if self.socket is not None:
@@ -212,6 +224,10 @@ class Returning:
         self.joined.clear()
         self.join()
 
+    def _join_again(self) -> None:
+        if not self.joined.is_set():
+            self.join()
+
     def join(self) -> None:
         """Joins from where it stands."""
         since = self.position.since()
@@ -233,6 +249,8 @@ class Returning:
         if payload.startswith(b'{"op":"error"'):
             said = _SAID.decode(payload)
             self.said = HubSaid(said.code, said.message, said.retry_after_ms)
+            if said.retry_after_ms is not None and not self.joined.is_set():
+                asyncio.get_running_loop().call_later(said.retry_after_ms / 1000, self._join_again)
             return
         if not self._of_its_room(payload) or b'"op":"left"' in payload[:12]:
             return

@@ -9,6 +9,7 @@ import random
 import signal
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
@@ -69,6 +70,7 @@ async def run(bed: Bed, options: Options) -> Result:
         await _strike(bed, viewers, options.how)
         back = await _comeback(bed, viewers, begun_s, options.wait_s)
         lasted_s = time.monotonic() - begun_s
+        away = Counter(each.whereabouts() for each in viewers if each.back_s <= begun_s)
         now = None if options.how == "kill" or options.how == "drain" else await used(bed.hub)
         cost = await transactions.count() if transactions else None
         await play.stop()
@@ -99,6 +101,7 @@ async def run(bed: Bed, options: Options) -> Result:
         case=f"{options.clients:,} clients in {rooms} rooms, {_WORDS[options.how]}, "
         f"{options.rate:g} events/s per room meanwhile",
         figures=figures,
+        notes=[f"{count:,} stayed away: {where}" for where, count in away.most_common(5)],
     )
 
 
@@ -195,9 +198,10 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 class Playing:
     """Matches whose events count 1, 2, 3, and whose document has the last of these: `last`."""
 
-    def __init__(self, matches: dict[str, Match], rate: float) -> None:
-        self.matches = matches
-        self.last = dict.fromkeys(matches, 0)
+    def __init__(self, server: GameServer, rate: float) -> None:
+        self.matches: dict[str, Match] = {}
+        self.last: dict[str, int] = {}
+        self._server = server
         self._rate = rate
         self._task: asyncio.Task[None] | None = None
 
@@ -211,8 +215,10 @@ class Playing:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def add(self, name: str, match: Match) -> None:
-        """One more."""
+    async def add(self, name: str) -> None:
+        """One more; raises FrameRefused."""
+        match = self._server.match(name, game=GAME, competitors=SIDES)
+        await (await match.start())
         self.last[name] = 0
         match.state({"n": 0, **FILLING})
         self.matches[name] = match
@@ -236,11 +242,9 @@ async def playing(bed: Bed, names: Sequence[str], rate: float) -> AsyncIterator[
     """Matches of a game server of its own, started and with a document; cancelled at the end."""
     token = bed.hub.server_tokens[0]
     async with GameServer(bed.hub.url, token, server_id=subject_of(token)) as server:
-        play = Playing({}, rate)
+        play = Playing(server, rate)
         for name in names:
-            match = server.match(name, game=GAME, competitors=SIDES)
-            await (await match.start())
-            play.add(name, match)
+            await play.add(name)
         play.begin()
         try:
             yield play
