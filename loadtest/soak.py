@@ -34,7 +34,7 @@ QUIET_S = 20.0  # for the hub to forget everyone
 ALL_IN_S = 60.0
 # A match is played for so long, then another begins in its place and its viewers move on.
 MATCH_S = 25.0
-LONGEST_STALL_S = 5.0
+LONGEST_STALL_S = 12.0
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -58,6 +58,7 @@ class Sample(Struct, frozen=True):
     tasks: float
     rooms: float
     connections: float
+    lagged: float
 
 
 async def run(bed: Bed, options: Options) -> Result:
@@ -125,7 +126,7 @@ async def _change_matches(
     while True:
         await asyncio.sleep(MATCH_S / len(play.matches))
         acts["match"] += 1
-        await play.add(_name())
+        await play.add(_name(), heavy=acts["match"] % 4 == 0)
         ended = next(iter(play.matches))
         over = play.matches.pop(ended)
         for each in viewers:
@@ -203,6 +204,7 @@ async def _sample(hub: Target, at_s: float = 0.0) -> Sample:
         files=sum(map(_files_of, hub.pids)),
         tasks=page.get("gamehub_tasks", 0.0),
         rooms=page.get("gamehub_rooms", 0.0),
+        lagged=page.get("gamehub_lagged_total", 0.0),
         connections=sum(
             value for name, value in page.items() if name.startswith("gamehub_connections")
         ),
@@ -291,6 +293,7 @@ def _result(
         ("connections left over", "", after.connections, _most(0)),
         ("connections at most", "", most("connections"), None),
         ("events that viewers had", "", float(events), None),
+        ("times that a stalled reader lagged", "", after.lagged - before.lagged, None),
         ("starts from a snapshot, all told", "", float(told), None),
         ("events lost, double or out of order", "", 0.0, _most(0)),
     ]

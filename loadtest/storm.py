@@ -37,6 +37,7 @@ GOAL_S = 10.0
 FILLING = {f"player-{n}": {"kills": n, "name": f"Player number {n}", "alive": True}
            for n in range(24)}  # fmt: skip
 EVENTS_PER_S = 2.0
+HEAVY = "x" * 8000
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -203,6 +204,7 @@ class Playing:
         self.last: dict[str, int] = {}
         self._server = server
         self._rate = rate
+        self._heavy: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -215,18 +217,26 @@ class Playing:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def add(self, name: str) -> None:
-        """One more; raises FrameRefused."""
+    async def add(self, name: str, *, heavy: bool = False) -> None:
+        """One more; `heavy`: its events are so big that who does not read lags soon.
+
+        Raises FrameRefused.
+        """
+        if heavy:
+            self._heavy.add(name)
         match = self._server.match(name, game=GAME, competitors=SIDES)
         await (await match.start())
         self.last[name] = 0
         match.state({"n": 0, **FILLING})
         self.matches[name] = match
 
-    def happen(self, name: str, **more: Any) -> None:
+    def happen(self, name: str) -> None:
         """The next event of one."""
         self.last[name] = n = self.last[name] + 1
-        self.matches[name].live("load", {"n": n, **more}, {"n": n})
+        data: dict[str, Any] = {"n": n}
+        if name in self._heavy:
+            data["pad"] = HEAVY
+        self.matches[name].live("load", data, {"n": n})
 
     async def _run(self) -> None:
         while True:
