@@ -47,6 +47,10 @@ bench: $(VENV)/.installed ## Measure a hub beside a floor and write docs/benchma
 	@$(BIN)/python -m loadtest bench --document docs/benchmarks.md \
 	  --svg docs/images/latency.svg $(ARGS)
 
+.PHONY: soak
+soak: $(VENV)/.installed ## Press a hub for 20 minutes and look for leaks (ARGS="--seconds 120")
+	@$(BIN)/python -m loadtest soak --no-floor $(ARGS)
+
 .PHONY: migrate
 migrate: $(VENV)/.installed ## Bring the database up to date (DATABASE_URL or the running gamehub)
 	@$(BIN)/gamehub migrate up

@@ -340,3 +340,11 @@ def rooms_of(name: str, data: Payload) -> list[Delivery]:
 def thinning_key(name: str, data: Payload) -> str:
     """What a later event of the same key replaces in a latest-per-key room."""
     return f"{name}\n{data.get('match_id', '')}"
+
+
+def sample_key(name: str, field: str, data: Payload) -> str:
+    """What a later event of a sampled type replaces: the same type and value of `field`.
+
+    `field` is "" for a type whose every event replaces the one before.
+    """
+    return f"{name}\n{data.get(field, '') if field else ''}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 CAP_MAX = 1_000_000
+SAMPLED_TYPES_MAX = 100
+_SAMPLED_TYPE = re.compile(r"live\.[a-z0-9_]{1,40}\Z")
 
 
 def networks(raw: str) -> str:
@@ -65,4 +68,19 @@ def origins(raw: str) -> str:
         if each != "*" and (not whole or parts.path.strip("/") or parts.query or parts.fragment):
             raise ValueError("must be origins with commas between, like https://play.example, or *")
         shown.append(each.rstrip("/"))
+    return ",".join(shown)
+
+
+def sampled_types(raw: str) -> str:
+    """`live.position:player,live.camera`: a LIVE type, then the field of its data that tells apart
+    what moves; without one all events of the type are of one thing.
+    """
+    shown = []
+    for each in filter(None, (part.strip() for part in raw.split(","))):
+        name, sign, field = each.partition(":")
+        if not _SAMPLED_TYPE.match(name) or name == "live.state" or bool(sign) != bool(field):
+            raise ValueError("must be LIVE types with their fields, like live.position:player")
+        shown.append(each)
+    if len(shown) > SAMPLED_TYPES_MAX:
+        raise ValueError(f"must be at most {SAMPLED_TYPES_MAX} LIVE types")
     return ",".join(shown)

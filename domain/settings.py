@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from domain.errors import SettingsError
-from domain.setting_forms import networks, number, origins, room_caps
+from domain.setting_forms import networks, number, origins, room_caps, sampled_types
 
 # This machine alone: what `gamehub demo` and `gamehub bench` exempt from limits.
 LOOPBACK = "127.0.0.0/8,::1/128"
@@ -244,6 +244,13 @@ class Settings:
         262_144,
         "Unsent bytes per socket; over it events are thinned, later close 4011.",
     )
+    live_sampled_types: str = _setting(
+        "LIVE_SAMPLED_TYPES",
+        sampled_types,
+        "",
+        "LIVE types of which a reader that lagged gets the newest, each with the field of its data "
+        "that tells apart what moves: live.position:player,live.camera.",
+    )
     ws_tick_max_ms: int = _setting(
         "WS_TICK_MAX_MS",
         _whole(0, 1000),
@@ -298,6 +305,11 @@ class Settings:
         first, *others = self.ws_rate_room_max_members.split(",")
         pairs = (each.partition("=") for each in others)
         return {"": int(first)} | {kind: int(cap) for kind, _, cap in pairs}
+
+    def sampled_types(self) -> dict[str, str]:
+        """LIVE type -> field of its data that is part of the key, "" without one."""
+        pairs = (each.partition(":") for each in self.live_sampled_types.split(",") if each)
+        return {name: field for name, _, field in pairs}
 
     def environ(self) -> dict[str, str]:
         """The same settings as environment variables, for child processes."""

@@ -21,6 +21,7 @@ _THINNING = {
     "keep-all": "every event; who is too slow gets `lagged` and a snapshot",
     "latest-per-key": "the latest event of each type and match, after `lagged`",
 }
+_SAMPLED = "of types in `LIVE_SAMPLED_TYPES` also the newest event of each key"
 _HEAD = """\
 # Events
 
@@ -79,8 +80,10 @@ def who_may_see(kind: RoomKind) -> str:
     return "ADMIN" if kind.least_role is Role.ADMIN else f"{kind.least_role.name} and up"
 
 
-def thinning(kind: RoomKind) -> str:
-    """What a reader that is too slow gets."""
+def thinning(kind: RoomKind, event: EventType | None = None) -> str:
+    """What a reader that is too slow gets, of one event or of the kind in general."""
+    if event is not None and event.name == "live.*":
+        return f"{_THINNING[kind.policy]}; {_SAMPLED}"
     return _THINNING[kind.policy]
 
 
@@ -92,7 +95,7 @@ def told(event: EventType, parts: Mapping[str, Any]) -> dict[str, Any]:
         {
             "room": room,
             "seen_by": who_may_see(kind_of(room, event)),
-            "slow_readers": thinning(kind_of(room, event)),
+            "slow_readers": thinning(kind_of(room, event), event),
         }
         for room in rooms_shown(event)
     ]
@@ -150,7 +153,7 @@ def _chapter(event: EventType, parts: Mapping[str, Any]) -> Iterator[str]:
     for room in rooms_shown(event):
         kind = kind_of(room, event)
         name = "the room it names" if room == "{room}" else f"`{room}`"
-        yield f"| {name} | {who_may_see(kind)} | {thinning(kind)} |"
+        yield f"| {name} | {who_may_see(kind)} | {thinning(kind, event)} |"
     yield ""
     if shown is None:
         yield "`data` is the game's own: any map without keys that JSON cannot say.\n"

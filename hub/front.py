@@ -44,9 +44,11 @@ ADMIT_WAIT_S = 2.0
 ADMIT_LOOK_S = 0.02
 # What sockets that are left at the end have not sent yet has so long to go out.
 STOP_FLUSH_S = 1.0
-# Unsent bytes that the kernel holds per socket, so that a stalled reader does not hide megabytes
-# of stale state there (contract: Rooms). 25 is TCP_NOTSENT_LOWAT where the socket module lacks it.
+# What the kernel holds per socket, so that a stalled reader does not hide megabytes of stale state
+# there (contract: Rooms): unsent bytes, and all bytes with what is sent and not acknowledged. Linux
+# doubles the second for its own overhead. 25 is TCP_NOTSENT_LOWAT where the socket module lacks it.
 NOTSENT_BYTES = 65_536
+KERNEL_BYTES = 131_072
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 _IPV6_ONLY = getattr(socket, "IPV6_V6ONLY", None)
 USER_AGENT_LENGTH_MAX = 256
@@ -340,6 +342,7 @@ def _set_options(sock: socket.socket) -> None:
 def _set_inherited(sock: socket.socket) -> None:
     """Linux gives what is accepted the listener's options, so that no connection pays for them."""
     sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, NOTSENT_BYTES)
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from importlib import metadata
 
@@ -28,6 +29,13 @@ def version() -> str:
         return metadata.version("gamehub")
     except metadata.PackageNotFoundError:
         return "0"
+
+
+def _tasks() -> float:
+    try:
+        return float(len(asyncio.all_tasks()))
+    except RuntimeError:  # asked for outside of the loop
+        return 0.0
 
 
 class Metrics:
@@ -60,6 +68,8 @@ class Metrics:
             registry=self.registry,
         )
         build.labels(version(), platform.python_version()).set(1)
+        tasks = self._gauge("tasks", "Tasks on the hub's loop; they come and go with what waits.")
+        tasks.set_function(_tasks)
         self.draining = self._gauge("draining", "1 while the hub drains before it stops, else 0.")
 
     def _start_socket_metrics(self) -> None:

@@ -190,6 +190,65 @@ def rivals(
 
 @app.command()
 @with_run_options
+def storm(
+    shared: RunOptions,
+    clients: Annotated[
+        int, typer.Option("--clients", min=1, max=15_000, help="Who are cut off at once.")
+    ] = 5000,
+    how: Annotated[
+        str, typer.Option("--how", help="cut (the lines), drain or kill (the hub, by its pid).")
+    ] = "cut",
+    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per room and s.")] = 2.0,
+) -> None:
+    """All clients lose their connection at once and resume: how long until they are back."""
+    from loadtest import storm as scenario
+
+    if how not in ("cut", "drain", "kill"):
+        raise typer.BadParameter(f"{how} is none of cut, drain, kill", param_hint="--how")
+    options = scenario.Options(clients=clients, how=how, rate=rate)  # type: ignore[arg-type]
+    shared.run(lambda bed: scenario.run(bed, options), rounds=1)
+
+
+@app.command()
+@with_run_options
+def slow(
+    shared: RunOptions,
+    members: Members = 1000,
+    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per second.")] = 50.0,
+    size: Size = 200,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, max=15.0, help="Of each half of a pair.")
+    ] = 8.0,
+    pairs: Annotated[int, typer.Option("--pairs", min=1, max=100, help="With and without.")] = 5,
+) -> None:
+    """One reader that has stopped reading among many: what the others notice, what it holds."""
+    from loadtest import slow as scenario
+    from loadtest.sides import Shape
+
+    options = scenario.Options(
+        shape=Shape(members=members, size_bytes=size), rate=rate, seconds=seconds, pairs=pairs
+    )
+    shared.run(lambda bed: scenario.run(bed, options), rounds=pairs)
+
+
+@app.command()
+@with_run_options
+def soak(
+    shared: RunOptions,
+    seconds: Annotated[float, typer.Option("--seconds", min=10, help="In all.")] = 1200.0,
+    viewers: Annotated[int, typer.Option("--viewers", min=1, max=2000, help="Who watch.")] = 200,
+    matches: Annotated[int, typer.Option("--matches", min=2, max=100, help="At a time.")] = 8,
+    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per match and s.")] = 10.0,
+) -> None:
+    """Comings, goings, stalls and cuts for a long while: fails when something leaks or is lost."""
+    from loadtest import soak as scenario
+
+    options = scenario.Options(seconds=seconds, viewers=viewers, matches=matches, rate=rate)
+    shared.run(lambda bed: scenario.run(bed, options), rounds=1)
+
+
+@app.command()
+@with_run_options
 def bench(
     shared: RunOptions,
     document: Annotated[

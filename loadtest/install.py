@@ -67,6 +67,7 @@ def installation(folder: Path, cores: Cores, outer: Mapping[str, str]) -> Iterat
                 environ, "--sub", "load-server", "--kind", "server", "--count", str(SERVERS)
             ),
             source_count=SOURCES,
+            database_url=str(json.loads((data / "runtime.json").read_text())["database_url"]),
         )
     finally:
         _stop(up)

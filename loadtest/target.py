@@ -23,6 +23,7 @@ class Target(Struct, frozen=True, kw_only=True):
 
     `viewer_tokens` and `server_tokens` are used in turn; the floor needs none. `joins`: whether a
     viewer is told `joined` after the upgrade. `source_count` > 1: connect from 127.0.0.2 and up.
+    `database_url`: its Postgres, where that is known.
     """
 
     url: str
@@ -32,6 +33,7 @@ class Target(Struct, frozen=True, kw_only=True):
     name: str = "hub"
     joins: bool = True
     source_count: int = 0
+    database_url: str = ""
 
     @property
     def host(self) -> str:

@@ -2,7 +2,8 @@
 
 Offsets count 1, 2, 3 within an epoch. An offset that was seen is a duplicate; one that skips is a
 gap, healed by joining again with `since`. A patch is an RFC 7396 merge patch on the document, an
-event `live.state` is the whole document (contract: Rooms).
+event `live.state` is the whole document (contract: Rooms). Events between `lagged` and its snapshot
+are the newest of what was left out: news for the reader, nothing for position and document.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Mirror:
         # A position that was brought along comes without its document: patches have no base.
         self._based = epoch is None
         self._holed = False
+        # Offsets that the reader has from between a `lagged` and its snapshot.
+        self._shown: set[int] = set()
 
     def since(self) -> dict[str, Any] | None:
         """Where to resume; None before the first answer."""
@@ -50,6 +53,7 @@ class Mirror:
         old_state = self.state
         self.epoch, self._holed = epoch, False
         snapshot = message.get("snapshot")
+        shown, self._shown = self._shown if known else set(), set()
         if not recovered:
             first = events[0]["offset"] if events else end + 1
             self.offset = first - 1 if snapshot is None else snapshot["offset"]
@@ -64,7 +68,7 @@ class Mirror:
             if each["offset"] > self.offset + 1:
                 return self._broken(old_state)
             applied = self._apply(each)
-            if applied.offset > seen:
+            if applied.offset > seen and applied.offset not in shown:
                 out.append(applied)
         if self.offset < end:
             # A hub that lists less than up to its own offset has not told everything.
@@ -73,8 +77,10 @@ class Mirror:
 
     def event(self, message: dict[str, Any]) -> Step:
         """One event: new, a duplicate, or the far side of a gap."""
-        if self.epoch is None or self._holed or message["offset"] <= self.offset:
+        if self.epoch is None or message["offset"] <= self.offset:
             return Step()
+        if self._holed:
+            return self._show(message)
         if message["offset"] > self.offset + 1:
             return Step(rejoin="since")
         return Step([self._apply(message)])
@@ -83,6 +89,7 @@ class Mirror:
         """A document that the hub sends by itself: after `lagged`, or in a new epoch."""
         epoch, offset = str(message["epoch"]), int(message["offset"])
         self._holed = False
+        self._shown.clear()
         if self.epoch != epoch or offset >= self.offset:
             self.epoch, self.offset, self.state = epoch, offset, message["state"]
             self._based = True
@@ -92,6 +99,12 @@ class Mirror:
         """The hub left events out; nothing is applied until its snapshot comes."""
         self._holed = True
         return Step([Lagged(room=self.room, missed=int(message["missed"]))])
+
+    def _show(self, message: dict[str, Any]) -> Step:
+        if message["offset"] in self._shown:
+            return Step()
+        self._shown.add(message["offset"])
+        return Step([event_of(message, self.state)])
 
     def _apply(self, message: dict[str, Any]) -> Event:
         self.offset = message["offset"]

@@ -323,11 +323,15 @@ _SQL = re.compile(
 )
 
 
+# The load test may import nothing of storage, and counts what Postgres did in all.
+_ASKS_POSTGRES_TOO = {"loadtest/postgres.py"}
+
+
 def test_sql_is_written_in_storage_alone() -> None:
     complain(
         f"{source.path}:{node.lineno} {node.value.strip()[:50]!r}"
         for source in PRODUCT
-        if source.layer != "storage"
+        if source.layer != "storage" and source.path not in _ASKS_POSTGRES_TOO
         for node in ast.walk(source.tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and _SQL.match(node.value)
     )

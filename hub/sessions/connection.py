@@ -373,8 +373,10 @@ class Connection(Socket):
                 return True
             return False
         try:
-            for name, lag in list(outbox.lag.items()):
-                await self._hall.rooms.refresh(self, name, lag.missed)
+            for name in list(outbox.lag):
+                if not outbox.caught_up:
+                    return False  # the rest waits until these snapshots are read
+                await self._hall.rooms.refresh(self, name)
         except Unavailable:
             return False
         if outbox.lag:

@@ -230,14 +230,19 @@ class Feed:
     def _start_over(self, room: Room, view: store.RoomView) -> None:
         """A new epoch, or a hole that history no longer fills: everyone gets a snapshot."""
         room.flush()
+        before, behind = room.offset, dict(room.behind)
+        new_epoch = room.epoch != view.epoch
         room.start_over(view.epoch, view.offset)
         message = snapshot_message(room, view)
         log.info("room_snapshot", room=room.name, epoch=view.epoch, offset=view.offset)
         for group in room.groups.values():
             data = encode(message, group.codec)
             for member in list(group.members):
-                room.caught_up(member)
-                member.outbox.write(data)
+                lag = member.outbox.start_over(room.name, data)
+                if lag is not None and new_epoch:
+                    lag.new_epoch()
+                elif lag is not None:
+                    lag.skip(max(before, behind.get(member, 0)), view.offset)
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:
         """Runs something in the background; its failure is logged."""

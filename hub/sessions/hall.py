@@ -77,6 +77,7 @@ class Hall:
             context.redis,
             bus_redis,
             context.metrics,
+            sampled=settings.sampled_types(),
             tick_s=settings.ws_tick_max_ms / 1000,
             tick_bytes=min(TICK_BYTES, settings.ws_send_queue_bytes // 4),
         )

@@ -6,29 +6,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from domain.events import Policy, thinning_key
 from hub.sessions.fanout import EventFrame, encode
+from hub.sessions.thinning import KeyOf, Lag
+from protocol import outbound
 from protocol.codecs import Codec
 
 if TYPE_CHECKING:
     from hub.metrics import Metrics
 
-# A lagging socket keeps the latest event of at most so many keys per room; the oldest key goes.
-LATEST_KEYS_MAX = 1000
 # Caught up when the unsent bytes fell below this share of the queue.
 CAUGHT_UP_SHARE = 4
 # A socket that lags for so long is cut off (4011): even the thinned stream does not fit.
 STUCK_S = 20.0
-
-
-class Lag:
-    """What a socket missed in one room; `latest` only in latest-per-key rooms."""
-
-    __slots__ = ("latest", "missed")
-
-    def __init__(self) -> None:
-        self.missed = 0
-        self.latest: dict[str, EventFrame] = {}
 
 
 class Group(Protocol):
@@ -99,25 +88,37 @@ class Outbox:
         self.transport.write(data)
         self._metrics.bytes_out.inc(len(data))
 
-    def deliver(self, room: str, policy: Policy, frames: Sequence[EventFrame], data: bytes) -> None:
+    def deliver(self, room: str, key_of: KeyOf, frames: Sequence[EventFrame], data: bytes) -> None:
         """Writes a room's tick in one call, or counts it as missed when it does not fit."""
         if room in self.lag or self.unsent_bytes + len(data) > self.limit_bytes:
-            self.thin(room, policy, frames)
+            self.thin(room, key_of, frames)
             return
         self.write(data)
 
-    def thin(self, room: str, policy: Policy, frames: Sequence[EventFrame]) -> None:
+    def thin(self, room: str, key_of: KeyOf, frames: Sequence[EventFrame]) -> None:
         """Counts a room's events as missed; the room is owed `lagged` and a snapshot."""
+        self.lagging(room).add(frames, key_of, self.codec, self.limit_bytes)
+
+    def lagging(self, room: str) -> Lag:
+        """From now on the room's events do not fit."""
         lag = self.lag.get(room)
         if lag is None:
             lag = self.lag[room] = Lag()
             self._metrics.lagged.inc()
-        lag.missed += len(frames)
-        if policy == "latest-per-key":
-            for each in frames:
-                key = thinning_key(each.type, each.body["data"])
-                lag.latest.pop(key, None)
-                lag.latest[key] = each
-            while len(lag.latest) > LATEST_KEYS_MAX:
-                del lag.latest[next(iter(lag.latest))]
         self.on_lag()
+        return lag
+
+    def start_over(self, room: str, snapshot: bytes) -> Lag | None:
+        """Writes a room's snapshot in place of all before it; a full socket is owed it: its lag."""
+        unsent_bytes = self.unsent_bytes
+        if unsent_bytes and unsent_bytes + len(snapshot) > self.limit_bytes:
+            return self.lagging(room)
+        self.lag.pop(room, None)
+        self.write(snapshot)
+        return None
+
+    def tell_missed(self, room: str, lag: Lag, missed: int) -> None:
+        """`lagged`, and the newest of what was thinned; a snapshot follows (contract: Sockets)."""
+        self.send(outbound.lagged(room, missed))
+        if lag.kept:
+            self.write(lag.newest())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from domain.events import RoomKind, room_kind
 from hub.sessions.fanout import EventFrame
 from hub.sessions.outbox import Outbox
+from hub.sessions.thinning import NOTHING, KeyOf, Sampled, key_of
 from protocol import outbound
 from protocol.codecs import Codec
 from protocol.envelope import unpack_body
@@ -95,13 +96,16 @@ class Room:
     """
 
     __slots__ = ("_metrics", "backlog", "behind", "catching_up", "epoch", "floor", "flushed_at_s",
-                 "groups", "joining", "kind", "late", "name", "offset", "pending", "pending_bytes",
-                 "picture", "read_meanwhile", "reading")  # fmt: skip
+                 "groups", "joining", "key_of", "kind", "late", "name", "offset", "pending",
+                 "pending_bytes", "picture", "read_meanwhile", "reading")  # fmt: skip
 
-    def __init__(self, name: str, metrics: Metrics, *, late: bool = False) -> None:
+    def __init__(
+        self, name: str, metrics: Metrics, sampled: Sampled = NOTHING, *, late: bool = False
+    ) -> None:
         self.name = name
         self.late = late
         self.kind: RoomKind = room_kind(name)
+        self.key_of: KeyOf = key_of(self.kind.policy, sampled)
         self.epoch: str | None = None
         self.offset = 0
         # Where the room last started over in this epoch: an older view says nothing any more.
@@ -215,7 +219,7 @@ class Room:
         for transport in full:
             # Its own limit may be a higher one.
             outbox = outbox_of[transport]
-            outbox.deliver(self.name, self.kind.policy, frames, data)
+            outbox.deliver(self.name, self.key_of, frames, data)
             lagging += self.name in outbox.lag
         if lagging:
             group.stale()
@@ -233,7 +237,7 @@ class Room:
             outbox = member.outbox
             was_lagging = self.name in outbox.lag
             data = _joined_frames(frames, outbox.codec)
-            outbox.deliver(self.name, self.kind.policy, frames, data)
+            outbox.deliver(self.name, self.key_of, frames, data)
             if not was_lagging:
                 self._metrics.deliveries.inc(len(frames))
                 if self.name in outbox.lag:
@@ -253,12 +257,16 @@ class Room:
 
     def start_over(self, epoch: str, offset: int) -> None:
         """From here on everyone stands at this position, whatever they knew before."""
+        new_epoch = epoch != self.epoch
         self.epoch, self.offset, self.floor = epoch, offset, offset
         self.picture = None
         self.read_meanwhile.clear()
         self.behind.clear()
-        for gathered in self.joining.values():
+        for member, gathered in self.joining.items():
             gathered.clear()
+            lag = member.outbox.lag.get(self.name)
+            if new_epoch and lag is not None:
+                lag.new_epoch()
         for group in self.groups.values():
             group.stale()
 
@@ -301,7 +309,7 @@ class Room:
 
     def thin(self, member: Member, frames: list[EventFrame]) -> None:
         """Counts events as missed by a member."""
-        member.outbox.thin(self.name, self.kind.policy, frames)
+        member.outbox.thin(self.name, self.key_of, frames)
         self._group_of(member).stale()
 
 

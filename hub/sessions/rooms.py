@@ -14,6 +14,7 @@ from hub.sessions.fanout import EventFrame, encode
 from hub.sessions.feed import Feed
 from hub.sessions.picture import Picture
 from hub.sessions.room import Member, Room, joined_message, room_key, snapshot_message
+from hub.sessions.thinning import NOTHING, Sampled
 from protocol import outbound
 from protocol.inbound import Since
 from storage import rooms as store
@@ -39,10 +40,12 @@ class Rooms:
         bus_redis: Redis,
         metrics: Metrics,
         *,
+        sampled: Sampled = NOTHING,
         tick_s: float = TICK_S,
         tick_bytes: int = TICK_BYTES,
     ) -> None:
         self._redis = redis
+        self._sampled = sampled
         self._metrics = metrics
         self.feed = Feed(redis, bus_redis, tick_s=tick_s, tick_bytes=tick_bytes)
         self._rooms = self.feed.rooms
@@ -128,26 +131,25 @@ class Rooms:
             answer = encode(joined_message(room, view, ref), codec)
         self._settle(room, member, view, answer)
 
-    async def refresh(self, member: Member, name: str, missed: int) -> None:
-        """After a lag: `lagged`, then a snapshot, then the stream goes on from it."""
+    async def refresh(self, member: Member, name: str) -> None:
+        """After a lag: `lagged`, the newest of what was thinned, a snapshot, then the stream."""
         room = self._room_of(member, name)
-        lag = member.outbox.lag.get(name)
+        outbox, lag = member.outbox, member.outbox.lag.get(name)
         if room is None or lag is None or member in room.joining:
             return
         room.flush_for(member)
         if room.kind.policy == "latest-per-key":
-            latest = sorted(lag.latest.values(), key=lambda each: each.offset)
             room.caught_up(member)
-            member.outbox.send(outbound.lagged(name, missed - len(latest)))
-            member.outbox.write(b"".join(each.bytes_for(member.outbox.codec) for each in latest))
-            member.outbox.send(outbound.snapshot(name, room.epoch or "", room.offset, None))
+            outbox.tell_missed(name, lag, lag.missed_at(room.offset))
+            outbox.send(outbound.snapshot(name, room.epoch or "", room.offset, None))
             return
         room, view = await self._enter(member, name, None, late=room.late)
         if view is None:
             return
+        room.thin(member, [each for each in room.joining[member] if each.offset <= view.offset])
         room.caught_up(member)
-        member.outbox.send(outbound.lagged(name, missed))
-        self._settle(room, member, view, encode(snapshot_message(room, view), member.outbox.codec))
+        outbox.tell_missed(name, lag, lag.missed_at(view.offset))
+        self._settle(room, member, view, encode(snapshot_message(room, view), outbox.codec))
 
     async def switch(self, member: Member, name: str, *, late: bool) -> None:
         """Its rights changed: it leaves the room as it saw it, and gets a snapshot of the other.
@@ -185,7 +187,7 @@ class Rooms:
         """
         room = self._rooms.get(room_key(name, late=late))
         if room is None:
-            room = Room(name, self._metrics, late=late)
+            room = Room(name, self._metrics, self._sampled, late=late)
             self.feed.add(room)
             self._metrics.rooms.set(len(self._rooms))
         room.flush_for(member)

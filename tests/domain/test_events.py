@@ -17,6 +17,7 @@ from domain.events import (
     event_type,
     room_kind,
     rooms_of,
+    sample_key,
     thinning_key,
 )
 
@@ -148,3 +149,11 @@ def test_rooms_remember_more_than_a_batch_of_the_relay() -> None:
     assert thinning_key("match.score_updated", {"match_id": "a"}) != thinning_key(
         "match.score_updated", {"match_id": "b"}
     )
+
+
+def test_sampled_events_replace_those_of_the_same_thing() -> None:
+    ann, bob = {"player": "ann", "x": 1}, {"player": "bob", "x": 1}
+    assert sample_key("live.position", "player", ann) != sample_key("live.position", "player", bob)
+    assert sample_key("live.aim", "player", ann) != sample_key("live.position", "player", ann)
+    assert sample_key("live.position", "", ann) == sample_key("live.position", "", bob)
+    assert sample_key("live.position", "player", {}) == sample_key("live.position", "player", {})

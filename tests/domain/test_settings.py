@@ -97,6 +97,11 @@ def test_the_data_directory() -> None:
         ("WS_ALLOWED_ORIGINS", "https://play.example/page"),
         ("WS_ALLOWED_ORIGINS", "https://"),
         ("GAMEHUB_ENV", "staging"),
+        ("LIVE_SAMPLED_TYPES", "position"),
+        ("LIVE_SAMPLED_TYPES", "live.position:"),
+        ("LIVE_SAMPLED_TYPES", "live.state"),
+        ("LIVE_SAMPLED_TYPES", "match.score_updated:match_id"),
+        ("LIVE_SAMPLED_TYPES", ",".join(f"live.t{n}" for n in range(101))),
     ],
 )
 def test_a_bad_limit_is_named(name: str, value: str) -> None:
@@ -118,3 +123,10 @@ def test_limits_are_kept_as_normal_text() -> None:
 
 def test_rooms_of_everyone_have_no_cap_by_default() -> None:
     assert Settings().room_caps() == {"": 2000, "matches": 0, "announce": 0}
+
+
+def test_sampled_types_have_a_field_or_none() -> None:
+    settings = Settings.parse({"LIVE_SAMPLED_TYPES": " live.position:player , live.camera,"})
+    assert settings.sampled_types() == {"live.position": "player", "live.camera": ""}
+    assert Settings.parse(settings.environ()) == settings
+    assert Settings().sampled_types() == {}

@@ -154,7 +154,7 @@ async def test_member_that_left_during_a_failed_refresh_stays_away(
 
     broken.before, broken.error = leaves, redis.exceptions.ConnectionError("away")
     with pytest.raises(Unavailable):
-        await rooms.refresh(guest, ROOM, 3)
+        await rooms.refresh(guest, ROOM)
     assert rooms.get(ROOM) is None
 
 
@@ -164,11 +164,11 @@ async def test_failed_refresh_keeps_the_member_and_what_it_is_owed(
     guest = await lagging(rooms, client)
     broken.error = redis.exceptions.ConnectionError("away")
     with pytest.raises(Unavailable):
-        await rooms.refresh(guest, ROOM, 3)
+        await rooms.refresh(guest, ROOM)
     broken.error = None
     await publish(client, 2)
     await eventually(lambda: guest.outbox.lag[ROOM].missed == 5)
-    await rooms.refresh(guest, ROOM, 5)
+    await rooms.refresh(guest, ROOM)
     await publish(client, 1)
     await eventually(lambda: guest.pipe.ops() == ["joined", "lagged", "snapshot", "event"])
 
@@ -184,7 +184,7 @@ async def test_failed_second_join_leaves_the_member_in_the_room(
     await publish(client, 1)
     # It is owed a snapshot, because events may have passed meanwhile.
     await eventually(lambda: ROOM in guest.outbox.lag)
-    await rooms.refresh(guest, ROOM, guest.outbox.lag[ROOM].missed)
+    await rooms.refresh(guest, ROOM)
     assert guest.pipe.ops() == ["joined", "lagged", "snapshot"]
 
 
@@ -200,7 +200,7 @@ async def test_join_during_a_refresh_answers_and_leaves_no_hole(
             await rooms.join(guest, ROOM, None, 7)
 
     broken.before = joins
-    await rooms.refresh(guest, ROOM, 3)
+    await rooms.refresh(guest, ROOM)
     await publish(client, 1)
     await eventually(lambda: guest.pipe.ops() == ["joined", "joined", "event"])
     assert not guest.outbox.lag

@@ -15,10 +15,11 @@ from websockets.asyncio.client import connect
 from domain.events import EVENT_TYPES, Role
 from protocol import examples
 from storage.redis import connect as connect_redis
-from tests.hub.sessions.test_slow_readers import StallingReader, flood
+from tests.hub.sessions.test_slow_readers import flood
 from tests.hubs import RunningHub, running_hub, server_token, user_token
 from tests.published import agree, document, message_validator, promoted, tell, validator, work
 from tests.sockets import RawViewer, server, viewer, ws_url
+from tests.stalling import StallingReader
 
 MATCH, ROOM = examples.MATCH, examples.ROOM
 

@@ -103,8 +103,8 @@ test('after a loss it comes back by itself, resumes with since, and says that no
   world.socket.say(event(6, { patch: { n: 6 } }));
   world.socket.end(1006);
   assert.equal(states.at(-1).state, 'reconnecting');
-  assert.equal(states.at(-1).retryInMs, 250);
-  await world.pass(250);
+  assert.equal(states.at(-1).retryInMs, 750);
+  await world.pass(750);
   world.socket.welcome();
   assert.deepEqual(world.socket.sent[0].since, { epoch: 'e', offset: 6 });
   told.length = 0;
@@ -122,11 +122,11 @@ test('waits double while the hub is away and start again after a good connection
     waits.push(states.at(-1).retryInMs);
     await world.pass(waits.at(-1));
   }
-  assert.deepEqual(waits, [250, 500, 1000, 2000, 4000, 8000, 10000, 10000]);
+  assert.deepEqual(waits, [750, 1250, 2250, 4250, 8250, 10250, 10250, 10250]);
   world.socket.welcome();
   await world.pass(6000);
   world.socket.end(1012);
-  assert.equal(states.at(-1).retryInMs, 250);
+  assert.equal(states.at(-1).retryInMs, 750);
 });
 
 test('a gap is healed by one join with since, however many events come meanwhile', async () => {
@@ -152,8 +152,8 @@ test('a new epoch by snapshot replaces the picture', async () => {
 test('lagged waits for the snapshot, and joins again when none comes', async () => {
   const { world, told } = await live();
   world.socket.say({ op: 'lagged', room: 'match:m', missed: 4 });
-  world.socket.say(event(30));
   assert.deepEqual(told.at(-1), ['lagged', 4]);
+  world.socket.say(event(30));
   assert.equal(world.socket.sent.filter((each) => each.op === 'join').length, 1);
   await world.pass(10_000);
   assert.deepEqual(world.socket.sent.filter((each) => each.op === 'join').at(-1).since, { epoch: 'e', offset: 5 });
@@ -176,19 +176,19 @@ test('garbage changes nothing and breaks nothing', async () => {
 test('close codes: the table', () => {
   const plan = (code, text = '', error = null) => planFor(code, text, error, 0, () => 0.5);
   for (const code of [4001, 4003, 4004, 4009]) assert.equal(plan(code).reconnect, false, String(code));
-  for (const code of [1000, 1001, 1006, 1011, 1012, 4011]) assert.deepEqual([plan(code).reconnect, plan(code).delayMs], [true, 250]);
+  for (const code of [1000, 1001, 1006, 1011, 1012, 4011]) assert.deepEqual([plan(code).reconnect, plan(code).delayMs], [true, 750]);
   assert.equal(plan(4002).freshToken, true);
   assert.equal(plan(4008, '', { code: 'x', message: '', retry_after_ms: 7000 }).delayMs, 7000);
   assert.equal(plan(4008).delayMs, 1000);
   assert.equal(plan(4010, '3200').delayMs, 3200);
-  assert.equal(plan(4010, 'nonsense').delayMs, 250);
+  assert.equal(plan(4010, 'nonsense').delayMs, 750);
   assert.equal(plan(4010, '999999999').delayMs, 120_000);
 });
 
-test('full jitter stays between nothing and 20 s', () => {
+test('full jitter stays between 0.5 s and 20 s', () => {
   for (let attempt = 0; attempt < 40; attempt += 1) {
     assert.ok(backoffMs(attempt, () => 0.999) < 20_000);
-    assert.equal(backoffMs(attempt, () => 0), 0);
+    assert.equal(backoffMs(attempt, () => 0), 500);
   }
 });
 
@@ -209,12 +209,12 @@ test('an expired token is replaced before the next try; without a source it ends
   const asked = [];
   const { world } = await live({ token: undefined, getToken: ({ fresh }) => { asked.push(fresh); return `t${asked.length}`; } });
   world.socket.end(4002);
-  await world.pass(250);
+  await world.pass(750);
   assert.deepEqual(asked, [false, true]);
   assert.equal(world.socket.protocols[1], 'gamehub.token.t2');
   const fixed = await live();
   fixed.world.socket.end(4002);
-  await fixed.world.pass(250);
+  await fixed.world.pass(750);
   assert.equal(fixed.states.at(-1).state, 'closed');
 });
 
@@ -226,7 +226,7 @@ test('a source of tokens that fails is asked again, a final one is not', async (
     throw Object.assign(new Error('private'), { final: true });
   } });
   assert.equal(states.at(-1).state, 'reconnecting');
-  await world.pass(250);
+  await world.pass(750);
   assert.equal(states.at(-1).state, 'closed');
   assert.equal(states.at(-1).error.message, 'private');
   assert.equal(world.sockets.length, 0);
@@ -282,7 +282,7 @@ test('too many sockets: the client comes back when the hub says', async () => {
 test('a refused join is told; one that may be tried later is tried later', async () => {
   const { world, told } = await live();
   world.socket.end(1006);
-  await world.pass(250);
+  await world.pass(750);
   world.socket.welcome();
   world.socket.say({ op: 'error', code: 'room_full', message: 'full', retry_after_ms: 3000, ref: world.socket.sent[0].ref });
   assert.deepEqual(told.at(-1), ['error', 'room_full']);

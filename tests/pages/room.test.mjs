@@ -112,14 +112,27 @@ test('recovered in another epoch is not believed', () => {
   assert.equal(room.joined(joined({ epoch: 'two', recovered: true, offset: 0, snapshot: { offset: 0, state: null } })).refreshed, true);
 });
 
-test('after lagged nothing is applied until the snapshot', () => {
+test('after lagged events are shown, and nothing is applied until the snapshot', () => {
   const room = inRoom();
   room.lagged();
-  assert.deepEqual(room.event(event(20, { patch: { n: 20 } })).rejoin, null);
+  const step = room.event(event(20, { patch: { n: 20 } }));
+  assert.deepEqual([step.events.length, step.stateChanged, step.rejoin], [1, false, null]);
+  assert.equal(room.event(event(20)).events.length, 0);
   assert.deepEqual(room.state, { n: 10 });
+  assert.deepEqual(room.since(), { epoch: 'one', offset: 10 });
   room.snapshot({ op: 'snapshot', room: 'match:m', epoch: 'one', offset: 21, state: { n: 21 } });
   assert.deepEqual(room.state, { n: 21 });
   assert.equal(room.event(event(22, { patch: { n: 22 } })).events.length, 1);
+});
+
+test('what was shown after lagged is not shown again when the snapshot never came', () => {
+  const room = inRoom();
+  room.lagged();
+  room.event(event(13));
+  const missed = [11, 12, 13, 14].map((offset) => event(offset, { patch: { n: offset } }));
+  const step = room.joined(joined({ recovered: true, offset: 14, snapshot: undefined, events: missed }));
+  assert.deepEqual(step.events.map((each) => each.offset), [11, 12, 14]);
+  assert.deepEqual(room.state, { n: 14 });
 });
 
 test('a snapshot that is older than what we hold changes nothing', () => {

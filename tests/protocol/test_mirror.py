@@ -82,7 +82,7 @@ def test_live_state_replaces_the_document() -> None:
     assert mirror.state == {"b": 2}
 
 
-def test_after_lagged_nothing_counts_before_the_snapshot() -> None:
+def test_after_lagged_events_are_shown_and_nothing_counts_before_the_snapshot() -> None:
     room = ModelRoom()
     mirror = joined_mirror(room)
     mirror.event(room.publish("live.kill", {}, {"a": 1}))
@@ -90,7 +90,10 @@ def test_after_lagged_nothing_counts_before_the_snapshot() -> None:
     for n in (2, 3):
         room.publish("live.kill", {}, {"a": n})
 
-    assert mirror.event(room.publish("live.kill", {}, {"a": 4})).messages == []
+    newest = room.publish("live.kill", {}, {"a": 4})
+    assert kinds(mirror.event(newest).messages) == ["Event"]
+    assert mirror.event(newest).messages == []
+    assert (mirror.state, mirror.offset) == ({"a": 1}, 1)
     (snapshot,) = mirror.snapshot(room.snapshot()).messages
 
     assert isinstance(snapshot, Snapshot)
@@ -119,6 +122,19 @@ def test_a_new_epoch_begins_from_its_snapshot() -> None:
     assert mirror.since() == {"epoch": "e2", "offset": 0}
     assert kinds(mirror.event(room.publish("live.kill", {}, {"b": 1})).messages) == ["Event"]
     assert mirror.state == {"a": 1, "b": 1}
+
+
+def test_what_was_shown_after_lagged_is_not_shown_again_when_the_snapshot_never_came() -> None:
+    room = ModelRoom(history_max=50)
+    mirror = joined_mirror(room)
+    mirror.lagged({"missed": 2})
+    events = [room.publish("live.kill", {"n": n}, {"a": n}) for n in range(4)]
+    mirror.event(events[2])
+
+    _, *again = mirror.joined(room.joined({"since": mirror.since()})).messages
+
+    assert [each.data["n"] for each in again if isinstance(each, Event)] == [0, 1, 3]
+    assert mirror.state == {"a": 3}
 
 
 def test_an_answer_with_a_hole_is_asked_for_afresh_and_keeps_the_picture() -> None:
@@ -296,8 +312,12 @@ class Watching:
     def do_lag(self) -> None:
         if self.up and self.member:
             self._deliver({"op": "lagged", "room": self.room.name, "missed": 1})
-            self._publish(times=self.dice.choice([0, 1]), patch={"lag": self.n})
-            self._deliver(self.room.snapshot())
+            for _ in range(self.dice.choice([0, 1, 3])):
+                self._publish(times=self.dice.choice([0, 1]), patch={"lag": self.n})
+            if self.dice.random() < 0.7:
+                self._deliver(self.room.snapshot())
+            else:
+                self.do_cut()
 
     def do_epoch(self) -> None:
         self.epochs += 1
@@ -338,25 +358,32 @@ def test_every_hole_is_told_and_each_event_comes_once_with_its_own_state(
         watching.step(name)
     watching.finish()
 
-    room, epoch, offset, told = watching.room, "", 0, False
+    room, epoch, offset, told, holed = watching.room, "", 0, False, False
+    ids: set[str] = set()
     for message in watching.seen:
         match message:
             case Joined():
                 fresh = not message.recovered
-                told = told or fresh
+                told, holed = told or fresh, False
                 if fresh and message.epoch != epoch:
                     offset = 0
                 epoch = message.epoch
             case Snapshot():
-                epoch, offset, told = message.epoch, message.offset, False
+                epoch, offset, told, holed = message.epoch, message.offset, False, False
                 assert message.state == room.states[epoch, offset]
             case Lagged():
-                pass
+                holed = True
             case Event():
+                assert message.id not in ids, "nothing comes twice"
+                ids.add(message.id)
+                assert message.id == f"{epoch}-{message.offset}"
+                if holed:
+                    continue  # the newest of what was left out
+                while f"{epoch}-{offset + 1}" in ids and offset + 1 < message.offset:
+                    offset += 1
                 assert message.offset > offset
                 assert message.offset == offset + 1 or told
                 offset, told = message.offset, False
-                assert message.id == f"{epoch}-{offset}"
                 assert message.state == room.states[epoch, offset]
     assert watching.watch.rooms[room.name].state == room.state
     assert watching.watch.rooms[room.name].offset == room.offset

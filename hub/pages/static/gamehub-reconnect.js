@@ -14,7 +14,7 @@
  * @property {number} [retry_after_ms]
  */
 
-export const BACKOFF_BASE_MS = 500;
+export const BACKOFF_FLOOR_MS = 500;
 export const BACKOFF_MAX_MS = 20_000;
 /** No delay that a hub asks for is obeyed beyond this. */
 export const ASKED_DELAY_MAX_MS = 120_000;
@@ -38,14 +38,15 @@ const WORDS = new Map([
 ]);
 
 /**
- * Full jitter: anywhere between zero and a ceiling that doubles from 0.5 s to 20 s, so that a
- * crowd that lost its hub together does not return together.
+ * Full jitter: anywhere between 0.5 s and a ceiling that doubles from 1 s to 20 s, so that a crowd
+ * that lost its hub together does not return together. The Python SDK does the same.
  *
  * @param {number} attempt  0 for the first try.
  * @param {() => number} random  In [0, 1).
  */
 export function backoffMs(attempt, random) {
-  return random() * Math.min(BACKOFF_MAX_MS, BACKOFF_BASE_MS * 2 ** Math.min(attempt, 16));
+  const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FLOOR_MS * 2 ** Math.min(attempt + 1, 16));
+  return BACKOFF_FLOOR_MS + random() * (ceiling - BACKOFF_FLOOR_MS);
 }
 
 /**

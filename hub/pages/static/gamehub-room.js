@@ -93,8 +93,10 @@ export class Room {
     this.offset = 0;
     /** The room's document, or null where it has none (yet). Treat it as read-only. @type {any} */
     this.state = null;
-    /** The hub announced a hole (`lagged`); what comes before its snapshot is not applied. */
+    /** The hub announced a hole (`lagged`); what comes before its snapshot is shown, not applied. */
     this.holed = false;
+    /** Offsets that the reader has from between a `lagged` and its snapshot. @type {Set<number>} */
+    this.shown = new Set();
   }
 
   /** Where to resume, or undefined before the first answer. @returns {Since|undefined} */
@@ -108,6 +110,7 @@ export class Room {
     this.offset = 0;
     this.state = null;
     this.holed = false;
+    this.shown = new Set();
   }
 
   /**
@@ -123,8 +126,10 @@ export class Room {
     const events = (Array.isArray(message.events) ? message.events : []).filter(isEvent);
     const seen = known ? this.offset : 0;
     const end = isOffset(message.offset) ? message.offset : 0;
+    const shown = known ? this.shown : new Set();
     this.epoch = epoch;
     this.holed = false;
+    this.shown = new Set();
     if (!continued) {
       const snapshot = isObject(message.snapshot) ? message.snapshot : null;
       this.state = snapshot?.state ?? null;
@@ -141,7 +146,7 @@ export class Room {
       this.offset = end;
     }
     return {
-      events: events.filter((event) => event.offset > seen),
+      events: events.filter((event) => event.offset > seen && !shown.has(event.offset)),
       stateChanged: this.state !== before,
       refreshed: !continued,
       rejoin: null,
@@ -155,8 +160,13 @@ export class Room {
    */
   event(event) {
     const nothing = { events: [], stateChanged: false, refreshed: false, rejoin: null };
-    if (!isEvent(event) || this.epoch === null || this.holed) return nothing;
-    if (event.offset <= this.offset) return nothing;
+    if (!isEvent(event) || this.epoch === null || event.offset <= this.offset) return nothing;
+    if (this.holed) {
+      // The newest of what was left out: news for the reader, nothing for position and document.
+      if (this.shown.has(event.offset)) return nothing;
+      this.shown.add(event.offset);
+      return { ...nothing, events: [event] };
+    }
     if (event.offset > this.offset + 1) return { ...nothing, rejoin: 'since' };
     const before = this.state;
     this.#apply(event);
@@ -173,6 +183,7 @@ export class Room {
     if (typeof message.epoch !== 'string' || !isOffset(message.offset)) return nothing;
     const older = this.epoch === message.epoch && message.offset < this.offset;
     this.holed = false;
+    this.shown = new Set();
     // Older than what we hold: ours was right all along, and what follows continues from it.
     if (older) return { ...nothing, refreshed: true };
     const before = this.state;

@@ -238,7 +238,7 @@ async def test_a_full_outbox_lags_alone_and_comes_back(rooms: Rooms, client: Red
     slow.pipe.unsent_bytes = 0
     await publish(client, 3)
     await eventually(lambda: slow.outbox.lag[ROOM].missed == 3)
-    await rooms.refresh(slow, ROOM, 3)
+    await rooms.refresh(slow, ROOM)
     await publish(client, 4)
     await eventually(lambda: slow.ops() == ["joined", "lagged", "snapshot", "4"])
     assert slow.heard()[2]["state"] == {"n": 3}

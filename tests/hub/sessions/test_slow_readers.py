@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import socket
 import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from hub.front import KERNEL_BYTES
 from hub.sessions import connection as connection_module
 from hub.sessions import socket as socket_module
 from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
 from tests.sockets import RawServer, server, viewer
+from tests.stalling import StallingReader
 
 QUEUE_BYTES = 65_536
 
@@ -26,56 +26,6 @@ async def hub(database_url: str, redis_url: str) -> AsyncIterator[RunningHub]:
         database_url, redis_url, ws_send_queue_bytes=QUEUE_BYTES, ws_heartbeat_s=60.0
     ) as running:
         yield running
-
-
-class StallingReader:
-    """A viewer on a bare TCP socket that reads only when it is told to."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    @classmethod
-    async def open(cls, hub: RunningHub) -> StallingReader:
-        """A welcomed socket with a small receive buffer."""
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", hub.hub.port))
-        reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
-        token = user_token(hub.settings, sub="slow")
-        writer.write(
-            f"GET /ws?token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
-        )
-        await reader.readuntil(b"\r\n\r\n")
-        slow = cls(reader, writer)
-        assert (await slow.hear())["op"] == "welcome"
-        return slow
-
-    def say(self, **message: Any) -> None:
-        """Sends one masked text frame."""
-        payload = json.dumps(message).encode()
-        assert len(payload) < 126
-        self.writer.write(struct.pack("!BB", 0x81, 0x80 | len(payload)) + b"\0\0\0\0" + payload)
-
-    async def hear(self) -> dict[str, Any]:
-        """The next text message; a close frame is given as op close."""
-        while True:
-            first, length = struct.unpack("!BB", await self.reader.readexactly(2))
-            if length == 126:
-                [length] = struct.unpack("!H", await self.reader.readexactly(2))
-            elif length == 127:
-                [length] = struct.unpack("!Q", await self.reader.readexactly(8))
-            payload = await self.reader.readexactly(length)
-            if first == 0x88:
-                return {"op": "close", "code": struct.unpack("!H", payload[:2])[0]}
-            if first == 0x81:
-                message: dict[str, Any] = json.loads(payload)
-                # Shown a moment after its ack, so before or after the join.
-                if message.get("type") != "match.started":
-                    return message
 
 
 async def flood(sender: RawServer, match: str, count: int, first: int = 1) -> None:
@@ -258,3 +208,61 @@ async def test_nothing_follows_a_close_frame(hub: RunningHub) -> None:
         reader.writer.write(struct.pack("!BB", 0x88, 0x80) + b"\0\0\0\0")
         assert await reader.reader.read() == b""
         reader.writer.close()
+
+
+async def test_the_kernel_holds_little_for_a_stalled_reader(hub: RunningHub) -> None:
+    """Without a bound Linux takes about 4 MB (tcp_wmem); 2 MB are sent here."""
+    async with server(hub.url, server_token(hub.settings)) as sender:
+        await sender.start("m1")
+        slow = await StallingReader.open(hub)
+        slow.say(op="join", room="match:m1")
+        assert (await slow.hear())["op"] == "joined"
+        await flood(sender, "m1", 2000)
+        assert 0 < slow.kernel_bytes() <= 2 * KERNEL_BYTES
+        [connection] = hub.hub.hall.laggards
+        assert isinstance(connection, connection_module.Connection)
+        assert connection.outbox.unsent_bytes <= QUEUE_BYTES
+        slow.writer.close()
+
+
+async def test_sampled_types_come_once_per_key_after_a_lag(
+    database_url: str, redis_url: str
+) -> None:
+    async with (
+        running_hub(
+            database_url,
+            redis_url,
+            ws_send_queue_bytes=QUEUE_BYTES,
+            ws_heartbeat_s=60.0,
+            live_sampled_types="live.position:player,live.camera",
+        ) as hub,
+        server(hub.url, server_token(hub.settings)) as sender,
+    ):
+        await sender.start("m1")
+        slow = await StallingReader.open(hub)
+        slow.say(op="join", room="match:m1")
+        position = (await slow.hear())["offset"]
+        await flood(sender, "m1", 700)
+        for number in range(1, 21):
+            for player in ("ann", "bob"):
+                await sender.live("live.position", "m1", player=player, x=number)
+            await sender.live("live.camera", "m1", at=number)
+            await sender.live("live.kill", "m1", {"count": 1000 + number}, n=number)
+        while (message := await slow.hear())["op"] == "event":
+            position = message["offset"]
+        assert message["op"] == "lagged"
+        kept = []
+        while (event := await slow.hear())["op"] == "event":
+            kept.append(event)
+        # The newest of each thing that moves, in the room's order, then the document.
+        assert [each["data"] for each in kept] == [
+            {"player": "ann", "x": 20},
+            {"player": "bob", "x": 20},
+            {"at": 20},
+        ]
+        assert event["op"] == "snapshot"
+        assert event["state"] == {"count": 1020}
+        assert message["missed"] + len(kept) == event["offset"] - position
+        await flood(sender, "m1", 1, first=2000)
+        assert (await slow.hear())["offset"] == event["offset"] + 1
+        slow.writer.close()
