@@ -13,7 +13,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from domain.errors import Unavailable
 from loadtest.bed import Bed
 from loadtest.fanout import case_of
 from loadtest.install import SOURCES
@@ -22,6 +21,7 @@ from loadtest.programs import end_with_parent
 from loadtest.report import Result
 from loadtest.sides import Shape, compared, floor_side, hub_side, notes_on, rounds_of
 from loadtest.target import Target
+from protocol.errors import HubUnreachable
 
 WS_PACKAGE = "ws@8"  # on npm; brought into a temporary directory when node and npm are here
 INSTALL_TIMEOUT_S = 120
@@ -40,7 +40,7 @@ class Options(Struct, frozen=True, kw_only=True):
 async def run(bed: Bed, options: Options, rival: str) -> Result:
     """The hub, with all that it does, beside a rival of RIVALS that only fans out, in turn.
 
-    Raises Undelivered when an event is lost, Unavailable when the rival cannot be started here.
+    Raises Undelivered when an event is lost, HubUnreachable when the rival cannot be started here.
     """
     async with contextlib.AsyncExitStack() as stack:
         other = stack.enter_context(RIVALS[rival](bed.cores.server))
@@ -79,7 +79,7 @@ def _node(core: int | None) -> Iterator[Target]:
     node = shutil.which("node")
     with tempfile.TemporaryDirectory(prefix="gamehub-rivals-") as folder:
         if node is None or not _installed(Path(folder)):
-            raise Unavailable(f"node and npm are needed here, with a way to {WS_PACKAGE}")
+            raise HubUnreachable(f"node and npm are needed here, with a way to {WS_PACKAGE}")
         words = [node, str(_HERE / "rival_ws.mjs"), folder, "0"]
         with _running(words, "ws on Node.js, send() to each", core) as made:
             yield made
