@@ -213,5 +213,6 @@ WORDS: dict[str, str] = {
     "lag_s": "age of the oldest of them, in seconds",
     "Alive.status": "ok",
     "Readiness.status": "ready, or not",
+    "Health.pid": "the process that answered: hubs can share a port",
     "Health.status": "ok; degraded: still serving; down: not",
 }

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gamehub.cli import app
+from gamehub.cli_options import console
 from storage import audit, tokens
 from storage.audit import Filter
 from tests.hubs import claims_of
@@ -22,7 +23,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def run(tmp_path: Path, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command against the test's own database."""
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)  # COLUMNS was read when it was made
     environ = {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
