@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_network
@@ -21,7 +20,7 @@ from aiohttp import web
 from domain.errors import GamehubError, Unavailable
 from domain.events import Principal
 from domain.ids import is_id
-from hub.context import CONTEXT
+from hub.context import CONTEXT, VISIT, Visit
 from hub.metrics import Metrics
 from hub.peer import UNKNOWN, client_ip, parse_address
 from storage import audit
@@ -55,21 +54,6 @@ VISITOR = "spectator-"
 Key = tuple[str | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """The request that this code runs for; `door` is ws, ingest or http."""
-
-    origin: Origin
-    door: str
-
-    def bind(self) -> None:
-        """Everything that runs in this context from now on runs for this request."""
-        _VISIT.set(self)
-
-
-_VISIT: ContextVar[Visit | None] = ContextVar("visit", default=None)
-
-
 @contextlib.contextmanager
 def visiting(request: web.Request, trace_id: str) -> Iterator[None]:
     """Lets everything that runs for this request, its socket included, know where it came from."""
@@ -80,16 +64,16 @@ def visiting(request: web.Request, trace_id: str) -> Iterator[None]:
         trace_id=trace_id,
     )
     first = request.path.partition("/")[2].partition("/")[0]
-    token = _VISIT.set(Visit(origin, first if first in ("ws", "ingest") else "http"))
+    token = VISIT.set(Visit(origin, first if first in ("ws", "ingest") else "http"))
     try:
         yield
     finally:
-        _VISIT.reset(token)
+        VISIT.reset(token)
 
 
 def origin() -> Origin:
     """Where the request came from that this code runs for; NOWHERE outside of any."""
-    visit = _VISIT.get()
+    visit = VISIT.get()
     return audit.NOWHERE if visit is None else visit.origin
 
 
@@ -197,7 +181,7 @@ class AuditWriter:
     def _entry(
         self, action: str, actor: str, role: str, metadata: dict[str, Any], visit: Visit | None
     ) -> Entry:
-        visit = visit or _VISIT.get()
+        visit = visit or VISIT.get()
         where = audit.NOWHERE if visit is None else visit.origin
         return Entry(
             actor=actor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,9 +16,24 @@ if TYPE_CHECKING:
     from domain.events import Principal
     from domain.overlays import Overlay
     from domain.settings import Settings
-    from hub.audit import Visit
     from hub.metrics import Metrics
     from hub.standing import Standing
+    from storage.audit import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """The request that this code runs for; `door` is ws, ingest or http."""
+
+    origin: Origin
+    door: str
+
+    def bind(self) -> None:
+        """Everything that runs in this context from now on runs for this request."""
+        VISIT.set(self)
+
+
+VISIT: ContextVar[Visit | None] = ContextVar("visit", default=None)
 
 
 class Verifier(Protocol):

@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, unquote
 from aiohttp import web
 
 from domain.errors import Draining, OriginNotAllowed
-from hub.audit import Visit as Request
 from hub.auth import find_token
 from hub.context import CONTEXT
+from hub.context import Visit as Request
 from hub.live.dock import Dock
 from hub.live.http import Pace, post_ingest
 from hub.live.ingest import ServerSocket

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from prometheus_client import Counter
 
     from domain.settings import Settings
-    from hub.audit import Visit as Request
     from hub.context import Context
+    from hub.context import Visit as Request
     from hub.sessions.hall import Hall
     from hub.sessions.session import Session
 
