@@ -298,3 +298,16 @@ async def test_a_server_that_left_before_its_hello_is_taken_leaves_nothing_behin
     socket.on_message(hello, binary=True)
     await socket.wheel.ends()
     assert not hub.hub.dock.sockets
+
+
+async def test_every_ping_is_answered_in_order_and_none_after_a_close(hub: RunningHub) -> None:
+    reader, writer = await connect(hub)
+    asked = f"GET /ws HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Version: 13\r\n\r\n".encode()
+    said = [b"%d" % number for number in range(3000)]
+    pings = [bytes([0x89, 0x80 | len(each)]) + bytes(4) + each for each in said]
+    close = bytes([0x88, 0x80]) + bytes(4)
+    writer.write(asked + b"".join(pings) + close + pings[0])
+    await reader.readuntil(b"\r\n\r\n")
+    heard = await asyncio.wait_for(reader.read(), 5)
+    assert heard == b"".join(bytes([0x8A, len(each)]) + each for each in said) + b"\x88\x00"
+    writer.close()
