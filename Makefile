@@ -43,7 +43,7 @@ contract: $(VENV)/.installed ## Write .env.example and docs/contract from settin
 	@$(BIN)/python -m gamehub.contract
 
 .PHONY: bench
-bench: $(VENV)/.installed ## Measure a hub beside a floor and write docs/benchmarks.md (ten minutes)
+bench: $(VENV)/.installed ## Measure a hub beside a floor and write docs/benchmarks.md (15 minutes)
 	@$(BIN)/python -m loadtest bench --document docs/benchmarks.md \
 	  --svg docs/images/latency.svg $(ARGS)
 

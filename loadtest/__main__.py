@@ -257,7 +257,7 @@ def bench(
     ] = None,
     rounds: Rounds = 3,
 ) -> None:
-    """Every case of docs/benchmarks.md, one after the other: about ten minutes."""
+    """Every case of docs/benchmarks.md, one after the other: a quarter of an hour."""
     from loadtest import suite
 
     whole = shared.run_beds(suite.beds(rounds), rounds=rounds)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from loadtest import fanout, idle, ingest, latency, mixed
+from loadtest import fanout, idle, ingest, latency, mixed, rivals, slow, storm
 from loadtest.options import Scenario
 from loadtest.report import Report, rows
 
@@ -34,7 +35,15 @@ def beds(rounds: int) -> Sequence[Sequence[Scenario]]:
             lambda bed: ingest.run(bed, ingest.Options(rounds=rounds)),
             lambda bed: mixed.run(bed, mixed.Options()),
         ],
-        [idling(idle.Options(connections=15_000))],
+        [
+            idling(idle.Options(connections=15_000)),
+            lambda bed: slow.run(bed, slow.Options()),
+            lambda bed: storm.run(bed, storm.Options()),
+            *(
+                partial(rivals.run, options=rivals.Options(rounds=rounds), rival=name)
+                for name in rivals.here()
+            ),
+        ],
     ]
 
 

@@ -13,17 +13,16 @@ import structlog
 from domain.errors import (
     ConnectionLimit,
     GamehubError,
-    RoomFull,
     TokenInvalid,
     Unavailable,
-    UnknownRoom,
 )
 from hub.sessions import session as core
-from hub.sessions.door import Arrival, Door, note_end
+from hub.sessions.door import Arrival, Door, door_close_code, note_end
 from hub.sessions.fanout import EventFrame
 from hub.sessions.gate import Visit
 from hub.sessions.outbox import STUCK_S, Outbox
 from hub.sessions.socket import Socket
+from hub.wire.direct import direct
 from hub.wire.frames import ABNORMAL
 from protocol import outbound
 from protocol.codecs import Codec
@@ -40,7 +39,7 @@ log = structlog.get_logger(__name__)
 class Connection(Socket):
     """One open socket. What need not wait is done as the message is read, without a task."""
 
-    __slots__ = ("_arrival", "_door", "_visit", "outbox", "recovering",
+    __slots__ = ("_arrival", "_direct", "_door", "_visit", "outbox", "recovering",
                  "session")  # fmt: skip
 
     def __init__(
@@ -64,6 +63,9 @@ class Connection(Socket):
         self.outbox = Outbox(
             transport, codec, context.settings.ws_send_queue_bytes, context.metrics, self._lagging
         )
+        self._direct = direct(transport)
+        if self._direct is not None:
+            self.outbox.send_now = self._direct.send
 
     @property
     def who(self) -> Principal | None:
@@ -134,8 +136,14 @@ class Connection(Socket):
         """Nothing may follow a close frame (RFC 6455, 5.5.1)."""
         self.outbox.closed = True
 
+    def on_unsent(self) -> None:
+        """Rooms have to look at what it has not read yet, or have not any more."""
+        self.outbox.stale()
+
     def on_end(self) -> None:
         """Gives every place back, and takes its leave of the rooms."""
+        if self._direct is not None:
+            self._direct.detach()
         context, session, hall = self._context, self.session, self._hall
         context.standing.forget(self)
         self._visit.end()
@@ -179,7 +187,7 @@ class Connection(Socket):
                     following = []
                     self._refuse(error, getattr(effect, "ref", None))
                     if isinstance(effect, core.JoinRoom) and effect.at_door:
-                        self.send_close(_door_close_code(error), error.message)
+                        self.send_close(door_close_code(error), error.message)
             queue = following + queue
 
     def _at_once(self, effect: core.Effect) -> list[core.Effect] | None:
@@ -389,11 +397,3 @@ class Connection(Socket):
     def on_stuck(self) -> None:
         """Not even the thinned stream fits: 4011, and the connection goes without waiting."""
         self.send_close(outbound.CLOSE_TOO_SLOW, "too slow")
-
-
-def _door_close_code(error: GamehubError) -> int:
-    """Why the room of the URL could not be joined."""
-    if isinstance(error, RoomFull):
-        return outbound.CLOSE_POLICY
-    unknown = isinstance(error, UnknownRoom) or error.code == "invalid_schema"
-    return outbound.CLOSE_UNKNOWN_ROOM if unknown else 1011

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from domain.errors import Unauthenticated
+from domain.errors import GamehubError, RoomFull, Unauthenticated, UnknownRoom
 from hub.sessions.gate import Gate
 from hub.sessions.limits import Limits
 from hub.sessions.wheel import Wheel
@@ -116,3 +116,11 @@ def note_end(door: Door, arrival: Arrival, session: Session, code: int) -> None:
     elif code == outbound.CLOSE_NO_TOKEN:
         error = Unauthenticated("no token came in time")
         context.audit.failed(error, None, visit=arrival.request)
+
+
+def door_close_code(error: GamehubError) -> int:
+    """With which code a socket is closed that could not join the room of its URL."""
+    if isinstance(error, RoomFull):
+        return outbound.CLOSE_POLICY
+    unknown = isinstance(error, UnknownRoom) or error.code == "invalid_schema"
+    return outbound.CLOSE_UNKNOWN_ROOM if unknown else 1011

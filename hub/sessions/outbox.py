@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hub.sessions.fanout import EventFrame, encode
 from hub.sessions.thinning import KeyOf, Lag
+from hub.wire.direct import Send
 from protocol import outbound
 from protocol.codecs import Codec
 
@@ -30,12 +31,12 @@ class Group(Protocol):
 class Outbox:
     """Unsent bytes of one socket are bounded by `limit_bytes`, the kernel's by a socket option.
 
-    A room writes its ticks to the transport itself, without a look at `closed`: its group is told
-    when that changes.
+    A room sends its ticks by `send_now`, without a look at anything else: its group is told when
+    this outbox is closed, or its transport holds something unsent, or holds nothing any more.
     """
 
     __slots__ = ("_closed", "_metrics", "codec", "groups", "lag", "lagging_since_s", "limit_bytes",
-                 "on_lag", "transport")  # fmt: skip
+                 "on_lag", "send_now", "transport")  # fmt: skip
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Outbox:
         self.lagging_since_s: float | None = None
         self.groups: tuple[Group, ...] = ()
         self.on_lag = on_lag
+        self.send_now: Send | None = None
         self._closed = False
         self._metrics = metrics
 
@@ -64,8 +66,17 @@ class Outbox:
     def closed(self, closed: bool) -> None:
         """Set when a close frame is written, or the connection is gone."""
         self._closed = closed
+        self.stale()
+
+    def stale(self) -> None:
+        """Whether its transport holds something unsent has changed."""
         for group in self.groups:
             group.stale()
+
+    @property
+    def straight(self) -> bool:
+        """Whether a room may send to it past its transport."""
+        return self.send_now is not None and self.transport.get_write_buffer_size() == 0
 
     @property
     def unsent_bytes(self) -> int:
@@ -85,7 +96,11 @@ class Outbox:
         """Writes whole frames, unless the socket is gone."""
         if self._closed or self.transport.is_closing():
             return
-        self.transport.write(data)
+        try:
+            self.transport.write(data)
+        except RuntimeError:  # uvloop: closed a moment ago, and nobody told us yet
+            self.closed = True
+            return
         self._metrics.bytes_out.inc(len(data))
 
     def deliver(self, room: str, key_of: KeyOf, frames: Sequence[EventFrame], data: bytes) -> None:

@@ -10,6 +10,7 @@ from domain.events import RoomKind, room_kind
 from hub.sessions.fanout import EventFrame
 from hub.sessions.outbox import Outbox
 from hub.sessions.thinning import NOTHING, KeyOf, Sampled, key_of
+from hub.wire.direct import Send
 from protocol import outbound
 from protocol.codecs import Codec
 from protocol.envelope import unpack_body
@@ -19,6 +20,9 @@ from storage.rooms import RoomView
 if TYPE_CHECKING:
     from hub.metrics import Metrics
     from hub.sessions.picture import Picture
+
+
+_GONE = -1
 
 
 class Member(Protocol):
@@ -32,24 +36,23 @@ class Member(Protocol):
 
 
 class Group:
-    """A room's members of one codec. `fast`: the transports of whoever takes a tick as it is.
+    """A room's members of one codec. `fast`: how to send to whoever takes a tick as it is.
 
-    They stand there bare, because looking at anything else of a member costs the tick more than
+    These stand there bare, because looking at anything else of a member costs the tick more than
     all that Python does. None: somebody changed, and they are picked anew before the next tick.
     """
 
-    __slots__ = ("codec", "fast", "least_bytes", "members", "outboxes", "slow")
+    __slots__ = ("codec", "fast", "members", "outboxes", "slow")
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.members: dict[Member, None] = {}
-        self.fast: list[asyncio.WriteTransport] | None = None
+        self.fast: list[Send] | None = None
         self.outboxes: list[Outbox] = []
         self.slow: list[Member] = []
-        self.least_bytes = 0
 
     def stale(self) -> None:
-        """Somebody lags, is behind, left or is gone."""
+        """Somebody lags, is behind, does not read, reads again, left or is gone."""
         self.fast = None
 
     def add(self, member: Member) -> None:
@@ -58,9 +61,11 @@ class Group:
         outbox = member.outbox
         outbox.groups = (*outbox.groups, self)
         if self.fast is not None and not outbox.closed:
-            self.fast.append(outbox.transport)
-            self.outboxes.append(outbox)
-            self.least_bytes = min(self.least_bytes, outbox.limit_bytes)
+            if outbox.send_now is not None and outbox.straight:
+                self.fast.append(outbox.send_now)
+                self.outboxes.append(outbox)
+            else:
+                self.slow.append(member)
 
     def remove(self, member: Member) -> None:
         """Forgets a member, if it is one."""
@@ -70,21 +75,22 @@ class Group:
             outbox.groups = tuple(each for each in outbox.groups if each is not self)
             self.fast = None
 
-    def pick(self, room: Room) -> list[asyncio.WriteTransport]:
-        """Who takes a tick as it is, with their outboxes beside; the others are `slow`."""
+    def pick(self, room: Room) -> list[Send]:
+        """How to send to those who take a tick as it is, their outboxes beside; others: `slow`."""
+        fast: list[Send] = []
         outboxes: list[Outbox] = []
         self.slow = []
         for member in self.members:
             outbox = member.outbox
             if outbox.closed:
                 continue
-            if member in room.behind or room.name in outbox.lag:
+            late = member in room.behind or room.name in outbox.lag
+            if late or outbox.send_now is None or not outbox.straight:
                 self.slow.append(member)
             else:
+                fast.append(outbox.send_now)
                 outboxes.append(outbox)
-        self.least_bytes = min((each.limit_bytes for each in outboxes), default=0)
-        self.outboxes = outboxes
-        self.fast = fast = [each.transport for each in outboxes]
+        self.fast, self.outboxes = fast, outboxes
         return fast
 
 
@@ -188,42 +194,39 @@ class Room:
         return written
 
     def _write_all(
-        self,
-        group: Group,
-        fast: list[asyncio.WriteTransport],
-        frames: list[EventFrame],
-        data: bytes,
+        self, group: Group, fast: list[Send], frames: list[EventFrame], data: bytes
     ) -> int:
-        """The loop that all is about: nothing per member but its buffer's size and the write."""
-        left_bytes = group.least_bytes - len(data)
-        full: list[asyncio.WriteTransport] = []
-        gone: list[asyncio.WriteTransport] = []
+        """The loop that all is about: nothing per member but the send. To how many it went."""
+        size = len(data)
+        short: list[tuple[Send, int]] = []
         each = iter(fast)
         while True:
             try:
-                for transport in each:
-                    if transport.get_write_buffer_size() > left_bytes:
-                        full.append(transport)
-                    else:
-                        transport.write(data)
+                for send in each:
+                    sent = send(data)
+                    if sent != size:
+                        short.append((send, sent))
                 break
-            except RuntimeError:
-                # uvloop: this transport was closed a moment ago, and nobody told the outbox yet.
-                gone.append(transport)
-        if not full and not gone:
+            except BlockingIOError:
+                short.append((send, 0))
+            except OSError:  # it is gone, and its transport did not tell us yet
+                short.append((send, _GONE))
+        if not short:
             return len(fast)
         outbox_of = dict(zip(fast, group.outboxes, strict=True))
-        for transport in gone:
-            outbox_of[transport].closed = True
         lagging = 0
-        for transport in full:
-            # Its own limit may be a higher one.
-            outbox = outbox_of[transport]
-            outbox.deliver(self.name, self.key_of, frames, data)
-            lagging += self.name in outbox.lag
-        if lagging:
-            group.stale()
-        return len(fast) - lagging - len(gone)
+        for send, sent in short:
+            outbox = outbox_of[send]
+            if sent == _GONE:
+                outbox.closed = True
+            elif sent:
+                # What began goes on, whatever the limit: it is part of a frame.
+                outbox.write(data[sent:])
+            else:
+                outbox.deliver(self.name, self.key_of, frames, data)
+                lagging += self.name in outbox.lag
+        group.stale()
+        return len(fast) - lagging
 
     def hand(self, member: Member, frames: list[EventFrame]) -> None:
         """Events for one member alone, but for those that its join told it of already."""

@@ -47,6 +47,8 @@ class Socket(asyncio.Protocol):
         "_reading",
         "_receiver",
         "_task",
+        "_unsent",
+        "_unsent_max",
         "close_sent",
         "due",
         "heard_s",
@@ -66,6 +68,8 @@ class Socket(asyncio.Protocol):
         self.close_sent: int | None = None
         self._reading = True
         self._blocked_since_s = 0.0
+        self._unsent = False
+        self._unsent_max = 0
         self._task: asyncio.Task[None] | None = None
         # Whether the connection is gone; a future while somebody waits for that.
         self._gone: bool | asyncio.Future[None] = False
@@ -92,6 +96,9 @@ class Socket(asyncio.Protocol):
     def on_silence(self) -> None:
         """A close frame goes out, or the peer is gone: nothing may be sent any more."""
 
+    def on_unsent(self) -> None:
+        """Something is unsent that was not before, or nothing is unsent any more."""
+
     @abstractmethod
     def on_stuck(self) -> None:
         """The peer did not read its answers for STUCK_S."""
@@ -117,7 +124,10 @@ class Socket(asyncio.Protocol):
         """
         transport = self.transport
         transport.set_protocol(self)
-        transport.set_write_buffer_limits(unsent_max, unsent_max // 2)
+        # pause_writing comes with the first byte that the kernel does not take, resume_writing with
+        # the last one.
+        transport.set_write_buffer_limits(0)
+        self._unsent_max = unsent_max
         transport.write(answer)
         self.on_open()
         if not self.due:
@@ -181,6 +191,8 @@ class Socket(asyncio.Protocol):
             if opcode <= frames.BINARY:
                 if self.close_sent is None:
                     self.on_message(payload, binary=opcode == frames.BINARY)
+                    if self._unsent:
+                        self._look_at_unsent()
             elif opcode == frames.CLOSE:
                 self._peer_closes(frames.close_code(payload))
                 return
@@ -237,12 +249,26 @@ class Socket(asyncio.Protocol):
             self.read_on()
 
     def pause_writing(self) -> None:
-        """It does not read its answers as fast as it asks."""
+        """The kernel does not take all at once."""
+        self._unsent = True
+        self.on_unsent()
+        self._look_at_unsent()
+
+    def _look_at_unsent(self) -> None:
+        """It may not read its answers as fast as it asks: then it has to wait with asking."""
+        if self._blocked_since_s or self.transport.get_write_buffer_size() <= self._unsent_max:
+            return
         self._blocked_since_s = time.monotonic()
         if self.close_sent is None:
             self.wheel.put(self, self._blocked_since_s + BLOCKED_LOOK_S)
 
     def resume_writing(self) -> None:
+        """The kernel has taken all."""
+        self._unsent = False
+        self.on_unsent()
+        self._unblock()
+
+    def _unblock(self) -> None:
         """It reads again."""
         self._blocked_since_s = 0.0
         if self._task is None and not self.gone:
@@ -268,6 +294,9 @@ class Socket(asyncio.Protocol):
         due_s = self.on_time(now_s)
         if self.close_sent is not None:
             return
+        half = self._unsent_max // 2
+        if self._blocked_since_s and self.transport.get_write_buffer_size() <= half:
+            self._unblock()
         if not self._blocked_since_s:
             due_s = min(due_s, self._heartbeat(now_s))
         elif now_s - self._blocked_since_s > STUCK_S:

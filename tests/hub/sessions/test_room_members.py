@@ -37,12 +37,23 @@ class Pipe(asyncio.WriteTransport):
         super().__init__()
         self.written: list[bytes] = []
         self.unsent_bytes = 0
+        self.takes_bytes: int | None = None
         self.broken = False
 
     def write(self, data: Any) -> None:
         if self.broken:
             raise RuntimeError("the handler is closed")
         self.written.append(bytes(data))
+
+    def send(self, data: bytes) -> int:
+        """What a room's loop calls (hub/wire/direct): the kernel itself."""
+        if self.broken:
+            raise ConnectionResetError
+        if self.unsent_bytes:
+            raise BlockingIOError
+        taken = data[: self.takes_bytes]
+        self.written.append(taken)
+        return len(taken)
 
     def get_write_buffer_size(self) -> int:
         return self.unsent_bytes
@@ -59,6 +70,7 @@ class Guest:
     def __init__(self, codec: Codec = JSON) -> None:
         self.pipe = Pipe()
         self.outbox = Outbox(self.pipe, codec, 65_536, Metrics(), lambda: None)
+        self.outbox.send_now = self.pipe.send
 
     def heard(self) -> list[dict[str, Any]]:
         """All messages so far."""
@@ -243,6 +255,16 @@ async def test_a_full_outbox_lags_alone_and_comes_back(rooms: Rooms, client: Red
     await eventually(lambda: slow.ops() == ["joined", "lagged", "snapshot", "4"])
     assert slow.heard()[2]["state"] == {"n": 3}
     assert other.ops() == ["joined", "1", "2", "3", "4"]
+
+
+async def test_what_the_kernel_takes_in_part_goes_on_whole(rooms: Rooms, client: Redis) -> None:
+    half, other = Guest(), Guest()
+    await join(rooms, half, other)
+    half.pipe.takes_bytes = 7
+    await publish(client, 1)
+    await publish(client, 2)
+    await eventually(lambda: other.ops() == ["joined", "1", "2"])
+    assert half.ops() == ["joined", "1", "2"]
 
 
 async def test_a_socket_that_is_gone_harms_nobody(rooms: Rooms, client: Redis) -> None:
