@@ -104,6 +104,8 @@ class _Parent:
         port = self.slots[0].shared.getsockname()[1]
         self.settings = settings.with_(port=port)
         self.asked = asked
+        # Told to stop by a renewal, and not gone yet.
+        self.leaving: list[subprocess.Popen[bytes]] = []
 
     def run(self) -> int:
         """Start, watch, renew when asked, stop."""
@@ -119,7 +121,8 @@ class _Parent:
                 kept = all(self._keep_alive(slot) for slot in self.slots)
                 time.sleep(_POLL_S)
         finally:
-            drained = self._stop([each.process for each in self.slots if each.process is not None])
+            staying = [each.process for each in self.slots if each.process is not None]
+            drained = self._stop(staying + self.leaving)
         return 0 if kept and drained else 1
 
     # -- one process ------------------------------------------------------------------------------
@@ -181,12 +184,15 @@ class _Parent:
         return all(process.returncode == 0 for process in processes)
 
     def _wait(self, processes: list[subprocess.Popen[bytes]], patient: Callable[[], bool]) -> None:
-        deadline_s = time.monotonic() + self.settings.drain_timeout_s + STOP_GRACE_S
+        deadline_s = self._deadline_s()
         while any(each.poll() is None for each in processes):
             if time.monotonic() > deadline_s or not patient():
                 for each in processes:
                     each.kill()
             time.sleep(_POLL_S)
+
+    def _deadline_s(self) -> float:
+        return time.monotonic() + self.settings.drain_timeout_s + STOP_GRACE_S
 
     # -- renewing ---------------------------------------------------------------------------------
 
@@ -204,14 +210,15 @@ class _Parent:
             failure = self._await_serving(slot, new)
             if failure:
                 log.error("hub_processes_not_renewed", number=slot.number, reason=failure)
-                self._wait_for(new)
+                self._let_go(new)
                 return
             old, slot.process = slot.process, new
             slot.started_at_s, slot.restarts = time.monotonic(), 0
-            if not self._wait_for(old):
-                log.warning("hub_process_not_drained", number=slot.number)
+            self._let_go(old)
             if self.asked.stops:
                 return
+            if old.returncode != 0:
+                log.warning("hub_process_not_drained", number=slot.number)
         log.info("hub_processes_renewed", processes=len(self.slots))
 
     def _await_serving(self, slot: Slot, new: subprocess.Popen[bytes]) -> str:
@@ -233,13 +240,21 @@ class _Parent:
             time.sleep(_POLL_S)
         return wrong
 
-    def _wait_for(self, process: subprocess.Popen[bytes]) -> bool:
-        """Drains one process, the others kept alive meanwhile; whether it ended with 0."""
+    def _let_go(self, process: subprocess.Popen[bytes]) -> None:
+        """Drains one process, all slots kept alive meanwhile; asked to stop, `_stop` goes on."""
         process.terminate()
-        self._wait([process], lambda: not self.asked.stops)
-        return process.returncode == 0
+        self.leaving = [process]
+        deadline_s = self._deadline_s()
+        while process.poll() is None:
+            if self.asked.stops:
+                return
+            if time.monotonic() > deadline_s:
+                process.kill()
+            self._keep_others_alive(None)
+            time.sleep(_POLL_S)
+        self.leaving = []
 
-    def _keep_others_alive(self, slot: Slot) -> None:
+    def _keep_others_alive(self, slot: Slot | None) -> None:
         for other in self.slots:
             if other is not slot:
                 self._keep_alive(other)

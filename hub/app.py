@@ -112,7 +112,7 @@ class Hub:
         app = web.Application(client_max_size=MESSAGE_BYTES_MAX)
         app[CONTEXT] = self.context
         errors.install(app)
-        app.add_routes(live.routes(self.dock, self.gate))
+        app.add_routes(live.routes(self.dock, self.gate, self._enter_again))
         app.add_routes(api.routes())
         app.add_routes(pages())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLEANUP_TIMEOUT_S)
@@ -130,6 +130,9 @@ class Hub:
                 f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
                 "choose another one with --port or GAMEHUB_PORT"
             ) from None
+
+    def _enter_again(self, request: web.Request) -> bool:
+        return self._front is not None and self._front.enter_again(request)
 
     async def drain(self) -> None:
         """Stops accepting, finishes what was received, sends everyone away with 4010 (SCALE-06)."""

@@ -7,10 +7,10 @@ import contextlib
 import errno
 import random
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import orjson
@@ -21,9 +21,11 @@ from hub.api.errors import request_id, trace_id
 from hub.bucket import Bucket
 from hub.live.routes import Doors, arrival
 from hub.peer import forwarded, networks, plain
+from hub.takeback import head_of, take_back
 from hub.wire.handshake import HEAD_BYTES_MAX, HEAD_END, Upgrade, upgrade
 
 if TYPE_CHECKING:
+    from aiohttp import web
     from aiohttp.web_server import Server
 
     from domain.settings import Settings
@@ -52,6 +54,8 @@ KERNEL_BYTES = 131_072
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 _IPV6_ONLY = getattr(socket, "IPV6_V6ONLY", None)
 USER_AGENT_LENGTH_MAX = 256
+# Their texts that are kept once for all sockets; the one used longest ago goes.
+USER_AGENTS_MAX = 1024
 
 
 class Front:
@@ -67,6 +71,7 @@ class Front:
         # Heads under way and when they began, the oldest first.
         self._heads: dict[Head, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
 
     async def listen(self, bound: Sequence[socket.socket] = ()) -> int:
         """Opens the port and returns its number; raises OSError.
@@ -91,8 +96,10 @@ class Front:
     async def stop(self) -> None:
         """Ends every socket that is left, and returns when their ends are seen to."""
         self.close()
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
+        self._admission.stop()
         for head in list(self._heads):
             head.transport.abort()
         wheel = self.doors.wheel
@@ -148,14 +155,35 @@ class Front:
         if wanted is None or self.doors.route(wanted.path) is None:
             self._to_http(transport, read)
             return
-        entering = Entering(self, transport, wanted, read, end + len(HEAD_END))
+        self._admit(Entering(self, transport, wanted, read, end + len(HEAD_END)))
+
+    def enter_again(self, request: web.Request) -> bool:
+        """An upgrade in order on a connection that had other requests; else False.
+
+        Browsers open a connection for it; proxies send it over one that they keep for all.
+        """
+        head = head_of(request)
+        wanted = upgrade(head)
+        if wanted is None or self.doors.route(wanted.path) is None:
+            return False
+        taken = take_back(request)
+        if taken is not None:
+            transport, rest = taken
+            read = head + HEAD_END
+            self._admit(Entering(self, transport, wanted, read + rest, len(read)))
+        return True
+
+    def _admit(self, entering: Entering) -> None:
         if not self._admission.ask(entering):
-            self._turn_away(transport, wanted)
+            self._turn_away(entering.transport, entering.wanted)
 
     def enter(self, entering: Entering) -> None:
         """It is its turn."""
         transport, wanted = entering.transport, entering.wanted
         if transport.is_closing():
+            return
+        if self._stopped:
+            transport.abort()
             return
         if not self.doors.lets_in(wanted):
             self._to_http(transport, entering.read)
@@ -175,8 +203,7 @@ class Front:
             name,
             # An id that is ours serves as the trace's too.
             trace_id(traced) if traced or len(name) != 32 else name,
-            # Equal texts of many sockets are kept once.
-            None if agent is None else sys.intern(agent[:USER_AGENT_LENGTH_MAX]),
+            None if agent is None else _kept_once(agent[:USER_AGENT_LENGTH_MAX]),
         )
         self.doors.open(transport, wanted, entering.read[entering.rest :], who)
 
@@ -284,6 +311,14 @@ class Admission:
         self._wait()
         return True
 
+    def stop(self) -> None:
+        """Cuts off who waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for entering in self._line:
+            entering.transport.abort()
+        self._line.clear()
+
     def _wait(self) -> None:
         if self._timer is None:
             loop = asyncio.get_running_loop()
@@ -292,13 +327,21 @@ class Admission:
     def _next(self) -> None:
         self._timer = None
         assert self._bucket is not None
-        while self._line and self._bucket.take(time.monotonic()):
-            entering = self._line.popleft()
-            if not entering.transport.is_closing():
-                entering.transport.resume_reading()
-                entering.front.enter(entering)
-        if self._line:
-            self._wait()
+        try:
+            while self._line and self._bucket.take(time.monotonic()):
+                entering = self._line.popleft()
+                if not entering.transport.is_closing():
+                    entering.transport.resume_reading()
+                    entering.front.enter(entering)
+        finally:  # whatever is wrong with one, the others get their turn
+            if self._line:
+                self._wait()
+
+
+@lru_cache(maxsize=USER_AGENTS_MAX)
+def _kept_once(agent: str) -> str:
+    """Equal texts of many sockets; sys.intern would keep a stranger's for ever (Python 3.12)."""
+    return agent
 
 
 async def _listeners(host: str, port: int) -> list[socket.socket]:

@@ -171,6 +171,8 @@ class ServerSocket(Socket):
             raise InvalidSchema("the first message must be hello", field="op")
         if hello.server != who.subject:
             raise Forbidden("hello.server differs from the token's sub", field="server")
+        if self.gone:  # it left before this began: `on_end` is over
+            return
         self._dock.sockets.add(self)
         intake = await self._dock.open(who, hello.stream, socket=self)
         if isinstance(intake.sink, ServerSocket):

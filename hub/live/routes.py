@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
@@ -38,16 +40,20 @@ ROOM = "/ws/{kind}/{id}"
 ANSWERS_BYTES_MAX = 262_144
 
 
-def routes(dock: Dock, gate: Gate) -> list[web.RouteDef]:
+def routes(
+    dock: Dock, gate: Gate, enter_again: Callable[[web.Request], bool]
+) -> list[web.RouteDef]:
     """What is asked over HTTP: batches, and sockets in a way that they cannot be had.
 
-    A request for a socket that is in order never comes here: hub/front.py opens it.
+    A request for a socket that is in order comes here only behind other requests on its connection;
+    else hub/front.py opens it, as `enter_again` does then.
     """
+    door = partial(_door, enter_again=enter_again)
     return [
-        web.get(VIEWERS, _no_socket),
-        web.get(f"{VIEWERS}/", _no_socket),
-        web.get("/ws/{kind}/{id:.+}", _no_socket),
-        web.get(SERVERS, _no_socket),
+        web.get(VIEWERS, door),
+        web.get(f"{VIEWERS}/", door),
+        web.get("/ws/{kind}/{id:.+}", door),
+        web.get(SERVERS, door),
         web.post("/api/v1/ingest", partial(post_ingest, dock=dock, gate=gate, pace=Pace())),
     ]
 
@@ -70,7 +76,7 @@ class Doors:
         return ROOM if len(parts) == 4 and parts[1] == "ws" and parts[2] and parts[3] else None
 
     def lets_in(self, upgrade: Upgrade) -> bool:
-        """Whether an upgrade may be had; else `_no_socket` says over HTTP why not."""
+        """Whether an upgrade may be had; else `_door` says over HTTP why not."""
         if self.context.draining:
             return False
         try:
@@ -120,13 +126,18 @@ def door_room(path: str) -> str | None:
     return f"{unquote(parts[2])}:{unquote(parts[3]).rstrip('/')}"
 
 
-async def _no_socket(request: web.Request) -> web.StreamResponse:
+async def _door(
+    request: web.Request, enter_again: Callable[[web.Request], bool]
+) -> web.StreamResponse:
     """Refuses over HTTP what needs no explaining to a socket, or is no request for one."""
     context = request.app[CONTEXT]
     if context.draining:
         raise Draining("this hub is stopping; try another one", retry_after_ms=DRAIN_RETRY_MS)
     headers = request.headers
     check_origin(headers.getall("Origin", []), headers.get("Host", ""), context.settings)
+    # The socket outlives the request: it is not to run in its context.
+    if contextvars.Context().run(enter_again, request):
+        return web.Response(status=101)  # goes nowhere: the socket has answered
     if "upgrade" in headers.get("Connection", "").lower() and (
         headers.get("Sec-WebSocket-Version") != "13"
     ):

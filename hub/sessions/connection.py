@@ -270,6 +270,8 @@ class Connection(Socket):
             self._context.standing.check(who)
         except GamehubError as error:
             return self._not_verified(error, token, ref)
+        if self.gone:
+            return []
         if self._visit.exempt:
             return self._verified(who, token, ref)
         return await self._identified(who, token, ref)

@@ -24,6 +24,8 @@ CLOSE_TIMEOUT_S = 3.0
 # Bytes that are kept unread while a message waits for Redis, say; over it nothing more is taken
 # from the kernel. What one read brings comes on top.
 UNREAD_BYTES_MAX = 65_536
+# Pongs that go out in one write.
+PONGS_BYTES_MAX = 4096
 # How often a peer that does not read is looked at.
 BLOCKED_LOOK_S = 0.25
 _PING = frames.control_frame(frames.PING)
@@ -174,12 +176,18 @@ class Socket(asyncio.Protocol):
 
     def _handle_all(self) -> None:
         receiver = self._receiver
+        pongs = bytearray()
         # After our close frame messages are passed over, to the peer's answer.
         while self._idle or self.close_sent is not None:
             found = receiver.next()
             if found is None:
                 break
             opcode, payload = found
+            if opcode == frames.PING:
+                pongs += frames.control_frame(frames.PONG, payload)
+            # A write each would cost more than all else about a flood of pings.
+            if pongs and (opcode < frames.PING or len(pongs) > PONGS_BYTES_MAX):
+                self._answer_pings(pongs)
             if opcode <= frames.BINARY:
                 if self.close_sent is None:
                     self.on_message(payload, binary=opcode == frames.BINARY)
@@ -189,11 +197,16 @@ class Socket(asyncio.Protocol):
                 self._peer_closes(frames.close_code(payload))
                 return
             elif self.close_sent is None:
-                if opcode == frames.PING:
-                    self.transport.write(frames.control_frame(frames.PONG, payload))
                 self.on_control()
+        self._answer_pings(pongs)
         if receiver.failure is not None and self.close_sent is None:
             self._refuse_more(*receiver.failure)
+
+    def _answer_pings(self, pongs: bytearray) -> None:
+        """Writes the pongs, unless a close frame went out, and empties them."""
+        if pongs and self.close_sent is None:
+            self.transport.write(bytes(pongs))
+        pongs.clear()
 
     def _peer_closes(self, code: int) -> None:
         """Its close is answered with the same code, then the server ends it (RFC 6455, 5.5.1)."""

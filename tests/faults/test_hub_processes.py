@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -176,6 +177,39 @@ async def test_killed_process_is_replaced_and_its_clients_go_on_at_the_other(
     assert '"process": 1' in log
     assert '"process": 2' in log
     assert await hub.stop() == 0
+
+
+@contextlib.asynccontextmanager
+async def renewing(hub: HubProcess) -> AsyncIterator[None]:
+    """The first process is replaced, and drains: somebody there does not answer its close."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", hub.settings.port + 1)
+    writer.write(
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    os.kill(hub.pid, signal.SIGHUP)
+    await eventually(lambda: '"hub_draining"' in hub.log_text(), timeout_s=60)
+    try:
+        yield
+    finally:
+        writer.close()
+
+
+async def test_stop_while_one_is_renewed_drains_all_three(hub: HubProcess) -> None:
+    async with renewing(hub):
+        assert await hub.stop() == 0, hub.log_text()[-2000:]
+    log = hub.log_text()
+    assert log.count('"hub_drained"') == PROCESSES + 1
+    assert "hub_process_not_drained" not in log
+
+
+async def test_killed_while_another_is_renewed_is_replaced_at_once(hub: HubProcess) -> None:
+    [_, other] = await pids(hub)
+    async with renewing(hub):
+        os.kill(other, signal.SIGKILL)
+        await eventually(lambda: '"hub_process_died"' in hub.log_text())
+        assert '"hub_drained"' not in hub.log_text()
 
 
 async def test_parent_that_is_killed_takes_its_processes_along(hub: HubProcess) -> None:

@@ -7,10 +7,12 @@ import contextlib
 import json
 
 import aiohttp
+import msgpack
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from hub import front as front_module
+from hub.live.ingest import ServerSocket
 from hub.wire.handshake import HEAD_BYTES_MAX
 from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
 from tests.sockets import server, viewer
@@ -190,3 +192,122 @@ async def test_a_quiet_peer_is_pinged_and_a_dead_one_dropped(
         async with viewer(hub.url, user_token(hub.settings)) as raw:  # its library answers
             await asyncio.sleep(1.2)
             assert (await raw.ask(op="ping"))["op"] == "pong"
+
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def kept_connection(
+    hub: RunningHub,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that aiohttp answered a request on, as proxies keep them."""
+    reader, writer = await connect(hub)
+    writer.write(GET)
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b"200 OK" in head
+    await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
+    return reader, writer
+
+
+@pytest.mark.parametrize("split", [False, True])
+async def test_an_upgrade_may_come_behind_other_requests(hub: RunningHub, split: bool) -> None:
+    token = user_token(hub.settings)
+    asked = f"GET /ws?token={token} HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Version: 13\r\n\r\n"
+    ping = b'{"op":"ping","ref":7}'
+    frame = bytes([0x81, 0x80 | len(ping)]) + bytes(4) + ping
+    reader, writer = await kept_connection(hub)
+    if split:
+        writer.write(asked.encode())
+    else:  # everything in one piece, another request before it
+        writer.write(GET + asked.encode() + frame)
+    assert b" 101 " in await reader.readuntil(b"Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n")
+    if split:
+        writer.write(frame)
+    assert b'"ref":7' in await asyncio.wait_for(reader.readuntil(b'"ref":7'), 5)
+    [connection] = hub.hub.hall.connections
+    writer.write(bytes([0x88, 0x80]) + bytes(4))
+    assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"\x88\x00")
+    writer.close()
+    await eventually(lambda: connection not in hub.hub.hall.connections)
+
+
+async def test_an_upgrade_behind_other_requests_has_to_be_in_order_too(hub: RunningHub) -> None:
+    reader, writer = await kept_connection(hub)
+    writer.write(f"GET /ws HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Version: 8\r\n\r\n".encode())
+    assert b" 426 " in await reader.readline()
+    writer.close()
+    hub.hub.context.draining = True
+    reader, writer = await kept_connection(hub)
+    writer.write(f"GET /ws HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Version: 13\r\n\r\n".encode())
+    assert b" 503 " in await reader.readline()
+    writer.close()
+
+
+async def test_an_upgrade_behind_other_requests_waits_its_turn(
+    database_url: str, redis_url: str
+) -> None:
+    async with running_hub(database_url, redis_url, ws_admit_rps=4.0) as hub:
+        token = user_token(hub.settings)
+        asked = f"GET /ws?token={token} HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Version: 13\r\n\r\n"
+        kept = [await kept_connection(hub) for _ in range(20)]
+        for _, writer in kept:
+            writer.write(asked.encode())
+        found = [(await asyncio.wait_for(reader.readline(), 5)).split()[1] for reader, _ in kept]
+        assert set(found) == {b"101", b"503"}
+        assert len(hub.hub.hall.connections) == found.count(b"101") > 4
+        for _, writer in kept:
+            writer.close()
+
+
+async def test_who_waits_for_a_turn_is_cut_off_at_the_end(
+    database_url: str, redis_url: str
+) -> None:
+    async with running_hub(database_url, redis_url, ws_admit_rps=1.0) as hub:
+        asked = f"GET /ws HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Version: 13\r\n\r\n"
+        opened = [await connect(hub) for _ in range(3)]
+        for _, writer in opened:
+            writer.write(asked.encode())
+        await eventually(lambda: len(hub.hub.hall.connections) == 1)
+    heard = []
+    for reader, writer in opened:
+        try:
+            heard.append(await asyncio.wait_for(reader.read(), 5))
+        except ConnectionResetError:
+            heard.append(b"")
+        writer.close()
+    assert sum(b" 101 " in each for each in heard) == 1
+    assert not hub.hub.hall.connections
+
+
+async def test_a_server_that_left_before_its_hello_is_taken_leaves_nothing_behind(
+    hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[ServerSocket] = []
+    on_open = ServerSocket.on_open
+
+    def noted(self: ServerSocket) -> None:
+        opened.append(self)
+        on_open(self)
+
+    monkeypatch.setattr(ServerSocket, "on_open", noted)
+    async with server(hub.url, server_token(hub.settings), hello=False):
+        [socket] = await eventually(lambda: opened if opened and opened[0].who else None)
+    await eventually(lambda: socket.gone)
+    # Its hello was read before that, in the same turn of the loop.
+    hello = msgpack.packb({"op": "hello", "server": "server-1", "stream": "0" * 32})
+    socket.on_message(hello, binary=True)
+    await socket.wheel.ends()
+    assert not hub.hub.dock.sockets
+
+
+async def test_every_ping_is_answered_in_order_and_none_after_a_close(hub: RunningHub) -> None:
+    reader, writer = await connect(hub)
+    asked = f"GET /ws HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Version: 13\r\n\r\n".encode()
+    said = [b"%d" % number for number in range(3000)]
+    pings = [bytes([0x89, 0x80 | len(each)]) + bytes(4) + each for each in said]
+    close = bytes([0x88, 0x80]) + bytes(4)
+    writer.write(asked + b"".join(pings) + close + pings[0])
+    await reader.readuntil(b"\r\n\r\n")
+    heard = await asyncio.wait_for(reader.read(), 5)
+    assert heard == b"".join(bytes([0x8A, len(each)]) + each for each in said) + b"\x88\x00"
+    writer.close()
