@@ -31,6 +31,10 @@ class Member(Protocol):
         """The role as presence counts it."""
 
 
+# The smallest limit of nobody; the first that comes brings its own.
+NO_LIMIT_BYTES = 2**62
+
+
 class Group:
     """A room's members of one codec. `fast`: the transports of whoever takes a tick as it is.
 
@@ -46,7 +50,7 @@ class Group:
         self.fast: list[asyncio.WriteTransport] | None = None
         self.outboxes: list[Outbox] = []
         self.slow: list[Member] = []
-        self.least_bytes = 0
+        self.least_bytes = NO_LIMIT_BYTES
 
     def stale(self) -> None:
         """Somebody lags, is behind, left or is gone."""
@@ -82,7 +86,7 @@ class Group:
                 self.slow.append(member)
             else:
                 outboxes.append(outbox)
-        self.least_bytes = min((each.limit_bytes for each in outboxes), default=0)
+        self.least_bytes = min((each.limit_bytes for each in outboxes), default=NO_LIMIT_BYTES)
         self.outboxes = outboxes
         self.fast = fast = [each.transport for each in outboxes]
         return fast

@@ -206,6 +206,32 @@ async def test_join_during_a_refresh_answers_and_leaves_no_hole(
     assert not guest.outbox.lag
 
 
+async def test_failed_join_during_a_failed_refresh_leaves_the_member_in_the_room(
+    rooms: Rooms, broken: Breakable, client: Redis
+) -> None:
+    guest = await lagging(rooms, client)
+    error = redis.exceptions.ConnectionError("away")
+    refused: list[Unavailable] = []
+
+    async def joins() -> None:
+        broken.before, broken.error = None, error
+        with pytest.raises(Unavailable) as caught:
+            await rooms.join(guest, ROOM, None, 7)
+        refused.append(caught.value)
+
+    broken.before = joins
+    with pytest.raises(Unavailable):
+        await rooms.refresh(guest, ROOM)
+    assert refused
+    broken.error = None
+    await publish(client, 1)
+    await eventually(lambda: guest.outbox.lag[ROOM].last == 4)
+    await rooms.refresh(guest, ROOM)
+    await publish(client, 1)
+    await eventually(lambda: guest.pipe.ops() == ["joined", "lagged", "snapshot", "event"])
+    assert b'"missed":4' in b"".join(guest.pipe.written)
+
+
 async def test_redis_that_refuses_to_write_does_not_kill_a_room(
     rooms: Rooms, broken: Breakable, client: Redis
 ) -> None:
@@ -216,6 +242,19 @@ async def test_redis_that_refuses_to_write_does_not_kill_a_room(
     broken.error = None
     await publish(client, 2)
     await eventually(lambda: guest.pipe.ops() == ["joined", "event", "event"])
+
+
+async def test_a_join_that_redis_does_not_answer_is_told_when_to_come_again(
+    hub: RunningHub, broken: Breakable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.hub.hall.rooms.feed, "_redis", broken)
+    broken.error = redis.exceptions.ConnectionError("away")
+    async with viewer(hub.url, user_token(hub.settings)) as raw:
+        refusal = await raw.ask(op="join", room=ROOM)
+        assert (refusal["op"], refusal["code"]) == ("error", "unavailable")
+        assert refusal["retry_after_ms"] > 0
+        broken.error = None
+        assert (await raw.ask(op="join", room=ROOM))["op"] == "joined"
 
 
 async def test_garbage_on_the_bus_does_not_deafen_the_node(rooms: Rooms, client: Redis) -> None:
