@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgpack
 import pytest
 import redis.asyncio
 from redis.asyncio import Redis
@@ -263,6 +264,22 @@ async def test_garbage_on_the_bus_does_not_deafen_the_node(rooms: Rooms, client:
     await eventually(lambda: True)
     await publish(client, 1)
     await eventually(lambda: guest.pipe.ops() == ["joined", "event"], timeout_s=3.0)
+
+
+async def test_what_no_codec_can_say_stops_its_own_room_alone(rooms: Rooms, client: Redis) -> None:
+    guests = [Guest(Metrics()) for _ in range(3)]
+    names = [ROOM, "tournament:a", "tournament:b"]
+    for guest, name in zip(guests, names, strict=True):
+        await rooms.join(guest, name, None, None)
+    unspeakable = msgpack.packb({"type": "live.kill", "id": "x", "ts": 1, "data": {1: 2}})
+    body = pack_body("live.kill", "id", 1, {"n": 1})
+    clients = [each["id"] for each in await client.client_list(_type="pubsub")]
+    bodies = [unspeakable, body, body]
+    events = [Publish(name, each) for name, each in zip(names, bodies, strict=True)]
+    await store.publish(client, events)
+    for guest in guests[1:]:
+        await eventually(lambda guest=guest: guest.pipe.ops() == ["joined", "event"])
+    assert [each["id"] for each in await client.client_list(_type="pubsub")] == clients
 
 
 async def test_cut_bus_checks_its_rooms_at_once(rooms: Rooms, client: Redis) -> None:
