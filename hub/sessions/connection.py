@@ -19,7 +19,7 @@ from domain.errors import (
 from hub.sessions import session as core
 from hub.sessions.door import Arrival, Door, door_close_code, note_end
 from hub.sessions.fanout import EventFrame
-from hub.sessions.gate import Visit
+from hub.sessions.gate import AWAY_RETRY_MS, Visit
 from hub.sessions.outbox import STUCK_S, Outbox
 from hub.sessions.socket import Socket
 from hub.wire.direct import direct
@@ -330,7 +330,10 @@ class Connection(Socket):
         self.outbox.send(outbound.history(room, epoch, [each.message() for each in frames], ref))
 
     def _refuse(self, error: GamehubError, ref: core.Ref) -> None:
-        message = outbound.error(error.as_dict(), ref)
+        body = error.as_dict()
+        if isinstance(error, Unavailable):  # clients give up a join unless they are told when
+            body.setdefault("retry_after_ms", AWAY_RETRY_MS)
+        message = outbound.error(body, ref)
         self._count(message)
         self.outbox.send(message)
 

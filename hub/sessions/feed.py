@@ -22,9 +22,15 @@ log = structlog.get_logger(__name__)
 
 # Every so often each room's position is compared with Redis, so that a silent gap heals.
 POSITION_CHECK_S = 5.0
+# Of so many rooms in one call: while one is made or taken apart, nothing else is done.
+POSITIONS_MAX = 100
 # Messages held back while a room catches up; over it the room starts again from a snapshot.
 BACKLOG_MAX = 10_000
 CATCH_UP_BACKOFF_MAX_S = 1.0
+# Reads of rooms under way at once, half of what the client has connections. Whoever returns to one
+# of a thousand rooms waits for a turn; when it does not come in time, Redis is too slow.
+READS_MAX = 32
+READ_WAIT_S = 5.0
 
 
 class Feed:
@@ -42,6 +48,7 @@ class Feed:
         self._tick = Tick(tick_s)
         self._tick_bytes = tick_bytes
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._reads = asyncio.Semaphore(READS_MAX)
 
     def start(self) -> None:
         """Starts to listen, and to check positions."""
@@ -138,6 +145,18 @@ class Feed:
 
     # -- catching up ------------------------------------------------------------------------------
 
+    async def read(self, room: Room, epoch: str, offset: int) -> store.RoomView:
+        """The room as Redis has it, for somebody at (epoch, offset); raises Unavailable."""
+        try:
+            async with asyncio.timeout(READ_WAIT_S):
+                await self._reads.acquire()
+        except TimeoutError:
+            raise Unavailable("Redis is slow", retry_after_ms=1000) from None
+        try:
+            return await store.read(self._redis, room.name, epoch, offset, late=room.late)
+        finally:
+            self._reads.release()
+
     def check_all(self) -> None:
         """Compares every room's position with Redis (after the bus was away)."""
         for room in list(self.rooms.values()):
@@ -159,8 +178,12 @@ class Feed:
                 for name, room in self.rooms.items()
                 if room.epoch is not None and not room.late
             ]
+            found: dict[str, tuple[str, int]] = {}
             try:
-                found = await store.positions(self._redis, names)
+                for start in range(0, len(names), POSITIONS_MAX):
+                    found |= await store.positions(
+                        self._redis, names[start : start + POSITIONS_MAX]
+                    )
             except Unavailable:
                 continue
             for name in names:
@@ -203,9 +226,7 @@ class Feed:
         while True:
             heard = len(room.backlog)
             try:
-                view = await store.read(
-                    self._redis, room.name, room.epoch or "", room.offset, late=room.late
-                )
+                view = await self.read(room, room.epoch or "", room.offset)
                 break
             except Unavailable:
                 await asyncio.sleep(backoff_s)

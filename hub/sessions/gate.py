@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 # Who is refused at a cap is told to come back after a while that differs from the others'. After
 # kill -9 of a hub the places of its sockets are free within 15 s.
 FULL_RETRY_MS = (5_000, 15_000)
+# Who asks for what cannot be done while Redis or Postgres is away may ask again after so long.
+AWAY_RETRY_MS = 1000
 # A lease of messages waits so long for Redis; then, and for so long after, messages pass unlimited.
 TAKE_TIMEOUT_S = 0.5
 AWAY_S = 1.0

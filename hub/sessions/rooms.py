@@ -44,7 +44,6 @@ class Rooms:
         tick_s: float = TICK_S,
         tick_bytes: int = TICK_BYTES,
     ) -> None:
-        self._redis = redis
         self._sampled = sampled
         self._metrics = metrics
         self.feed = Feed(redis, bus_redis, tick_s=tick_s, tick_bytes=tick_bytes)
@@ -191,7 +190,8 @@ class Rooms:
             self.feed.add(room)
             self._metrics.rooms.set(len(self._rooms))
         room.flush_for(member)
-        was_in = room.has(member)
+        # Whoever joins anew while it is refreshed or switched was in, too.
+        was_in = room.has(member) or member in room.joining
         room.remove(member)
         gathered: list[EventFrame] = []
         room.joining[member] = gathered
@@ -240,9 +240,10 @@ class Rooms:
 
     async def _read_picture(self, room: Room) -> None:
         try:
-            read_at_s = time.monotonic()
             view = await self._read_in_epoch(room, None)
-            picture = Picture(view, document=room.kind.document, read_at_s=read_at_s)
+            # From its arrival on: while Redis is slow, joins share its answers most of all.
+            now_s = time.monotonic()
+            picture = Picture(view, document=room.kind.document, read_at_s=now_s)
             # What was heard between the read in Redis and its arrival here.
             for offset, packed in room.read_meanwhile:
                 picture.roll_on(offset, packed)
@@ -255,7 +256,7 @@ class Rooms:
         """The room as Redis has it, once this node stands in the same epoch."""
         position = ("", 0) if since is None else (since.epoch, since.offset)
         for _ in range(JOIN_TRIES_MAX):
-            view = await store.read(self._redis, room.name, *position, late=room.late)
+            view = await self.feed.read(room, *position)
             if room.epoch is None:
                 room.epoch, room.offset = view.epoch, view.offset
                 self.feed.drain_backlog(room)

@@ -6,6 +6,10 @@ import asyncio
 import time
 from typing import Protocol
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 # What one write costs a hub, the kernel's part included; measured, see docs/decisions/0010. It only
 # has to be of the right size: it decides when a node counts as busy, not what it sends.
 WRITE_S = 5e-6
@@ -63,7 +67,12 @@ class Tick:
     def _flush(self, room: Gathering, now_s: float) -> None:
         self._waiting.pop(room, None)
         room.flushed_at_s = now_s
-        took_s = room.flush() * WRITE_S / BUSY_SHARE
+        try:
+            took_s = room.flush() * WRITE_S / BUSY_SHARE
+        except Exception:
+            # An event that no codec can say: its room's members see the gap; the others go on.
+            log.exception("flush_failed")
+            return
         # A pause as long as a tick makes every node quiet again.
         busy_until_s = max(self._busy_until_s, now_s) + took_s
         self._busy_until_s = min(busy_until_s, now_s + self._longest_s)

@@ -182,7 +182,7 @@ async def publish(
     scores: Mapping[str, Mapping[str, int]] | None = None,
     live_seqs: Mapping[str, int] | None = None,
 ) -> list[Published]:
-    """Publishes each room's events in the given order, all in one pipelined call.
+    """Publishes each room's events in the given order, all in one pipelined call if they fit.
 
     One script call takes what one room gets; answers come in the order of the batch. scores: live
     scores by match id, kept for GET /api/v1/matches. live_seqs: the last LIVE number done per
@@ -198,21 +198,22 @@ async def publish(
     ]
     more += _live_seq_commands(live_seqs or {})
     while waiting:
+        # One call of each room at a time: LIVE frames after refused ones would make those look old.
+        turn = {batch[call[0]].room: call for call in reversed(waiting)}
         commands = [
-            _publish_command(batch[call[0]].room, [batch[i] for i in call], sharded=sharded)
-            for call in waiting
+            _publish_command(room, [batch[i] for i in call], sharded=sharded)
+            for room, call in turn.items()
         ]
         answers = await _pipelined(redis, commands + more)
-        unloaded = []
-        for call, answer in zip(waiting, answers, strict=False):
+        more = []
+        for call, answer in zip(turn.values(), answers, strict=False):
             if isinstance(answer, NoScriptError):
-                unloaded.append(call)
                 continue
             for index, (status, epoch, offset) in zip(call, answer, strict=True):
                 results[index] = Published(status.decode(), epoch.decode(), offset)
-        if unloaded:
+        waiting = [call for call in waiting if results[call[0]] is None]
+        if NoScriptError in map(type, answers):
             await _load(redis)
-        waiting = unloaded
     return cast("list[Published]", results)
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import hiredis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from domain.errors import Unavailable
 from storage.redis import AWAY, CONNECT_TIMEOUT_S
@@ -46,7 +46,7 @@ class Wire(asyncio.Protocol):
         on_lost: Callable[[], None] | None = None,
     ) -> None:
         self._on_pushes = on_pushes
-        self._on_refused = on_refused
+        self.on_refused = on_refused
         self._on_lost = on_lost
         self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=_error)
         self._calls: deque[tuple[int, list[Answer], asyncio.Future[list[Answer]]]] = deque()
@@ -111,8 +111,8 @@ class Wire(asyncio.Protocol):
             self._on_pushes(pushes)
 
     def _answered(self, item: Answer) -> None:
-        if self._on_refused is not None and isinstance(item, Exception):
-            self._on_refused(item)
+        if self.on_refused is not None and isinstance(item, Exception):
+            self.on_refused(item)
             return
         if not self._calls:
             return
@@ -160,8 +160,11 @@ def _forget(future: asyncio.Future[list[Answer]]) -> None:
         future.exception()
 
 
+_ERRORS = {"NOSCRIPT": NoScriptError, "READONLY": ReadOnlyError}
+
+
 def _error(text: str) -> Exception:
-    return NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
+    return _ERRORS.get(text.partition(" ")[0], ResponseError)(text)
 
 
 async def open_wire(
@@ -176,7 +179,7 @@ async def open_wire(
     """
     # Never connected: redis-py only says what the URL means.
     meant: Any = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-    wire = Wire(on_pushes, on_refused, on_lost)
+    wire = Wire(on_pushes, on_lost=on_lost)
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -193,6 +196,8 @@ async def open_wire(
     except BaseException:
         wire.close()
         raise
+    # Not before: a greeting that is refused is told to whoever waits here.
+    wire.on_refused = on_refused
     return wire
 
 
@@ -218,9 +223,13 @@ class Line:
                 async with self._opening:
                     if self._wire is None or not self._wire.open:
                         self._wire = await open_wire(self._redis)
-            return await self._wire.call(commands)
+            answers = await self._wire.call(commands)
         except AWAY as error:
             raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
+        if any(isinstance(each, ReadOnlyError) for each in answers):
+            # It is a replica now, and stays one; another connection may lead to the master.
+            self.close()
+        return answers
 
     def close(self) -> None:
         """Closes the wire; a later call opens another."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgpack
 import pytest
 import redis.asyncio
 from redis.asyncio import Redis
@@ -206,6 +207,32 @@ async def test_join_during_a_refresh_answers_and_leaves_no_hole(
     assert not guest.outbox.lag
 
 
+async def test_failed_join_during_a_failed_refresh_leaves_the_member_in_the_room(
+    rooms: Rooms, broken: Breakable, client: Redis
+) -> None:
+    guest = await lagging(rooms, client)
+    error = redis.exceptions.ConnectionError("away")
+    refused: list[Unavailable] = []
+
+    async def joins() -> None:
+        broken.before, broken.error = None, error
+        with pytest.raises(Unavailable) as caught:
+            await rooms.join(guest, ROOM, None, 7)
+        refused.append(caught.value)
+
+    broken.before = joins
+    with pytest.raises(Unavailable):
+        await rooms.refresh(guest, ROOM)
+    assert refused
+    broken.error = None
+    await publish(client, 1)
+    await eventually(lambda: guest.outbox.lag[ROOM].last == 4)
+    await rooms.refresh(guest, ROOM)
+    await publish(client, 1)
+    await eventually(lambda: guest.pipe.ops() == ["joined", "lagged", "snapshot", "event"])
+    assert b'"missed":4' in b"".join(guest.pipe.written)
+
+
 async def test_redis_that_refuses_to_write_does_not_kill_a_room(
     rooms: Rooms, broken: Breakable, client: Redis
 ) -> None:
@@ -218,12 +245,41 @@ async def test_redis_that_refuses_to_write_does_not_kill_a_room(
     await eventually(lambda: guest.pipe.ops() == ["joined", "event", "event"])
 
 
+async def test_a_join_that_redis_does_not_answer_is_told_when_to_come_again(
+    hub: RunningHub, broken: Breakable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.hub.hall.rooms.feed, "_redis", broken)
+    broken.error = redis.exceptions.ConnectionError("away")
+    async with viewer(hub.url, user_token(hub.settings)) as raw:
+        refusal = await raw.ask(op="join", room=ROOM)
+        assert (refusal["op"], refusal["code"]) == ("error", "unavailable")
+        assert refusal["retry_after_ms"] > 0
+        broken.error = None
+        assert (await raw.ask(op="join", room=ROOM))["op"] == "joined"
+
+
 async def test_garbage_on_the_bus_does_not_deafen_the_node(rooms: Rooms, client: Redis) -> None:
     guest = await joined(rooms)
     await client.publish(store.channel(ROOM), b"\xc1 not ours")
     await eventually(lambda: True)
     await publish(client, 1)
     await eventually(lambda: guest.pipe.ops() == ["joined", "event"], timeout_s=3.0)
+
+
+async def test_what_no_codec_can_say_stops_its_own_room_alone(rooms: Rooms, client: Redis) -> None:
+    guests = [Guest(Metrics()) for _ in range(3)]
+    names = [ROOM, "tournament:a", "tournament:b"]
+    for guest, name in zip(guests, names, strict=True):
+        await rooms.join(guest, name, None, None)
+    unspeakable = msgpack.packb({"type": "live.kill", "id": "x", "ts": 1, "data": {1: 2}})
+    body = pack_body("live.kill", "id", 1, {"n": 1})
+    clients = [each["id"] for each in await client.client_list(_type="pubsub")]
+    bodies = [unspeakable, body, body]
+    events = [Publish(name, each) for name, each in zip(names, bodies, strict=True)]
+    await store.publish(client, events)
+    for guest in guests[1:]:
+        await eventually(lambda guest=guest: guest.pipe.ops() == ["joined", "event"])
+    assert [each["id"] for each in await client.client_list(_type="pubsub")] == clients
 
 
 async def test_cut_bus_checks_its_rooms_at_once(rooms: Rooms, client: Redis) -> None:

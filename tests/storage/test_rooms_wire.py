@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,9 +13,9 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from domain.errors import Unavailable
 from storage import rooms
-from storage.redis import connect
+from storage.redis import CONNECT_TIMEOUT_S, connect
 from storage.rooms import Publish, wire
-from storage.rooms.wire import Line, Wire, open_wire
+from storage.rooms.wire import Command, Line, Wire, open_wire
 from tests import proxies
 from tests.hubs import eventually
 
@@ -136,4 +136,64 @@ async def test_a_line_publishes_as_a_client_does(client: Redis) -> None:
     assert {each.status for each in await rooms.publish(line, events)} == {"duplicate"}
     view = await rooms.read(client, "match:b")
     assert view.events == [b"match:b-1", b"match:b-2", b"match:b-3"]
+    line.close()
+
+
+class Crowded(Line):
+    """A line whose commands Redis takes one by one; in between, another hub loads the script."""
+
+    def __init__(self, client: Redis) -> None:
+        super().__init__(client)
+        self._other = client
+
+    async def call(self, commands: Sequence[Command]) -> list[Any]:
+        answers = []
+        for command in commands:
+            answers += await super().call([command])
+            await self._other.script_load(rooms._PUBLISH.text)
+        return answers
+
+
+async def test_a_call_that_was_refused_is_not_overtaken_by_the_next(client: Redis) -> None:
+    """LIVE frames that come after those with higher numbers would be taken for old ones."""
+    count = 2 * rooms.CALL_EVENTS_MAX + 1
+    events = [
+        Publish("match:a", b"%d" % number, stream="s1", live_seq=number)
+        for number in range(1, count + 1)
+    ]
+    line = Crowded(client)
+    done = await rooms.publish(line, events)
+    assert {each.status for each in done} == {"published"}
+    view = await rooms.read(client, "match:a")
+    assert view.events == [each.body for each in events]
+    line.close()
+
+
+async def test_a_greeting_that_is_refused_is_told_at_once_to_an_ear_too(
+    redis_url: str,
+) -> None:
+    if not redis_url.startswith("redis://"):
+        pytest.skip("needs an address")
+    host = redis_url.rpartition("@")[2].removeprefix("redis://").partition("/")[0]
+    refused: list[Exception] = []
+    async with asyncio.timeout(CONNECT_TIMEOUT_S / 2):
+        with pytest.raises(ResponseError):
+            await open_wire(connect(f"redis://nobody:wrong@{host}"), on_refused=refused.append)
+    assert refused == []
+
+
+async def test_a_line_to_what_became_a_replica_is_opened_anew(client: Redis) -> None:
+    line = Line(client)
+    event = Publish("match:a", b"1", stream="s1", live_seq=1)
+    [number] = await line.call([("CLIENT", "ID")])
+    await client.replicaof("127.0.0.1", "1")
+    try:
+        with pytest.raises(Unavailable):
+            await rooms.publish(line, [event])
+    finally:
+        await client.replicaof("no", "one")
+    [other] = await line.call([("CLIENT", "ID")])
+    assert other != number
+    [published] = await rooms.publish(line, [event])
+    assert published.status == "published"
     line.close()

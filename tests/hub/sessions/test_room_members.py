@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from hub.metrics import Metrics
+from hub.sessions import picture as pictures
 from hub.sessions.outbox import Outbox
 from hub.sessions.room import joined_message
 from hub.sessions.rooms import Rooms
@@ -20,7 +21,7 @@ from protocol.codecs import JSON, MSGPACK, Codec
 from protocol.envelope import pack_body
 from protocol.inbound import Since
 from storage import rooms as store
-from storage.redis import connect
+from storage.redis import CONNECTIONS_MAX, connect
 from storage.rooms import Publish
 from tests.hubs import eventually
 
@@ -375,3 +376,46 @@ async def test_events_between_a_shared_read_and_its_answer_are_in_it_once(
     await publish(client, 3)
     await eventually(lambda: second.ops() == third.ops() == ["joined", "3"])
     assert first.ops() == ["joined", "1", "2", "3"]
+
+
+async def test_joins_share_a_read_that_takes_longer_than_a_picture_lasts(
+    rooms: Rooms, counting: Counting, client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While Redis is slow a storm must not make it slower."""
+    await store.read(client, ROOM)
+    monkeypatch.setattr(pictures, "FRESH_S", 0.1)
+    run = counting._client.evalsha
+
+    async def slowly(*args: Any) -> Any:
+        answer = await run(*args)
+        await asyncio.sleep(2 * pictures.FRESH_S)
+        return answer
+
+    counting._client = type("Slow", (), {"evalsha": staticmethod(slowly)})()
+    guests = [Guest() for _ in range(20)]
+    await join(rooms, *guests)
+    assert counting.reads == 1
+    assert all(each.ops() == ["joined"] for each in guests)
+
+
+async def test_newcomers_of_a_room_that_stood_empty_take_its_ticks_as_they_are(
+    rooms: Rooms, client: Redis
+) -> None:
+    early, packed, late = Guest(), Guest(MSGPACK), Guest()
+    await join(rooms, early, packed)
+    rooms.leave(early, ROOM)
+    await publish(client, 1)
+    await eventually(lambda: packed.ops() == ["joined", "1"])
+    await join(rooms, late)
+    room = rooms.get(ROOM)
+    assert room is not None
+    await publish(client, 2)
+    await eventually(lambda: late.ops() == ["joined", "2"])
+    assert room.groups[JSON.subprotocol].fast == [late.outbox.send_now]
+
+
+async def test_joins_of_many_rooms_at_once_wait_for_their_turn(rooms: Rooms) -> None:
+    """More rooms than the client of Redis has connections."""
+    guests = {f"match:m{number}": Guest() for number in range(3 * CONNECTIONS_MAX)}
+    await asyncio.gather(*(rooms.join(guest, room, None, None) for room, guest in guests.items()))
+    assert {tuple(each.ops()) for each in guests.values()} == {("joined",)}
