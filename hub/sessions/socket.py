@@ -206,6 +206,8 @@ class Socket(asyncio.Protocol):
         """Writes the pongs, unless a close frame went out, and empties them."""
         if pongs and self.close_sent is None:
             self.transport.write(bytes(pongs))
+            if self._unsent:
+                self._look_at_unsent()
         pongs.clear()
 
     def _peer_closes(self, code: int) -> None:
