@@ -22,7 +22,6 @@ from hub.sessions.fanout import EventFrame
 from hub.sessions.gate import AWAY_RETRY_MS, Visit
 from hub.sessions.outbox import STUCK_S, Outbox
 from hub.sessions.socket import Socket
-from hub.wire.direct import direct
 from hub.wire.frames import ABNORMAL
 from protocol import outbound
 from protocol.codecs import Codec
@@ -39,7 +38,7 @@ log = structlog.get_logger(__name__)
 class Connection(Socket):
     """One open socket. What need not wait is done as the message is read, without a task."""
 
-    __slots__ = ("_arrival", "_direct", "_door", "_visit", "outbox", "recovering",
+    __slots__ = ("_arrival", "_door", "_visit", "outbox", "recovering",
                  "session")  # fmt: skip
 
     def __init__(
@@ -63,9 +62,6 @@ class Connection(Socket):
         self.outbox = Outbox(
             transport, codec, context.settings.ws_send_queue_bytes, context.metrics, self._lagging
         )
-        self._direct = direct(transport)
-        if self._direct is not None:
-            self.outbox.send_now = self._direct.send
 
     @property
     def who(self) -> Principal | None:
@@ -142,8 +138,7 @@ class Connection(Socket):
 
     def on_end(self) -> None:
         """Gives every place back, and takes its leave of the rooms."""
-        if self._direct is not None:
-            self._direct.detach()
+        self.outbox.let_go()
         context, session, hall = self._context, self.session, self._hall
         context.standing.forget(self)
         self._visit.end()

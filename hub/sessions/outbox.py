@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hub.sessions.fanout import EventFrame, encode
 from hub.sessions.thinning import KeyOf, Lag
-from hub.wire.direct import Send
+from hub.wire.direct import Send, direct
 from protocol import outbound
 from protocol.codecs import Codec
 
@@ -35,8 +35,8 @@ class Outbox:
     this outbox is closed, or its transport holds something unsent, or holds nothing any more.
     """
 
-    __slots__ = ("_closed", "_metrics", "codec", "groups", "lag", "lagging_since_s", "limit_bytes",
-                 "on_lag", "send_now", "transport")  # fmt: skip
+    __slots__ = ("_closed", "_direct", "_metrics", "codec", "groups", "lag", "lagging_since_s",
+                 "limit_bytes", "on_lag", "send_now", "transport")  # fmt: skip
 
     def __init__(
         self,
@@ -53,7 +53,8 @@ class Outbox:
         self.lagging_since_s: float | None = None
         self.groups: tuple[Group, ...] = ()
         self.on_lag = on_lag
-        self.send_now: Send | None = None
+        self._direct = direct(transport)
+        self.send_now: Send | None = None if self._direct is None else self._direct.send
         self._closed = False
         self._metrics = metrics
 
@@ -67,6 +68,12 @@ class Outbox:
         """Set when a close frame is written, or the connection is gone."""
         self._closed = closed
         self.stale()
+
+    def let_go(self) -> None:
+        """The connection is gone, and its number may soon be somebody else's."""
+        self.send_now = None
+        if self._direct is not None:
+            self._direct.detach()
 
     def stale(self) -> None:
         """Whether its transport holds something unsent has changed."""
