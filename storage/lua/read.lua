@@ -57,8 +57,9 @@ if late then
 elseif document_offset >= 0 then
   document = redis.call('GET', KEYS[3])
 end
-if late and document and offset < first - 1 then
-  -- What is due went already, for there is too much of it: the room goes from document to document.
+if late and document and document_offset < first - 1 then
+  -- What follows the due document went already, for there is too much of it: the room goes from
+  -- document to document.
   return {meta[1], document_offset, 0, document_offset, document, document_offset + 1, {}}
 end
 if document and document_offset >= first - 1 then

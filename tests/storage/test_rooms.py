@@ -232,6 +232,18 @@ async def test_over_the_limit_the_late_room_goes_from_document_to_document(
     assert len(seen) == 3
 
 
+async def test_when_all_of_it_is_due_the_newest_due_document_is_shown(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The events between that document and the room's head went already."""
+    monkeypatch.setattr(rooms, "LATE_EVENTS_MAX", 20)
+    await publish(redis, *(live(n, document=b"state-%d" % n, delay_s=1) for n in range(1, 31)))
+    deadline_s = time.monotonic() + 10
+    while (view := await rooms.read(redis, ROOM)).offset == 0 and time.monotonic() < deadline_s:
+        await asyncio.sleep(0.05)
+    assert (view.offset, view.document_offset, view.document) == (1, 1, b"state-1")
+
+
 async def test_a_long_past_is_not_sent_as_missed_events(redis: Redis) -> None:
     most = room_kind(ROOM).history_max
     numbers = range(1, most + 6)
