@@ -301,7 +301,8 @@ def nodes(
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    # As Ctrl-C does: what runs is cancelled alone, with all around it alive to take leave.
+    signal.raise_signal(signal.SIGINT)
 
 
 def main() -> int:

@@ -114,13 +114,18 @@ def show(found: Sequence[Measured], options: Options, console: Console) -> None:
         table.add_row(
             str(processes),
             f"{now.cpu_per_million:.2f}",
-            f"{now.cpu_per_million / first.cpu_per_million:.2f}",
+            _ratio(now.cpu_per_million, first.cpu_per_million),
             f"{now.deliveries_per_s:,.0f}",
-            f"{now.deliveries_per_s / first.deliveries_per_s:.2f}",
+            _ratio(now.deliveries_per_s, first.deliveries_per_s),
             f"{now.pressed_cpu_per_million:.2f}",
             f"{now.hub_cores:.2f}",
         )
     console.print(table)
+
+
+def _ratio(now: float, first: float) -> str:
+    """Nothing where the first took less CPU than the kernel's clock tells."""
+    return f"{now / first:.2f}" if first else ""
 
 
 def _medians(found: Sequence[Measured], processes: int) -> Measured:

@@ -21,6 +21,14 @@ async def test_what_publishing_costs_is_asked_of_redis_itself(
         assert int(rate.replace(",", "")) > 0
 
 
+def test_a_load_too_small_for_the_clock_is_shown_without_its_ratio() -> None:
+    figures = {"cpu_per_million": 0.0, "deliveries_per_s": 20.0, "pressed_cpu_per_million": 40.0}
+    found = [nodes.Measured(processes=each, hub_cores=0.1, **figures) for each in (1, 2)]
+    console = Console(record=True, width=120)
+    nodes.show(found, nodes.Options(counts=(1, 2)), console)
+    assert "1.00" in console.export_text()
+
+
 @pytest.mark.proof
 @pytest.mark.timeout(240)
 async def test_two_processes_against_one() -> None:
