@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
-
-from msgspec import Struct
+from typing import Literal
 
 from domain import examples
+from domain.deliveries import (
+    Delivery,
+    EventType,
+    Payload,
+    match_room,
+    named_room,
+    tournament_rooms,
+)
 from domain.errors import Forbidden, UnknownRoom
+from domain.events_derived import DERIVED
 from domain.ids import split_room
 from domain.payloads import (
     AnnouncementPosted,
@@ -24,7 +31,6 @@ from domain.payloads import (
     MatchStarted,
     ScoreShown,
     ScoreUpdated,
-    StatsUpdated,
     TournamentCompleted,
 )
 
@@ -101,6 +107,8 @@ ROOM_KINDS: dict[str, RoomKind] = {
     "team": RoomKind(least_role=Role.ORGANIZER),
     "staff": RoomKind(least_role=Role.ORGANIZER, of_tournament=True),
     "announce": RoomKind(history_max=100),
+    # The rows of a board that changed; who missed some reads the board over HTTP.
+    "leaderboard": RoomKind(policy="latest-per-key", history_max=100),
     "ops": RoomKind(least_role=Role.ADMIN),
 }
 
@@ -160,62 +168,6 @@ def check_may_publish(
 
 # -- event types ---------------------------------------------------------------------------------
 
-Payload = Mapping[str, Any]
-Delivery = tuple[str, dict[str, Any]]
-
-
-def _match_rooms(data: Payload) -> list[Delivery]:
-    """The match's own room in full; lobby and tournament without games and players."""
-    whole = dict(data)
-    brief = {key: value for key, value in whole.items() if key not in ("games", "players")}
-    rooms: list[Delivery] = [(f"match:{data['match_id']}", whole), ("matches:all", brief)]
-    if data.get("game"):
-        rooms.append((f"matches:{data['game']}", brief))
-    if data.get("tournament_id"):
-        rooms.append((f"tournament:{data['tournament_id']}", brief))
-    return rooms
-
-
-def _match_room(data: Payload) -> list[Delivery]:
-    return [(f"match:{data['match_id']}", dict(data))]
-
-
-def _tournament_rooms(data: Payload) -> list[Delivery]:
-    return [(f"tournament:{data['tournament_id']}", dict(data))]
-
-
-def _named_room(data: Payload) -> list[Delivery]:
-    return [(str(data["room"]), dict(data))]
-
-
-def _user_rooms(data: Payload) -> list[Delivery]:
-    """The user's own room, and the user's feed for overlays."""
-    username = data["user"]["username"]
-    return [(f"user:{username}", dict(data)), (f"overlay:{username}", dict(data))]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventType:
-    """One type of event: its payload's shape and version, and the rooms that show it (EVT-09).
-
-    shown: the payload's shape in rooms, where the hub adds to what was sent.
-    when, sent_by, example: what the published contract tells of it (EVT-07); `example` is the
-    data of one such event, and tests send it through a real hub.
-    derived: gamehub announces it itself, as what follows from another fact.
-    """
-
-    name: str
-    frame_class: Literal["fact", "live"]
-    when: str = ""
-    example: Payload = field(default_factory=dict)
-    sent_by: str = "game servers"
-    payload: type[Struct] | None = None
-    shown: type[Struct] | None = None
-    v: int = 1
-    rooms: Callable[[Payload], list[Delivery]] = field(default=_match_rooms)
-    by_servers: bool = True
-    derived: bool = False
-
 
 def _declare(*types: EventType) -> dict[str, EventType]:
     return {each.name: each for each in types}
@@ -263,7 +215,7 @@ EVENT_TYPES: dict[str, EventType] = _declare(
         name="tournament.completed",
         frame_class="fact",
         payload=TournamentCompleted,
-        rooms=_tournament_rooms,
+        rooms=tournament_rooms,
         when="the final standing of a tournament is known",
         example=examples.TOURNAMENT_COMPLETED,
     ),
@@ -271,23 +223,13 @@ EVENT_TYPES: dict[str, EventType] = _declare(
         name="announcement.posted",
         frame_class="fact",
         payload=AnnouncementPosted,
-        rooms=_named_room,
+        rooms=named_room,
         by_servers=False,
         when="an organiser publishes a notice to a room",
         sent_by="organisers, with publish",
         example=examples.ANNOUNCEMENT,
     ),
-    EventType(
-        name="stats.updated",
-        frame_class="fact",
-        payload=StatsUpdated,
-        rooms=_user_rooms,
-        by_servers=False,
-        derived=True,
-        when="a result changed what a user has done in all",
-        sent_by="gamehub itself",
-        example=examples.STATS,
-    ),
+    *DERIVED,
     EventType(
         name="match.score_updated",
         frame_class="live",
@@ -303,7 +245,7 @@ OPAQUE_TYPES: dict[str, EventType] = _declare(
     EventType(
         name="live.state",
         frame_class="live",
-        rooms=_match_room,
+        rooms=match_room,
         when="the match document is told as a whole: at the start, or when the hub asks for it",
         sent_by="game servers; the hub itself when a room begins a new epoch",
         example=examples.STATE,
@@ -311,7 +253,7 @@ OPAQUE_TYPES: dict[str, EventType] = _declare(
     EventType(
         name="live.*",
         frame_class="live",
-        rooms=_match_room,
+        rooms=match_room,
         when="anything else happens in play: a kill, a position, a goal; a patch changes the match"
         " document",
         example=examples.KILL,

@@ -116,5 +116,109 @@ ANNOUNCEMENT: dict[str, Any] = {
 }
 STATS: dict[str, Any] = {
     "user": {"username": "ana", "display_name": "Ana"},
-    "stats": {"tournaments_played": 1, "matches_won": 2, "current_rank": None},
+    "stats": {"tournaments_played": 1, "matches_won": 2, "current_rank": 1},
+}
+
+# -- what follows from the final ------------------------------------------------------------------
+
+RATING: dict[str, Any] = {
+    "subject": "user:ana",
+    "game": GAME,
+    "before": 1200,
+    "after": 1232,
+    "delta": 32,
+    "tier": "Gold",
+    "peak": 1232,
+    "rated": 1,
+    "won": 1,
+    "name": "Ana",
+    "match_id": MATCH,
+    "reason": "match",
+}
+XP: dict[str, Any] = {
+    "user_id": "ana",
+    "source": "match_win",
+    "amount": 300,
+    "total_xp": 1000,
+    "level": 3,
+    "season_id": "2026-spring",
+    "match_id": MATCH,
+}
+LEVELUP: dict[str, Any] = {"user_id": "ana", "old": 2, "new": 3}
+TIER: dict[str, Any] = {"user_id": "ana", "season_id": "2026-spring", "tier": 1}
+REWARD: dict[str, Any] = {**TIER, "reward": {"type": "coins", "amount": 50, "item": None}}
+ACHIEVEMENT: dict[str, Any] = {
+    "user_id": "ana",
+    "achievement_code": "FIRST_WIN",
+    "title": "First win",
+    "description": "Win a match.",
+    "icon": "laurel",
+    "category": "Competitive",
+    "rarity": "common",
+    "reward": None,
+    "match_id": MATCH,
+}
+TOURNAMENT_PLACEMENT: dict[str, Any] = {
+    "user_id": "ana",
+    "tournament_id": TOURNAMENT,
+    "placement": 1,
+    "team_id": FOXES,
+}
+RANK: dict[str, Any] = {
+    "user_id": "ana",
+    "board": f"{GAME}/global",
+    "game": GAME,
+    "old": 4,
+    "new": 1,
+}
+LEADERBOARD: dict[str, Any] = {
+    "board": f"{GAME}/global",
+    "version": 12,
+    "rows": [
+        {
+            "rank": 1,
+            "id": "ana",
+            "name": "Ana",
+            "rating": 1232,
+            "wins": 1,
+            "tier": "Gold",
+            "trend": 3,
+        }
+    ],
+    "size": 4,
+}
+NOTIFICATION: dict[str, Any] = {
+    "id": "01953a5c-7d10-7c3a-9a4f-5b1f0e8d2c12",
+    "user_id": "ana",
+    "type": "achievement.unlocked",
+    "title": "Achievement unlocked",
+    "body": "First win",
+    "count": 1,
+    "unread": 1,
+}
+GAME_CONFIGURED: dict[str, Any] = {
+    "game": GAME,
+    "title": "Arena",
+    "rating": {"system": "elo", "preset": "combined"},
+    "stats": [{"name": "kills", "total": "sum", "title": "Kills"}],
+    "by": "olga",
+}
+SEASON_STARTED: dict[str, Any] = {
+    "season_id": "2026-spring",
+    "number": 1,
+    "starts_at": "2026-03-01T00:00:00.000Z",
+    "game": None,
+    "name": "Spring",
+    "ends_at": "2026-06-01T00:00:00.000Z",
+    "xp_per_tier": 1000,
+    "rewards": {"5": {"type": "coins", "amount": 50, "item": None}},
+    "rating": None,
+    "by": "olga",
+}
+PROFILE: dict[str, Any] = {
+    "user_id": "ana",
+    "changed_fields": ["country"],
+    "display_name": "Ana",
+    "country": "PT",
+    "is_public": True,
 }

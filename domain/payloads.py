@@ -107,10 +107,19 @@ class ScoreShown(ScoreUpdated, kw_only=True):
     tournament_id: Id | None = None
 
 
+class Place(Struct, frozen=True, kw_only=True):
+    """A competitor's place in a free-for-all; ties share a place."""
+
+    id: Id
+    place: Annotated[int, Meta(ge=1, le=COMPETITORS_MAX)]
+
+
 class MatchCompleted(Struct, kw_only=True):
     """The normalised result (ING-02, ING-03): always complete, whoever produced it.
 
     outcome: win, draw or none (recorded, never rated). Series marked incomplete have none.
+    placements: of a free-for-all, every competitor. retired: who gave up in the middle, and lost.
+    kind: a challenge weighs half in ratings, a friendly is recorded and not rated.
     """
 
     match_id: Id
@@ -122,6 +131,9 @@ class MatchCompleted(Struct, kw_only=True):
     outcome: Literal["win", "draw", "none"] | None = None
     winner_id: Id | None = None
     loser_id: Id | None = None
+    placements: Annotated[list[Place], Meta(max_length=COMPETITORS_MAX)] = []
+    retired: Annotated[list[Id], Meta(max_length=COMPETITORS_MAX)] = []
+    kind: Literal["match", "challenge", "friendly"] = "match"
     incomplete: bool = False
     started_at: Text | None = None
     duration_s: DurationS | None = None
@@ -176,28 +188,6 @@ class TournamentCompleted(Struct, kw_only=True):
     game: Id
     placements: Annotated[list[Placement], Meta(max_length=10_000)] = []
     disqualified: Annotated[list[Id], Meta(max_length=10_000)] = []
-
-
-class StatsUser(Struct, frozen=True, kw_only=True):
-    """Whose totals these are; `username` is the user's id, display_name as last seen in a match."""
-
-    username: Id
-    display_name: Name
-
-
-class StatsTotals(Struct, frozen=True, kw_only=True):
-    """A user's totals; current_rank is null until there are boards."""
-
-    tournaments_played: Annotated[int, Meta(ge=0)]
-    matches_won: Annotated[int, Meta(ge=0)]
-    current_rank: Annotated[int, Meta(ge=1)] | None = None
-
-
-class StatsUpdated(Struct, kw_only=True):
-    """A user's totals after a result (HOOK-05, STAT-10); told to the user and to overlays."""
-
-    user: StatsUser
-    stats: StatsTotals
 
 
 class AnnouncementPosted(Struct, kw_only=True):

@@ -64,6 +64,7 @@ EVENTS: dict[str, Message] = {
     **{
         name: {**event(name, dict(each.example), offset=12), "room": _room_of(name)}
         for name, each in EVENT_TYPES.items()
+        if each.rooms(each.example)
     },
     "live.state": event("live.state", _STATE, offset=3),
     "live.*": event("live.kill", _KILL, offset=4, patch=_KILL_PATCH),

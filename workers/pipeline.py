@@ -38,15 +38,29 @@ BACKOFF_S = (0.1, 0.4, 1.6)
 # A drain that is not through after so long makes room for others and is sent again.
 DRAIN_S_MAX = 10.0
 
-Apply = Callable[[Transaction, Redis, Sequence[LoggedEvent]], Awaitable[None]]
+# It may stop early, and then answers how many facts from the first on it has done, at least one.
+Apply = Callable[[Transaction, Redis, Sequence[LoggedEvent]], Awaitable[int | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """One consumer of the log."""
+    """One consumer of the log.
+
+    types: the facts that it wants; the cursor passes over all others. None: every fact.
+    batch_max: facts of one transaction.
+    retry: how a dead letter is tried again where applying its fact alone would be wrong, because
+    what came after depends on it.
+    """
 
     name: str
     apply: Apply
+    types: frozenset[str] | None = None
+    batch_max: int = BATCH_MAX
+    retry: Retry | None = None
+
+
+# retry(tx, redis, letter) in the transaction that takes the letter away.
+Retry = Callable[[Transaction, Redis, Letter], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +113,30 @@ async def drain(
 
 
 async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: bool) -> int:
-    """One batch; answers how many facts it had, 0 at the head or while another drain is at it."""
+    """One batch; answers how far the cursor moved: 0 at the head or while another has it."""
+    started_s = time.monotonic()
     async with log.transaction(pool) as tx:
         after = await log.lock_cursor(tx.connection, pipeline.name, wait=True)
         if after is None:
             return 0
-        batch = await log.read(tx.connection, after, BATCH_MAX)
-        if not batch:
+        batch, until = await log.read_typed(
+            tx.connection, after, pipeline.batch_max, pipeline.types
+        )
+        if until == after:
             return 0
-        if apart:
+        done: int | None = None
+        if batch and apart:
             letters = await _apply_apart(pipeline, tx, redis, batch, len(BACKOFF_S) + 1)
             await deadletters.add(tx.connection, letters)
-        else:
-            await pipeline.apply(tx, redis, batch)
-        await log.move_cursor(tx.connection, pipeline.name, batch[-1].seq)
-    return len(batch)
+        elif batch:
+            done = await pipeline.apply(tx, redis, batch)
+        if done is not None and done < len(batch):
+            assert done > 0
+            until = batch[done - 1].seq
+        busy_ms = (time.monotonic() - started_s) * 1000 if batch else 0.0
+        facts = len(batch) if done is None else done
+        await log.move_cursor(tx.connection, pipeline.name, until, facts=facts, busy_ms=busy_ms)
+    return until - after
 
 
 async def _apply_apart(
@@ -126,7 +149,7 @@ async def _apply_apart(
     """Applies what can be applied, in order; answers letters for the facts that cannot."""
     try:
         async with _savepoint(tx):
-            await pipeline.apply(tx, redis, batch)
+            await _apply_all(pipeline, tx, redis, batch)
     except Exception as error:
         if _is_outage(error):
             raise
@@ -145,6 +168,14 @@ async def _apply_apart(
     middle = len(batch) // 2
     first = await _apply_apart(pipeline, tx, redis, batch[:middle], attempts)
     return first + await _apply_apart(pipeline, tx, redis, batch[middle:], attempts)
+
+
+async def _apply_all(
+    pipeline: Pipeline, tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]
+) -> None:
+    while batch:
+        done = await pipeline.apply(tx, redis, batch)
+        batch = [] if done is None else batch[done:]
 
 
 @asynccontextmanager
@@ -214,7 +245,10 @@ async def retry(
             facts = await log.by_ids(tx.connection, [letter.event_id])
             try:
                 async with _savepoint(tx):
-                    await pipeline.apply(tx, redis, facts)
+                    if pipeline.retry is None:
+                        await pipeline.apply(tx, redis, facts)
+                    else:
+                        await pipeline.retry(tx, redis, letter)
             except Exception as error:
                 if _is_outage(error):
                     raise

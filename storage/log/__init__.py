@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 WAKE_CHANNEL = "gamehub:wake"
 # The most facts that one transaction may announce; more is a mistake of the caller.
 ANNOUNCED_MAX = 10_000
+# A pipeline that wants few types looks at so many facts at a time.
+SPAN_MAX = 20_000
 # A drain waits so long for a cursor that another process holds; then it leaves it to that one.
 CURSOR_WAIT_MS = 5_000
 
@@ -194,6 +196,12 @@ SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded
 FROM log.facts WHERE seq > $1 ORDER BY seq LIMIT $2
 """
 
+_READ_TYPED = """
+-- The next facts of these types after a number and up to another, in the log's order.
+SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
+FROM log.facts WHERE seq > $1 AND seq <= $2 AND type = ANY($3::text[]) ORDER BY seq LIMIT $4
+"""
+
 _BY_IDS = """
 -- Facts by their identity, in the log's order.
 SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
@@ -204,6 +212,25 @@ FROM log.facts WHERE event_id = ANY($1::uuid[]) ORDER BY seq
 async def read(conn: Connection, after_seq: int, limit: int) -> list[LoggedEvent]:
     """Up to `limit` facts with seq > after_seq; dense and in commit order."""
     return [_logged(row) for row in await conn.fetch(_READ, after_seq, limit)]
+
+
+async def read_typed(
+    conn: Connection, after_seq: int, limit: int, types: frozenset[str] | None
+) -> tuple[list[LoggedEvent], int]:
+    """(up to `limit` facts of these types, the number up to which that is all of them).
+
+    It looks at no more than SPAN_MAX facts; the number is `after_seq` only at the head.
+    """
+    if types is None:
+        facts = await read(conn, after_seq, limit)
+        return facts, facts[-1].seq if facts else after_seq
+    # What has a number up to the committed head can be seen by the next statement.
+    until = min(await head(conn), after_seq + SPAN_MAX)
+    if until <= after_seq:
+        return [], after_seq
+    rows = await conn.fetch(_READ_TYPED, after_seq, until, sorted(types), limit)
+    facts = [_logged(row) for row in rows]
+    return facts, facts[-1].seq if len(facts) == limit else until
 
 
 async def by_ids(conn: Connection, event_ids: Sequence[UUID]) -> list[LoggedEvent]:
@@ -264,13 +291,23 @@ async def lock_cursor(conn: Connection, pipeline: str, *, wait: bool = False) ->
     return seq
 
 
-async def move_cursor(conn: Connection, pipeline: str, seq: int) -> None:
-    """The pipeline has done everything up to `seq`; the caller holds the cursor's lock."""
-    await conn.execute(
-        "UPDATE log.cursors SET seq = $2, moved_at = clock_timestamp() WHERE pipeline = $1",
-        pipeline,
-        seq,
-    )
+_MOVE = """
+-- What a pipeline has done, and its share of the work; a batch without facts is no batch.
+UPDATE log.cursors SET seq = $2, moved_at = clock_timestamp(),
+       batches = batches + least($3, 1), facts = facts + $3, busy_ms = busy_ms + $4,
+       last_ms = CASE WHEN $3 > 0 THEN $4 ELSE last_ms END
+WHERE pipeline = $1
+"""
+
+
+async def move_cursor(
+    conn: Connection, pipeline: str, seq: int, *, facts: int = 0, busy_ms: float = 0.0
+) -> None:
+    """The pipeline has done everything up to `seq`; the caller holds the cursor's lock.
+
+    `facts` of it were the pipeline's own and took `busy_ms`.
+    """
+    await conn.execute(_MOVE, pipeline, seq, facts, busy_ms)
 
 
 _LAG = """

@@ -1,0 +1,165 @@
+-- What follows from results (contract: The fold): every table here is made from the log alone, and
+-- `gamehub rebuild fold` makes it again. Indexes carry the names that Postgres gives them, so that
+-- a table made beside a live one has the same.
+
+-- The history before had a pipeline and wider rows of its own; the fold makes it again.
+DROP SCHEMA history CASCADE;
+DELETE FROM log.cursors WHERE pipeline = 'history';
+DELETE FROM deadletters.letters WHERE pipeline = 'history';
+
+-- What a pipeline has done, counted where its cursor moves.
+ALTER TABLE log.cursors
+    ADD COLUMN batches bigint NOT NULL DEFAULT 0,
+    ADD COLUMN facts bigint NOT NULL DEFAULT 0,
+    ADD COLUMN busy_ms double precision NOT NULL DEFAULT 0,
+    ADD COLUMN last_ms double precision NOT NULL DEFAULT 0,
+    ADD COLUMN failures bigint NOT NULL DEFAULT 0;
+COMMENT ON COLUMN log.cursors.failures IS 'batches that failed and were tried again';
+
+-- What a game declares of itself (game.configured); games that declare nothing have the defaults.
+CREATE SCHEMA games;
+CREATE TABLE games.games (
+    game text PRIMARY KEY,
+    title text,
+    rating jsonb NOT NULL,
+    stats jsonb NOT NULL,
+    log_seq bigint NOT NULL
+);
+
+-- Seasons in the order of their start (season.started); game NULL: the global one.
+CREATE SCHEMA seasons;
+CREATE TABLE seasons.seasons (
+    season_id text PRIMARY KEY,
+    game text,
+    number int NOT NULL,
+    name text,
+    starts_at timestamptz NOT NULL,
+    ends_at timestamptz,
+    xp_per_tier int NOT NULL,
+    rewards jsonb NOT NULL,
+    rating jsonb,
+    log_seq bigint NOT NULL
+);
+
+CREATE SCHEMA statistics;
+CREATE TABLE statistics.lifetime (
+    subject_type text NOT NULL,
+    subject_id text NOT NULL,
+    game text NOT NULL,
+    played int NOT NULL,
+    won int NOT NULL,
+    lost int NOT NULL,
+    drawn int NOT NULL,
+    games int NOT NULL,
+    seconds bigint NOT NULL,
+    stats jsonb NOT NULL,
+    streak int NOT NULL,
+    best_streak int NOT NULL,
+    tournaments int NOT NULL,
+    first_played_at timestamptz NOT NULL,
+    last_played_at timestamptz NOT NULL,
+    PRIMARY KEY (subject_type, subject_id, game)
+);
+COMMENT ON COLUMN statistics.lifetime.played IS 'won + lost + drawn + those without outcome';
+-- Days by season; weeks and seasons are sums of them, so they cannot disagree.
+CREATE TABLE statistics.days (
+    subject_type text NOT NULL,
+    subject_id text NOT NULL,
+    game text NOT NULL,
+    season_id text NOT NULL,
+    day date NOT NULL,
+    played int NOT NULL,
+    won int NOT NULL,
+    lost int NOT NULL,
+    drawn int NOT NULL,
+    games int NOT NULL,
+    seconds bigint NOT NULL,
+    stats jsonb NOT NULL,
+    PRIMARY KEY (subject_type, subject_id, game, season_id, day)
+);
+-- A user over all games: what achievements count.
+CREATE TABLE statistics.careers (
+    user_id text PRIMARY KEY,
+    counters jsonb NOT NULL
+);
+-- Who took part in which tournament, and for which team (STAT-08, ACH-04).
+CREATE TABLE statistics.entered (
+    subject_type text NOT NULL,
+    subject_id text NOT NULL,
+    tournament_id text NOT NULL,
+    team_id text,
+    PRIMARY KEY (subject_type, subject_id, tournament_id)
+);
+CREATE INDEX entered_tournament_id_team_id_idx ON statistics.entered (tournament_id, team_id);
+
+CREATE SCHEMA ratings;
+CREATE TABLE ratings.current (
+    game text NOT NULL,
+    subject_type text NOT NULL,
+    subject_id text NOT NULL,
+    name text,
+    system text NOT NULL,
+    rating int NOT NULL CHECK (rating BETWEEN 100 AND 3000),
+    peak int NOT NULL,
+    rated int NOT NULL,
+    won int NOT NULL,
+    deviation double precision NOT NULL,
+    volatility double precision NOT NULL,
+    exact double precision NOT NULL,
+    reached_minute int NOT NULL,
+    reached_at timestamptz NOT NULL,
+    last_rated_at timestamptz NOT NULL,
+    PRIMARY KEY (game, subject_type, subject_id)
+);
+COMMENT ON COLUMN ratings.current.rated IS 'matches that were rated';
+COMMENT ON COLUMN ratings.current.reached_minute IS
+    'whole minutes since 2015 of the match that brought this rating (contract: Rating arithmetic)';
+-- The order of boards, for reads that Redis cannot answer and for making its sets again.
+CREATE INDEX current_game_subject_type_rating_won_reached_minute_subject_id_idx
+    ON ratings.current
+    (game, subject_type, rating DESC, won DESC, reached_minute, subject_id COLLATE "C");
+CREATE INDEX current_subject_type_subject_id_idx ON ratings.current (subject_type, subject_id);
+
+-- One row per user and per team per match (HIST-01). What else the match was stands in its fact in
+-- the log, by `log_seq`: players, scores, duration, map.
+CREATE SCHEMA history;
+CREATE TABLE history.entries (
+    subject_type text NOT NULL,
+    subject_id text NOT NULL,
+    match_id text NOT NULL,
+    log_seq bigint NOT NULL,
+    game text NOT NULL,
+    tournament_id text,
+    team_id text,
+    side smallint,
+    played_at timestamptz NOT NULL,
+    outcome text NOT NULL,
+    decided_by text NOT NULL,
+    rating_before smallint,
+    rating_after smallint,
+    PRIMARY KEY (subject_type, subject_id, match_id)
+);
+COMMENT ON COLUMN history.entries.side IS 'of the competitors, from 0; NULL: played for none';
+COMMENT ON COLUMN history.entries.rating_before IS 'NULL: the match was not rated';
+CREATE INDEX entries_subject_type_subject_id_played_at_match_id_idx ON history.entries
+    (subject_type, subject_id, played_at, match_id);
+
+-- Season XP by user; level, tier and what is missing to the next are derived (XP-04, XP-06, XP-07).
+CREATE SCHEMA battlepass;
+CREATE TABLE battlepass.progress (
+    user_id text NOT NULL,
+    season_id text NOT NULL,
+    xp bigint NOT NULL,
+    PRIMARY KEY (user_id, season_id)
+);
+
+-- Achievements by user (ACH-02); progress is read from statistics.careers.
+CREATE SCHEMA achievements;
+CREATE TABLE achievements.earned (
+    user_id text NOT NULL,
+    code text NOT NULL,
+    earned_at timestamptz NOT NULL,
+    match_id text,
+    log_seq bigint NOT NULL,
+    PRIMARY KEY (user_id, code)
+);

@@ -1,0 +1,4 @@
+DROP SCHEMA leaderboards CASCADE;
+DROP SCHEMA notifications CASCADE;
+DROP SCHEMA profiles CASCADE;
+DROP SCHEMA clock CASCADE;
