@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from domain.games import policy_of
-from domain.results import Result, result_of
+from domain.results import Result
 from domain.seasons import season_of
+from storage.log import LoggedEvent
 from workers.fold.achievements import complete_tournament, unlock
 from workers.fold.battlepass import give_xp
 from workers.fold.history import remember
@@ -16,24 +15,16 @@ from workers.fold.telling import Telling
 from workers.fold.world import World
 
 
-def fold(
-    world: World,
-    fact_type: str,
-    payload: dict[str, Any],
-    log_seq: int,
-    occurred_at_ms: int,
-    telling: Telling,
-) -> None:
-    """Folds one fact into the world, in the log's order."""
-    result = result_of(fact_type, payload)
+def fold(world: World, event: LoggedEvent, result: Result | None, telling: Telling) -> None:
+    """Folds one fact into the world, in the log's order; `result`: what result_of makes of it."""
     if result is not None:
-        fold_result(world, result, log_seq, telling)
-    elif fact_type == "tournament.completed":
-        complete_tournament(world, payload, log_seq, occurred_at_ms, telling)
-    elif fact_type == "game.configured":
-        world.declare(policy_of(payload, log_seq))
-    elif fact_type == "season.started":
-        world.begin(season_of(payload, log_seq))
+        fold_result(world, result, event.seq, telling)
+    elif event.type == "tournament.completed":
+        complete_tournament(world, event.payload, event.seq, event.occurred_at_ms, telling)
+    elif event.type == "game.configured":
+        world.declare(policy_of(event.payload, event.seq))
+    elif event.type == "season.started":
+        world.begin(season_of(event.payload, event.seq))
 
 
 def fold_result(world: World, result: Result, log_seq: int, telling: Telling) -> None:
