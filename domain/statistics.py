@@ -17,25 +17,45 @@ Trend = Literal["improving", "stable", "declining"]
 # Names that a tally keeps of those that its game has not declared; later new ones are not counted
 # (they stay in the log), so that rows stay small whatever a server invents.
 NAMES_MAX = 256
+KINDS_MAX = 4096  # names whose kind is remembered; of others it is worked out each time
 TREND_DAYS = 30  # STAT-03
 TREND_POINTS = 25  # STAT-03: this many and more in TREND_DAYS is a movement
 
 # Counters that a game does not declare: named so, the least or the greatest is kept; else the sum.
 _LEAST = ("fastest_",)
 _GREATEST = ("best_", "max_")
-_EXTREMES = _LEAST + _GREATEST + ("streak",)
-_NO_KINDS: Mapping[str, Kind] = {}
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_MS = 86_400_000
 
 
 def default_kind(name: str) -> Kind:
     """The kind of a counter that nobody declared: fastest_* min; best_*, max_*, streak max."""
-    if not name.startswith(_EXTREMES):
-        return "sum"
     if name.startswith(_LEAST):
         return "min"
-    return "max" if name == "streak" or name.startswith(_GREATEST) else "sum"
+    return "max" if name.startswith(_GREATEST) or name == "streak" else "sum"
+
+
+class Kinds(dict[str, Kind]):
+    """The kinds of a game's counters by name: as declared, else by default_kind.
+
+    Remembers the defaults that it was asked for, up to KINDS_MAX names: a tally asks millions of
+    times. `declared` are kept by tallies whatever their number.
+    """
+
+    __slots__ = ("declared",)
+
+    def __init__(self, declared: Mapping[str, Kind] | None = None) -> None:
+        super().__init__(declared or {})
+        self.declared = frozenset(self)
+
+    def __missing__(self, name: str) -> Kind:
+        kind = default_kind(name)
+        if len(self) < KINDS_MAX:
+            self[name] = kind
+        return kind
+
+
+DEFAULT_KINDS = Kinds()
 
 
 @dataclass(slots=True)
@@ -59,7 +79,7 @@ class Tally:
         games: int = 0,
         seconds: int = 0,
         stats: Mapping[str, float] | None = None,
-        kinds: Mapping[str, Kind] = _NO_KINDS,
+        kinds: Kinds = DEFAULT_KINDS,
     ) -> None:
         """Counts one match (STAT-01). kinds: the counters that the game declares."""
         self.played += 1
@@ -76,13 +96,12 @@ class Tally:
         own = self.stats
         for name, value in stats.items():
             if name not in own:
-                if len(own) < NAMES_MAX or name in kinds:
+                if len(own) < NAMES_MAX or name in kinds.declared:
                     own[name] = value
-            elif name not in kinds and not name.startswith(_EXTREMES):
-                own[name] += value  # nearly all: without asking further
+            elif kinds[name] == "sum":
+                own[name] += value
             else:
-                kind = kinds[name] if name in kinds else default_kind(name)
-                own[name] = _together(kind, [own[name], value])
+                own[name] = _together(kinds[name], [own[name], value])
 
 
 @dataclass(slots=True)
@@ -115,7 +134,7 @@ class Lifetime(Tally):
             self.first_ms = at_ms
 
 
-def merge(tallies: Iterable[Tally], kinds: Mapping[str, Kind] = _NO_KINDS) -> Tally:
+def merge(tallies: Iterable[Tally], kinds: Kinds = DEFAULT_KINDS) -> Tally:
     """The tally of several spans together, such as the days of a week (STAT-01).
 
     Does not depend on their order, sums of fractions included.
@@ -132,8 +151,7 @@ def merge(tallies: Iterable[Tally], kinds: Mapping[str, Kind] = _NO_KINDS) -> Ta
         for name, value in tally.stats.items():
             values.setdefault(name, []).append(value)
     for name, found in values.items():
-        kind = kinds[name] if name in kinds else default_kind(name)
-        whole.stats[name] = _together(kind, found)
+        whole.stats[name] = _together(kinds[name], found)
     return whole
 
 

@@ -160,7 +160,7 @@ async def test_who_took_part_and_for_which_team(conn: Connection) -> None:
         ],
     )
     assert await statistics.entered(
-        pool, [("user", "ann", "cup"), ("user", "ann", "league"), ("team", "reds", "cup")]
+        conn, [("user", "ann", "cup"), ("user", "ann", "league"), ("team", "reds", "cup")]
     ) == {("user", "ann", "cup"), ("team", "reds", "cup")}
     assert await statistics.members_of(conn, "cup", ["reds", "blues"]) == {"reds": ["ann", "bob"]}
     assert await statistics.members_of(conn, "league", {"reds"}) == {"reds": ["zed"]}
