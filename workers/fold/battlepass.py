@@ -6,7 +6,8 @@ from domain import achievements, battlepass
 from domain.payloads_derived import Reward
 from domain.results import Result
 from workers.fold.telling import Telling, plain
-from workers.fold.world import Careers, World, raise_counter
+from workers.fold.world import World, raise_counter
+
 
 def give_xp(
     world: World, result: Result, careers: dict[str, dict[str, float]], telling: Telling

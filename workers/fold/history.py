@@ -7,6 +7,7 @@ from domain.results import Result, SubjectType
 from workers.fold.statistics import team_of
 from workers.fold.world import Moved, World
 
+
 def remember(world: World, result: Result, log_seq: int, moved: Moved) -> None:
     """One entry per team and per user."""
     for index, side in enumerate(result.sides):
@@ -14,9 +15,7 @@ def remember(world: World, result: Result, log_seq: int, moved: Moved) -> None:
             world.entries.append(_entry(result, log_seq, "team", side.id, None, index, moved))
     for user_id, player in result.players.items():
         team_id = team_of(result, player)
-        world.entries.append(
-            _entry(result, log_seq, "user", user_id, team_id, player.side, moved)
-        )
+        world.entries.append(_entry(result, log_seq, "user", user_id, team_id, player.side, moved))
 
 
 _UNRATED = (None, None)

@@ -15,6 +15,7 @@ from workers.fold.world import Careers, Moved, Rules, World, raise_counter
 # Rated wins against so many points more are upsets.
 UPSET_POINTS = 100
 
+
 def rate_result(
     world: World, result: Result, rules: Rules, careers: dict[str, dict[str, float]],
     shown: dict[str, dict[str, Any]], telling: Telling,
@@ -43,7 +44,7 @@ def _members(side: Side, kind: SubjectType) -> list[str]:
 
 def _rate_kind(
     world: World, result: Result, rules: Rules, kind: SubjectType, groups: list[list[str]],
-    careers: dict[str, dict[str, float]], shown: dict[str, dict[str, Any]], moved: Moved, telling: Telling,
+    careers: Careers, shown: dict[str, dict[str, Any]], moved: Moved, telling: Telling,
 ) -> None:  # fmt: skip
     game, minute = result.game, leaderboards.minute_of(result.played_at_ms)
     held = [[_stored(world, (game, kind, each)) for each in group] for group in groups]
@@ -97,9 +98,7 @@ def _is_upset(before: list[list[Rating]], own: int) -> bool:
     return max(means) - means[own] >= UPSET_POINTS
 
 
-def _tell_rating(
-    telling: Telling, subject: str, result: Result, old: int, stored: Stored
-) -> None:
+def _tell_rating(telling: Telling, subject: str, result: Result, old: int, stored: Stored) -> None:
     rating = stored.rating
     told = {
         "subject": subject,
