@@ -15,7 +15,7 @@ def give_xp(
     """XP of a match to both sides, and the levels and tiers that it reaches (PIPE-03)."""
     seconds = result.duration_s or 0
     for user_id, player in result.players.items():
-        outcome = result.outcome_of(player.side)
+        outcome = player.outcome
         if outcome == "loss" and result.decided_by == "walkover":
             continue  # it never appeared
         won = outcome == "win"
