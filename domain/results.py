@@ -142,8 +142,9 @@ def _sides(payload: dict[str, Any], outcome: str) -> list[Side]:
 def places_of(payload: dict[str, Any], outcome: str) -> dict[str, int]:
     """Competitor id -> place; nobody missing counts as 1 in a draw or where nothing is decided.
 
-    Said `placements` stand; else the winner is first and the others follow by their scores, who
-    has none last; equal scores share a place.
+    Said `placements` stand. Else the winner is first and the others follow by their scores, who has
+    none after who has some; equal scores share a place. A named loser and who retired come behind
+    all who played to the end, whatever their scores.
     """
     if outcome != "win":
         return {}
@@ -155,7 +156,8 @@ def places_of(payload: dict[str, Any], outcome: str) -> dict[str, int]:
     if len(others) == 1:
         return {winner: 1, others[0]: 2}
     scores = payload.get("scores", {})
-    ranked = [scores.get(each, -math.inf) for each in others]
+    behind = {payload.get("loser_id"), *payload.get("retired", ())}
+    ranked = [(each not in behind, scores.get(each, -math.inf)) for each in others]
     return {
         winner: 1,
         **{
