@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,7 +43,10 @@ class Player:
 
 @dataclass(slots=True)
 class Result:
-    """A match that ended. `weight` is 0 for what is recorded and not rated. Times in ms, UTC."""
+    """A match that ended. `weight` is 0 for what is recorded and not rated. Times in ms, UTC.
+
+    games: of a series; swept: the winner won all of them, and at least two.
+    """
 
     match_id: str
     game: str
@@ -54,6 +57,7 @@ class Result:
     weight: float
     duration_s: int | None
     games: int
+    swept: bool
     sides: list[Side]
     players: dict[str, Player]
 
@@ -98,6 +102,7 @@ def result_of(fact_type: str, payload: dict[str, Any]) -> Result | None:
         weight=weight,
         duration_s=_duration_s(payload, games),
         games=len(games),
+        swept=_is_swept(payload, games),
         sides=sides,
         players=_players(payload, sides, games),
     )
@@ -115,6 +120,13 @@ def _duration_s(payload: dict[str, Any], games: Iterable[dict[str, Any]]) -> int
         return whole
     parts = [game["duration_s"] for game in games if game.get("duration_s") is not None]
     return sum(parts) if parts else None
+
+
+def _is_swept(payload: dict[str, Any], games: Collection[dict[str, Any]]) -> bool:
+    winner = payload.get("winner_id")
+    if winner is None or len(games) < 2:
+        return False
+    return all(game.get("winner_id") == winner for game in games)
 
 
 def _sides(payload: dict[str, Any], outcome: str) -> list[Side]:

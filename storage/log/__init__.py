@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 WAKE_CHANNEL = "gamehub:wake"
 # The most facts that one transaction may announce; more is a mistake of the caller.
-ANNOUNCED_MAX = 10_000
+ANNOUNCED_MAX = 200_000
 # A pipeline that wants few types looks at so many facts at a time.
 SPAN_MAX = 20_000
 # A drain waits so long for a cursor that another process holds; then it leaves it to that one.
