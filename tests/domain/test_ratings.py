@@ -341,12 +341,13 @@ def test_somebody_new_has_the_defaults() -> None:
 def test_what_is_not_rated_comes_back_as_it_was(system: str) -> None:
     policy = policy_of({"system": system})
     ann, bob = settled(1500), settled(1300)
-    for sides, places, weight in [
+    cases: list[tuple[list[list[Rating]], list[int], float]] = [
         ([[ann], [bob]], [1, 2], 0.0),  # a friendly, a walkover, no outcome
         ([[ann], []], [1, 2], 1.0),
         ([[], []], [1, 2], 1.0),
         ([[ann, bob], [], []], [1, 2, 3], 1.0),
-    ]:
+    ]
+    for sides, places, weight in cases:
         after = rate(policy, sides, places, weight)
         assert after == sides
         assert all(new is old for done, side in zip(after, sides, strict=True)

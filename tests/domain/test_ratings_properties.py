@@ -48,7 +48,7 @@ def exactly(preset: str, sides: list[list[Rating]], places: list[int], weight: f
     """The contract's words in decimals of 60 digits: every new rating, side by side."""
     with localcontext() as context:
         context.prec = 60
-        means = [sum(Decimal(each.rating) for each in side) / len(side) for side in sides]
+        means = [Decimal(sum(each.rating for each in side)) / len(side) for side in sides]
         count = len(sides)
         found = []
         for i, side in enumerate(sides):
@@ -61,7 +61,7 @@ def exactly(preset: str, sides: list[list[Rating]], places: list[int], weight: f
                 for j in range(count)
                 if j != i
             ]
-            expected = sum(pairs) / (count - 1)
+            expected = sum(pairs, Decimal(0)) / (count - 1)
             for each in side:
                 k = K_PRESETS[preset](each.rating, each.rated)
                 moved = k * Decimal(weight) * (score - expected)
