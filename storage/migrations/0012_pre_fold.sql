@@ -116,7 +116,8 @@ CREATE TABLE ratings.current (
     reached_minute int NOT NULL,
     reached_at timestamptz NOT NULL,
     last_rated_at timestamptz NOT NULL,
-    PRIMARY KEY (game, subject_type, subject_id)
+    -- The subject first: one index fewer to write, for it finds a subject's games too.
+    PRIMARY KEY (subject_type, subject_id, game)
 );
 COMMENT ON COLUMN ratings.current.rated IS 'matches that were rated';
 COMMENT ON COLUMN ratings.current.reached_minute IS
@@ -125,7 +126,6 @@ COMMENT ON COLUMN ratings.current.reached_minute IS
 CREATE INDEX current_game_subject_type_rating_won_reached_minute_subject_id_idx
     ON ratings.current
     (game, subject_type, rating DESC, won DESC, reached_minute, subject_id COLLATE "C");
-CREATE INDEX current_subject_type_subject_id_idx ON ratings.current (subject_type, subject_id);
 
 -- One row per user and per team per match (HIST-01). What else the match was stands in its fact in
 -- the log, by `log_seq`: players, scores, duration, map.
