@@ -55,13 +55,14 @@ def total(kind: Kind, values: Sequence[float]) -> float:
 
 
 def merge_stats(
-    lines: Sequence[Mapping[str, float]], kinds: Kinds = DEFAULT_KINDS
+    lines: Sequence[Mapping[str, float]], kinds: Mapping[str, Kind] = DEFAULT_KINDS
 ) -> dict[str, float]:
-    """Counters of several lines as one, each by its kind."""
+    """Counters of several lines as one, each by its kind: as declared, else by its name."""
     if len(lines) == 1:
         return dict(lines[0])
+    known = kinds if isinstance(kinds, Kinds) else Kinds(kinds)
     values: dict[str, list[float]] = {}
     for line in lines:
         for name, value in line.items():
             values.setdefault(name, []).append(value)
-    return {name: total(kinds[name], found) for name, found in values.items()}
+    return {name: total(known[name], found) for name, found in values.items()}

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal
 
-from domain.counters import DEFAULT_KINDS, merge_stats, total
-from domain.counters import Kinds as Kinds  # noqa: PLC0414
+from domain.counters import DEFAULT_KINDS, Kind, Kinds, merge_stats, total
 from domain.results import Outcome
 
 Trend = Literal["improving", "stable", "declining"]
@@ -99,7 +98,7 @@ class Lifetime(Tally):
             self.first_ms = at_ms
 
 
-def merge(tallies: Iterable[Tally], kinds: Kinds = DEFAULT_KINDS) -> Tally:
+def merge(tallies: Iterable[Tally], kinds: Mapping[str, Kind] = DEFAULT_KINDS) -> Tally:
     """The tally of several spans together, such as the days of a week (STAT-01).
 
     Does not depend on their order, sums of fractions included.
