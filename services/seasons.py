@@ -93,6 +93,9 @@ def _completed(raw: dict[str, Any], known: list[dict[str, Any]], now_ms: int) ->
     """With number, id and start where they are left out; `by` is nobody's to say."""
     told = {key: value for key, value in raw.items() if value is not None and key != "by"}
     game = told.get("game")
+    again = [each["number"] for each in known if each["season_id"] == told.get("season_id")]
+    if "number" not in told and again:
+        told["number"] = again[0]
     if "number" not in told:
         numbers = [each["number"] for each in known if each.get("game") == game]
         told["number"] = max(numbers, default=0) + 1
