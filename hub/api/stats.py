@@ -16,7 +16,9 @@ from domain.events import Role
 from domain.ids import check_id
 from domain.profiles import check_may_see
 from domain.statistics import (
+    DEFAULT_KINDS,
     TREND_DAYS,
+    Kinds,
     Tally,
     day_of,
     merge,
@@ -302,7 +304,8 @@ async def read_stats(request: web.Request) -> web.Response:
                 "bests": bests,
             }
         )
-    name = profile.display_name or next((each.name for each in current.values()), None)
+    names = [each.name for each in current.values() if each.name is not None]
+    name = profile.display_name or next(iter(names), None)
     return answer(
         {"user_id": user_id, "name": name, "totals": totals_of(found.values()), "lifetime": shown},
         etag=True,
@@ -350,7 +353,10 @@ async def _merged(conn: Connection, days: dict[str, list[Tally]]) -> list[dict[s
         return []
     policies = await games.load_all(conn)
     return [
-        figures(game, merge(tallies, policies[game].kinds() if game in policies else {}))
+        figures(
+            game,
+            merge(tallies, Kinds(policies[game].kinds()) if game in policies else DEFAULT_KINDS),
+        )
         for game, tallies in days.items()
     ]
 
