@@ -49,7 +49,7 @@ def result(
 
 
 def outcomes(found: Result) -> dict[str, Outcome]:
-    return {each.id: found.outcome_of(each.side) for each in found.players.values()}
+    return {each.id: each.outcome for each in found.players.values()}
 
 
 def places(found: Result) -> dict[str, int]:
