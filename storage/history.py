@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -127,26 +127,26 @@ async def curve(
 
 
 _BEFORE = """
--- The rating that a subject had at a time: after its last match until then, else before its first.
-SELECT coalesce(
+-- The rating that a subject had at a time, game by game: after its last match until then, else
+-- before its first.
+SELECT g.game, coalesce(
     (SELECT rating_after FROM history.entries
-     WHERE subject_type = $1 AND subject_id = $2 AND game = $3 AND rating_after IS NOT NULL
+     WHERE subject_type = $1 AND subject_id = $2 AND game = g.game AND rating_after IS NOT NULL
        AND played_at <= $4
      ORDER BY played_at DESC, log_seq DESC LIMIT 1),
     (SELECT rating_before FROM history.entries
-     WHERE subject_type = $1 AND subject_id = $2 AND game = $3 AND rating_after IS NOT NULL
-     ORDER BY played_at, log_seq LIMIT 1))
+     WHERE subject_type = $1 AND subject_id = $2 AND game = g.game AND rating_after IS NOT NULL
+     ORDER BY played_at, log_seq LIMIT 1)) AS rating
+FROM unnest($3::text[]) AS g(game)
 """
 
 
-async def rating_at(
-    conn: Connection, subject_type: str, subject_id: str, game: str, at_ms: int
-) -> int | None:
-    """The rating at a time, None for who never played a rated match (STAT-03)."""
-    rating: int | None = await conn.fetchval(
-        _BEFORE, subject_type, subject_id, game, to_time(at_ms)
-    )
-    return rating
+async def ratings_at(
+    conn: Connection, subject_type: str, subject_id: str, games: Collection[str], at_ms: int
+) -> dict[str, int]:
+    """The ratings at a time by game; games without a rated match are missing (STAT-03)."""
+    rows = await conn.fetch(_BEFORE, subject_type, subject_id, list(games), to_time(at_ms))
+    return {row["game"]: row["rating"] for row in rows if row["rating"] is not None}
 
 
 _MATCHUP = """
