@@ -327,7 +327,11 @@ async def _paced(bed: Ground, url: str, nth: int, rate: int, seconds: float) -> 
     ages = array("q")
     servers = await _connected(bed, url)
     paced = [
-        _Paced(each, [_message([frame]) for frame in _facts(f"ack-{nth}-{number}", -(-total // SERVERS))], ages)
+        _Paced(
+            each,
+            [_message([frame]) for frame in _facts(f"ack-{nth}-{number}", -(-total // SERVERS))],
+            ages,
+        )
         for number, each in enumerate(servers)
     ]
     begun_ns = time.monotonic_ns()
