@@ -11,6 +11,12 @@ from domain.errors import InvalidSchema, PayloadTooLarge
 from domain.events import EVENT_TYPES, FACT_BYTES_MAX
 from domain.ids import check_id
 
+# Fields that a type got later: where they hold their default they are left out, so that what was
+# hashed before they were there has the same hash.
+_LATER: dict[str, dict[str, Any]] = {
+    "match.completed": {"placements": [], "retired": [], "kind": "match"},
+}
+
 
 _SORTED = msgspec.msgpack.Encoder(order="sorted")
 _PLAIN = msgspec.msgpack.Encoder()
@@ -40,6 +46,9 @@ def normalise(fact_type: str, match_id: str | None, data: dict[str, Any]) -> dic
     except msgspec.ValidationError as error:
         raise schema_error(error) from None
     plain: dict[str, Any] = msgspec.to_builtins(payload)
+    for name, default in _LATER.get(fact_type, {}).items():
+        if plain[name] == default:
+            del plain[name]
     check_id(plain.get("match_id") or plain.get("tournament_id"), "match")
     size = len(_PLAIN.encode(plain))
     if size > FACT_BYTES_MAX:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -34,6 +35,7 @@ END = "<!-- fold: end -->"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
+_HOW = "medians of {} rounds, both sides in turn on the same servers; nothing pinned."
 
 # Hears what is going on.
 Tell = Callable[[str], None]
@@ -159,8 +161,6 @@ def hub(bed: Ground) -> Iterator[tuple[str, Process]]:
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -196,14 +196,13 @@ def written(whole: Report, document: Path, fsync: Spread) -> None:
     if not found or not closed:
         raise ValueError(f"{document} has no lines {BEGIN} and {END}")
     about = whole.machine
+    where = f"{about['processor']}, {about['cores']} cores, {about['memory_mib']:,} MiB"
     lines = [
-        f"`{whole.command}`, {whole.at}; medians of {whole.rounds} rounds, both sides in turn on "
-        "the same servers; nothing pinned.",
+        f"`{whole.command}`, {whole.at}; {_HOW.format(whole.rounds)}",
         "",
-        f"{about['processor']}, {about['cores']} cores, {about['memory_mib']:,} MiB, "
-        f"{about['system']}; "
-        f"{', '.join(f'{name} {version}' for name, version in whole.versions.items())}. "
-        f"{fsync_text(fsync)}",
+        f"{where}; {', '.join(f'{name} {each}' for name, each in whole.versions.items())}.",
+        "",
+        fsync_text(fsync),
         "",
         *tables(whole),
     ]

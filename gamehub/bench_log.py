@@ -286,7 +286,7 @@ async def acks(bed: Ground, options: Options) -> Result:
 
 
 class _Paced:
-    """A server's FACTs by the clock; what has no credit waits here and still counts from its due."""
+    """A server's FACTs by the clock; what has no credit waits here, and counts from its due."""
 
     def __init__(self, server: Server, messages: list[bytes], ages: array[int]) -> None:
         self._server = server
@@ -343,9 +343,8 @@ async def _paced(bed: Ground, url: str, nth: int, rate: int, seconds: float) -> 
         offered = due
         await asyncio.sleep(0.001)
     for each in servers:
-        await each.fact_done(each.fact_sent)
-    while not all(each.done for each in paced):
-        await asyncio.sleep(0.01)
+        await each.fact_done(share if each is not servers[-1] else 0)
+    assert all(each.done for each in paced)
     for each in servers:
         each.abort()
     return spread(ages)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from msgspec import Meta, Struct
@@ -10,13 +10,17 @@ from msgspec import Meta, Struct
 from domain import examples
 from domain.errors import InvalidSchema
 from domain.events import Role
+from domain.history import Entry, line
 from domain.ids import check_id
+from domain.results import result_of
+from domain.times import time_text
 from hub.api.bodies import CURSOR_LENGTH_MAX, answer, cursor_of, whole_number
 from hub.api.errors import ACQUIRE_TIMEOUT_S
 from hub.api.operations import Example, operation
 from hub.auth import require
 from hub.context import CONTEXT
 from storage import history
+from storage import log as facts
 
 SUBJECT_TYPES = ("user", "team")
 
@@ -40,7 +44,10 @@ class HistoryLine(Struct, kw_only=True):
     team_id: str | None
     opponents: list[Opponent]
     outcome: Literal["win", "loss", "draw", "none"]
-    decided_by: Literal["play", "forfeit", "walkover"]
+    place: int | None
+    decided_by: Literal["play", "retirement", "forfeit", "walkover"]
+    rating_before: int | None
+    rating_after: int | None
     scores: dict[str, int]
     best_of: int | None
     duration_s: int | None
@@ -83,7 +90,10 @@ class HistoryQuery(Struct, kw_only=True):
                     "team_id": examples.FOXES,
                     "opponents": [{"id": examples.HERONS, "type": "team", "name": "Blue Herons"}],
                     "outcome": "win",
+                    "place": None,
                     "decided_by": "play",
+                    "rating_before": 1200,
+                    "rating_after": 1232,
                     "scores": examples.COMPLETED["scores"],
                     "best_of": 3,
                     "duration_s": 2330,
@@ -112,5 +122,18 @@ async def read_history(request: web.Request) -> web.Response:
     )
     cursor = cursor_of(request)
     async with request.app[CONTEXT].pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-        rows, following = await history.page(connection, subject_type, subject_id, limit, cursor)
-    return answer({"history": rows, "next_cursor": following})
+        entries, following = await history.page(connection, subject_type, subject_id, limit, cursor)
+        told = await facts.by_seqs(connection, [each.log_seq for each in entries])
+    return answer({"history": _lines(entries, told), "next_cursor": following})
+
+
+def _lines(entries: list[Entry], told: dict[int, facts.LoggedEvent]) -> list[dict[str, Any]]:
+    shown = []
+    for entry in entries:
+        fact = told[entry.log_seq]
+        result = result_of(fact.type, fact.payload)
+        assert result is not None
+        shown.append(
+            {"played_at": time_text(entry.played_at_ms), **line(entry, result, fact.payload)}
+        )
+    return shown

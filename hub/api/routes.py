@@ -10,6 +10,11 @@ from aiohttp import web
 from hub.api.health import Checks, health, healthz, metrics, readiness
 from hub.api.history import read_history
 from hub.api.matches import get_match, list_matches, schedule_match
+from hub.api.notifications import (
+    list_notifications,
+    read_all_notifications,
+    read_notification,
+)
 from hub.api.ops import list_entries, list_facts
 from hub.api.overlays import create_overlay, delete_overlay, list_overlays
 from hub.api.session import Visitors, spectate
@@ -27,6 +32,9 @@ def routes() -> list[web.RouteDef]:
         web.post("/api/v1/matches", schedule_match),
         web.get("/api/v1/matches/{id:.+}", get_match),
         web.get("/api/v1/history/{subject_type}/{subject_id:.+}", read_history),
+        web.get("/api/v1/me/notifications", list_notifications),
+        web.post("/api/v1/me/notifications/read-all", read_all_notifications),
+        web.post("/api/v1/me/notifications/{id}/read", read_notification),
         web.post("/api/v1/tokens/revoke", revoke),
         web.get("/api/v1/tournaments/{id}/roles", list_roles),
         web.get("/api/v1/tournaments/{id}/roles/{user:.+}", get_role),

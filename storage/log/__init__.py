@@ -33,7 +33,7 @@ _unpack = msgpack.Decoder().decode
 
 WAKE_CHANNEL = "gamehub:wake"
 # The most facts that one transaction may announce; more is a mistake of the caller.
-ANNOUNCED_MAX = 10_000
+ANNOUNCED_MAX = 200_000
 # From so many facts on a transaction appends them by COPY: a round trip more, less work for each.
 COPY_MIN = 64
 # A pipeline that wants few types looks at so many facts at a time.
@@ -258,6 +258,30 @@ async def by_ids(conn: Connection, event_ids: Sequence[UUID]) -> list[LoggedEven
     if not event_ids:
         return []
     return [_logged(row) for row in await conn.fetch(_BY_IDS, list(event_ids))]
+
+
+_BY_SEQS = """
+-- Facts by their numbers.
+SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
+FROM log.facts WHERE seq = ANY($1::bigint[])
+"""
+
+
+async def by_seqs(conn: Connection, seqs: Sequence[int]) -> dict[int, LoggedEvent]:
+    """The facts of these numbers."""
+    rows = await conn.fetch(_BY_SEQS, list(seqs))
+    return {row["seq"]: _logged(row) for row in rows}
+
+
+_TOLD = """
+-- Of these root facts, those that something was announced for already.
+SELECT DISTINCT root_id FROM log.facts WHERE root_id = ANY($1::uuid[]) AND cause_id IS NOT NULL
+"""
+
+
+async def told_of(conn: Connection, root_ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these roots have derived facts in the log."""
+    return {row["root_id"] for row in await conn.fetch(_TOLD, list(root_ids))}
 
 
 async def head(conn: Connection) -> int:
