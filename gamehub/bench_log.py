@@ -61,7 +61,7 @@ async def append(bed: Ground, options: Options) -> Result:
         for nth in range(options.rounds):
             bed.tell(f"append, round {nth + 1} of {options.rounds}")
             found["commits"].append(await _group_commits(pool, options.facts, numbers))
-            found["copy"].append(await copy(pool, options.facts, numbers))
+            found["copy"].append(await copy(pool, _events(options.facts, numbers)))
     finally:
         await pool.close()
     goal = Goal(kind="ratio_min", value=0.5, text=">= 0.5 x COPY")
@@ -93,9 +93,8 @@ async def _group_commits(pool: asyncpg.Pool, facts: int, numbers: Iterator[int])
     return facts / (time.monotonic() - begun)
 
 
-async def copy(pool: asyncpg.Pool, facts: int, numbers: Iterator[int]) -> float:
+async def copy(pool: asyncpg.Pool, events: Sequence[Event]) -> float:
     """Facts per second by COPY in one transaction; rows and their payloads are made before."""
-    events = _events(facts, numbers)
     async with pool.acquire() as conn:
         head = await log.head(conn)
         rows = [
@@ -117,8 +116,8 @@ async def copy(pool: asyncpg.Pool, facts: int, numbers: Iterator[int]) -> float:
             await conn.copy_records_to_table(
                 "facts", schema_name="log", columns=_COLUMNS, records=rows
             )
-            await conn.execute("UPDATE log.head SET seq = seq + $1 WHERE shard = 0", facts)
-        return facts / (time.monotonic() - begun)
+            await conn.execute("UPDATE log.head SET seq = seq + $1 WHERE shard = 0", len(rows))
+        return len(rows) / (time.monotonic() - begun)
 
 
 def _events(facts: int, numbers: Iterator[int]) -> list[Event]:
@@ -148,7 +147,7 @@ async def ingest(bed: Ground, options: Options) -> Result:
                     continue
                 acked.append(facts / took_s)
                 cpu_us.append(cpu_s / facts * 1e6)
-                copied.append(await copy(pool, options.facts, numbers))
+                copied.append(await copy(pool, _events(options.facts, numbers)))
     finally:
         await pool.close()
     goal = Goal(kind="ratio_min", value=0.2, text=">= 0.2 x COPY")
@@ -326,12 +325,9 @@ async def _paced(bed: Ground, url: str, nth: int, rate: int, seconds: float) -> 
     total = round(rate * seconds)
     ages = array("q")
     servers = await _connected(bed, url)
+    share = -(-total // SERVERS)
     paced = [
-        _Paced(
-            each,
-            [_message([frame]) for frame in _facts(f"ack-{nth}-{number}", -(-total // SERVERS))],
-            ages,
-        )
+        _Paced(each, [_message([frame]) for frame in _facts(f"ack-{nth}-{number}", share)], ages)
         for number, each in enumerate(servers)
     ]
     begun_ns = time.monotonic_ns()
@@ -342,8 +338,8 @@ async def _paced(bed: Ground, url: str, nth: int, rate: int, seconds: float) -> 
             paced[number % SERVERS].offer(begun_ns + number * 1_000_000_000 // rate)
         offered = due
         await asyncio.sleep(0.001)
-    for each in servers:
-        await each.fact_done(share if each is not servers[-1] else 0)
+    for number, each in enumerate(servers):
+        await each.fact_done(len(range(number, total, SERVERS)))
     assert all(each.done for each in paced)
     for each in servers:
         each.abort()
