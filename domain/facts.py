@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -54,6 +54,24 @@ def normalise(fact_type: str, match_id: str | None, data: dict[str, Any]) -> dic
     if size > FACT_BYTES_MAX:
         raise PayloadTooLarge(f"data has {size} bytes, at most {FACT_BYTES_MAX}", field="data")
     return plain
+
+
+Said = TypeVar("Said", bound=msgspec.Struct)
+
+
+def declared(data: dict[str, Any], shape: type[Said]) -> Said:
+    """What a person declares, as a payload; raises InvalidSchema naming the field.
+
+    Unlike a server's FACT it may hold nothing unknown: a misspelt field would say nothing.
+    """
+    unknown = sorted(set(data) - set(shape.__struct_fields__))
+    if unknown:
+        known = ", ".join(shape.__struct_fields__)
+        raise InvalidSchema(f"there is no field {unknown[0]!r}, only {known}", field=unknown[0])
+    try:
+        return msgspec.convert(data, shape)
+    except msgspec.ValidationError as error:
+        raise schema_error(error) from None
 
 
 def schema_error(error: msgspec.ValidationError) -> InvalidSchema:

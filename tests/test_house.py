@@ -34,6 +34,7 @@ GROUND = {
         "ids",
         "times",
         "money",
+        "counters",
         "deliveries",
         "errors",
         "events",
