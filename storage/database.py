@@ -62,6 +62,7 @@ FOR_PEOPLE = (
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 async def connect_pool(
@@ -173,7 +174,7 @@ def time_ms(moment: datetime) -> int:
 
 def to_json(value: Any) -> str:
     """A value for a `$n::text::jsonb` parameter."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _JSON.encode(value)
 
 
 def from_json(text: str | None) -> Any:
