@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from domain.statistics import Lifetime, Tally
-from storage.database import Connection, time_ms, to_json, to_time
+from storage.database import Connection, time_ms, to_time
 
 LifetimeKey = tuple[str, str, str]  # subject type, subject id, game
 DayKey = tuple[str, str, str, str, date]  # and season id, day
@@ -25,10 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _text(counters: Mapping[str, float]) -> str:
-    try:
-        return _encode(counters).decode() if counters else "{}"
-    except OverflowError:  # a sum beyond 64 bits: the general way, from where it is a fraction
-        return to_json(counters)
+    return _encode(counters).decode() if counters else "{}"
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
