@@ -24,7 +24,7 @@ _LOCK_KEY = 0x67616D65666F6C64  # "gamefold"
 
 
 @asynccontextmanager
-async def alone(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+async def alone(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
     """A connection on which no other rebuild runs; raises Unavailable when one does."""
     async with pool.acquire() as conn:
         if not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):
