@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from gamehub.contract_words_players import PLAYER_WORDS
+
 WORDS: dict[str, str] = {
+    **PLAYER_WORDS,
     # -- ids and names
     "match_id": "the match; in a frame to the hub it may be left out, for the frame names it",
     "match": "the match that this is about",
