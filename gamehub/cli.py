@@ -169,8 +169,10 @@ def hub(
         from gamehub import hub_processes
 
         raise typer.Exit(hub_processes.run(settings))
+    from gamehub import garbage
     from hub import app as hub_app
 
+    garbage.look_rarely()
     raise typer.Exit(hub_app.run(settings, inherited(sockets)))
 
 
@@ -178,10 +180,11 @@ def hub(
 def worker(data: Data = None) -> None:
     """One worker process, on DATABASE_URL and REDIS_URL or the running gamehub's servers."""
     settings = with_servers_and_keys(settings_from(data=data))
-    from gamehub import logs
+    from gamehub import garbage, logs
     from workers import app as worker_app
 
     logs.configure("worker", level=settings.log_level, log_format=settings.log_format)
+    garbage.look_rarely()
     raise typer.Exit(worker_app.run(settings))
 
 
