@@ -165,6 +165,8 @@ WORDS: dict[str, str] = {
     "RatingUpdated.after": "from now on",
     "RatingUpdated.reason": "a correction tells of the net change",
     "delta": "after - before",
+    "rating_before": "null: the match was not rated",
+    "rating_after": "null: the match was not rated",
     "tier": "the name of the band that the rating lies in",
     "peak": "the highest so far",
     "rated": "so many rated matches so far",
@@ -214,7 +216,7 @@ WORDS: dict[str, str] = {
         for field, word in (
             ("title", "its name, for people"),
             ("rating", "how it is rated"),
-            ("stats", "its counters: those that it does not declare are summed"),
+            ("stats", "its counters; others are summed, but `best_`, `max_` and `fastest_` ones"),
         )
     },
     "GameListed.players": "so many users have a rating in it",
