@@ -24,6 +24,7 @@ from loadtest.target import Target, used_by
 from protocol.codecs import JSON, MSGPACK
 from protocol.frames import FACT_CREDIT
 from storage import log
+from workers.app import PIPELINES
 
 USERS = 10_000
 GOALS_MS = {50: 60.0, 500: 120.0}
@@ -156,7 +157,7 @@ async def _round(
     total = round(rate * seconds)
     results = _results(f"story-{rate}-{nth}", total, len(players))
     await server.facts([("match.started", each["match_id"], _started(each)) for each in results])
-    await _drained(bed)
+    await drained(bed)
     seen = players[0].seen
     seen.clear()
     was = [used_by([each.pid]).cpu_s for each in processes]
@@ -217,12 +218,18 @@ async def _sent(server: Server, results: list[dict[str, Any]], rate: int) -> dic
     return due
 
 
-async def _drained(bed: Ground) -> None:
+def _at_head(lags: list[log.PipelineLag]) -> bool:
+    """A pipeline without a cursor has not begun."""
+    behind = {each.pipeline for each in lags if each.lag_facts}
+    return not behind and {each.pipeline for each in lags} >= PIPELINES.keys()
+
+
+async def drained(bed: Ground) -> None:
     """Returns when every pipeline is at the head; raises GamehubError after DRAINED_S."""
     conn = await asyncpg.connect(bed.database_url)
     try:
         deadline = time.monotonic() + DRAINED_S
-        while any(each.lag_facts for each in await log.lag(conn)):
+        while not _at_head(await log.lag(conn)):
             if time.monotonic() > deadline:
                 raise GamehubError("the worker did not come to the head of the log")
             await asyncio.sleep(_LOOK_S)
