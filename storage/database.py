@@ -167,7 +167,9 @@ def to_ms(moment: datetime | None) -> int | None:
 
 def time_ms(moment: datetime) -> int:
     """A timestamptz in ms since the epoch, rounded."""
-    return round((moment - _EPOCH) / timedelta(milliseconds=1))
+    since = moment - _EPOCH
+    # In whole numbers: four times as fast as a division of timedeltas, and rows have two of them.
+    return since.days * 86_400_000 + since.seconds * 1000 + (since.microseconds + 500) // 1000
 
 
 def to_json(value: Any) -> str:

@@ -59,8 +59,8 @@ class Pipeline:
     retry: Retry | None = None
 
 
-# retry(tx, redis, letter) in the transaction that takes the letter away.
-Retry = Callable[[Transaction, Redis, Letter], Awaitable[None]]
+# In the transaction that takes the letter away.
+Retry = Callable[[Transaction, asyncpg.Pool, Redis, Letter], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ async def drain(
 
 
 async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: bool) -> int | None:
-    """One batch; answers how many of its facts it did, None at the head or while another is at it."""
+    """One batch; how many of its facts it did, None at the head or while another is at it."""
     started_s = time.monotonic()
     async with log.transaction(pool) as tx:
         after = await log.lock_cursor(tx.connection, pipeline.name, wait=True)
@@ -248,7 +248,7 @@ async def retry(
                     if pipeline.retry is None:
                         await pipeline.apply(tx, redis, facts)
                     else:
-                        await pipeline.retry(tx, redis, letter)
+                        await pipeline.retry(tx, pool, redis, letter)
             except Exception as error:
                 if _is_outage(error):
                     raise

@@ -61,7 +61,6 @@ class SeasonBody(Struct, kw_only=True):
 
 
 _SPRING = {key: value for key, value in examples.SEASON_STARTED.items() if key != "by"}
-# Examples are asked of a real hub, on any day: the start must lie in the past, the end behind it.
 _BODY = {
     "season_id": "2026-spring",
     "name": "Spring",
@@ -74,6 +73,7 @@ _BODY = {
 @operation(
     tag="seasons",
     answers={200: SeasonList},
+    etag=True,
     example=Example(answer={"seasons": [_SPRING]}),
 )
 async def list_seasons(request: web.Request) -> web.Response:
@@ -82,7 +82,7 @@ async def list_seasons(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     async with context.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
         rows = await seasons.all(connection)
-    return answer({"seasons": [_shown(row) for row in rows]})
+    return answer({"seasons": [_shown(row) for row in rows]}, etag=True)
 
 
 @operation(
