@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -25,18 +25,17 @@ _WRITE = Script("board_write.lua")
 _READ = Script("board_read.lua")
 _PLACES = Script("board_places.lua")
 
-How = Literal["", "t", "p"]
-
 
 class Member(NamedTuple):
     """A subject's place on one board; score None: no longer on it.
 
-    told: push its row even if the place is the same (its name changed). played: answer its rank.
+    how: with t its row is told even if the place is the same (its name changed), with p the write
+    answers its rank.
     """
 
     id: str
     score: int | None
-    how: How = ""
+    how: str = ""
 
 
 class Moved(NamedTuple):
@@ -70,6 +69,7 @@ class Stretch:
 
 
 # -- writing through -------------------------------------------------------------------------------
+
 
 async def write(
     redis: Redis,

@@ -6,7 +6,7 @@ and is called what, leaderboards.snapshots who stood where last night.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from domain.leaderboards import score
@@ -14,6 +14,10 @@ from storage.database import Connection
 
 # Rows of one page of a set that is being made.
 PAGE_MAX = 5_000
+
+
+# Game, subject type (user or team), subject id.
+Key = tuple[str, str, str]
 
 
 class Standing(NamedTuple):
@@ -106,7 +110,7 @@ GROUP BY game ORDER BY count(*) DESC, game LIMIT 1
 """
 
 
-async def standings(conn: Connection, keys: Sequence[tuple[str, str, str]]) -> list[Standing]:
+async def standings(conn: Connection, keys: Collection[Key]) -> list[Standing]:
     """Where these (game, subject type, subject id) stand; those without a rating are missing."""
     columns = list(zip(*keys, strict=True)) or [(), (), ()]
     return [Standing(*row) for row in await conn.fetch(_STANDINGS, *columns)]
@@ -159,25 +163,23 @@ async def favourite_game(conn: Connection) -> str | None:
 
 _SHOWN = """
 -- Names, countries and last night's ranks of some rows.
-SELECT r.subject_id, coalesce(p.display_name, r.name) AS name, p.country,
+SELECT r.game, r.subject_type, r.subject_id, coalesce(p.display_name, r.name) AS name, p.country,
        (SELECT s.rank FROM leaderboards.snapshots s
         WHERE s.game = r.game AND s.subject_type = r.subject_type AND s.subject_id = r.subject_id
         ORDER BY s.taken_on DESC LIMIT 1) AS rank_before
 FROM ratings.current r
+JOIN unnest($1::text[], $2::text[], $3::text[]) AS wanted (game, subject_type, subject_id)
+    USING (game, subject_type, subject_id)
 LEFT JOIN profiles.profiles p ON p.user_id = r.subject_id AND r.subject_type = 'user'
-WHERE r.game = $1 AND r.subject_type = $2 AND r.subject_id = ANY($3::text[])
 """
 
 
-async def shown(
-    conn: Connection, game: str, subject_type: str, ids: Sequence[str]
-) -> dict[str, Shown]:
+async def shown(conn: Connection, keys: Collection[Key]) -> dict[Key, Shown]:
     """What the rows of these subjects show besides their places."""
-    if not ids:
+    if not keys:
         return {}
-    rows = await conn.fetch(_SHOWN, game, subject_type, list(ids))
-    return {row["subject_id"]: Shown(row["name"], row["country"], row["rank_before"])
-            for row in rows}  # fmt: skip
+    rows = await conn.fetch(_SHOWN, *zip(*keys, strict=True))
+    return {tuple(row)[:3]: Shown(*tuple(row)[3:]) for row in rows}
 
 
 # -- reads without Redis: slower, always right -----------------------------------------------------

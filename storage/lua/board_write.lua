@@ -2,9 +2,9 @@
 -- KEYS: 1 set, 2 marker, 3 version, 4 news, 5 moved, 6 making, 7 fresh set.
 -- ARGV: 1 what the board is made of, 2 and 3 the first and last fact's number, 4 ms of these facts,
 -- 5 how many of the first rows are told (and how many news wait at most); then triples: id, score ('' = off the board), and how:
--- '' , 't' told even if the place is the same, 'p' whose rank before and after is asked.
+-- with a 't' told even if the place is the same, with a 'p' whose rank before and after is asked.
 -- Returns {} for a board that is not complete, else {version, size, id, rank before, after, ...}
--- from 1, 0 = none, of those marked 'p'.
+-- from 1, 0 = none, of those with 'p'.
 -- `moved` keeps ranks from before a batch until the next batch: one that is applied again, because
 -- its commit was lost, has the same answer.
 if redis.call('EXISTS', KEYS[6]) == 1 then
@@ -43,9 +43,10 @@ end
 local told, before = {}, {}
 for i = 6, #ARGV, 3 do
   local id, how = ARGV[i], ARGV[i + 2]
-  if how == 't' then
+  if string.find(how, 't') then
     told[id] = true
-  elseif how == 'p' then
+  end
+  if string.find(how, 'p') then
     local rank = redis.call('HGET', KEYS[5], id)
     if not rank then
       rank = (redis.call('ZRANK', KEYS[1], id) or -1) + 1
