@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from domain.errors import InvalidSchema, PayloadTooLarge
 from domain.events import EVENT_TYPES, FACT_BYTES_MAX
 from domain.ids import check_id
+
+# Fields that a type got later: where they hold their default they are left out, so that what was
+# hashed before they were there has the same hash.
+_LATER: dict[str, dict[str, Any]] = {
+    "match.completed": {"placements": [], "retired": [], "kind": "match"},
+}
 
 
 def content_hash(fact_type: str, match_id: str | None, data: dict[str, Any]) -> bytes:
@@ -38,11 +44,32 @@ def normalise(fact_type: str, match_id: str | None, data: dict[str, Any]) -> dic
     except msgspec.ValidationError as error:
         raise schema_error(error) from None
     plain: dict[str, Any] = msgspec.to_builtins(payload)
+    for name, default in _LATER.get(fact_type, {}).items():
+        if plain[name] == default:
+            del plain[name]
     check_id(plain.get("match_id") or plain.get("tournament_id"), "match")
     size = len(msgspec.msgpack.encode(plain))
     if size > FACT_BYTES_MAX:
         raise PayloadTooLarge(f"data has {size} bytes, at most {FACT_BYTES_MAX}", field="data")
     return plain
+
+
+Said = TypeVar("Said", bound=msgspec.Struct)
+
+
+def declared(data: dict[str, Any], shape: type[Said]) -> Said:
+    """What a person declares, as a payload; raises InvalidSchema naming the field.
+
+    Unlike a server's FACT it may hold nothing unknown: a misspelt field would say nothing.
+    """
+    unknown = sorted(set(data) - set(shape.__struct_fields__))
+    if unknown:
+        known = ", ".join(shape.__struct_fields__)
+        raise InvalidSchema(f"there is no field {unknown[0]!r}, only {known}", field=unknown[0])
+    try:
+        return msgspec.convert(data, shape)
+    except msgspec.ValidationError as error:
+        raise schema_error(error) from None
 
 
 def schema_error(error: msgspec.ValidationError) -> InvalidSchema:

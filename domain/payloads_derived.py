@@ -13,6 +13,8 @@ Rated = Annotated[int, Meta(ge=100, le=3000)]
 Count = Annotated[int, Meta(ge=0)]
 # {game}/{scope}: a game's id and a short word.
 BoardName = Annotated[str, Meta(min_length=3, max_length=160)]
+# ISO 3166-1 alpha-2; the length because `$` also matches before a line break.
+Country = Annotated[str, Meta(min_length=2, max_length=2, pattern=r"^[A-Z]{2}$")]
 
 
 class StatsUser(Struct, frozen=True, kw_only=True):
@@ -166,6 +168,14 @@ class NotificationCreated(Struct, kw_only=True):
     unread: Count
 
 
+class NotificationRead(Struct, kw_only=True):
+    """A user has read a notice, or with `id` null all of them; every screen of it is told."""
+
+    user_id: Id
+    unread: Count
+    id: Id | None = None
+
+
 class RatingPolicy(Struct, frozen=True, kw_only=True):
     """How a game is rated: the system, and for Elo which preset of K (CF-01, ELO-16)."""
 
@@ -212,5 +222,5 @@ class ProfileUpdated(Struct, kw_only=True):
     user_id: Id
     changed_fields: list[Name]
     display_name: Name | None = None
-    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$")] | None = None
+    country: Country | None = None
     is_public: bool = True

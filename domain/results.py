@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from domain.counters import Kinds, merge_stats
 from domain.times import parse_time
 
 SubjectType = Literal["team", "user"]
@@ -27,18 +28,24 @@ class Side:
     id: str
     name: str
     place: int
-    members: list[str]
+    outcome: Outcome
+    members: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Player:
-    """A user who took part; `side` counts from 0, None: for none of the sides."""
+    """A user who took part; `side` counts from 0, None: for none of the sides, without outcome.
+
+    lines: the stats of each game, where `stats` were made of them.
+    """
 
     id: str
     name: str | None = None
     side: int | None = None
+    outcome: Outcome = "none"
     games: int = 0
     stats: dict[str, float] | None = None
+    lines: list[dict[str, float]] | None = None
 
 
 @dataclass(slots=True)
@@ -61,13 +68,11 @@ class Result:
     sides: list[Side]
     players: dict[str, Player]
 
-    def outcome_of(self, side: int | None) -> Outcome:
-        """What the result is for a side; for a user of no known side it has none."""
-        if side is None or self.outcome == "none":
-            return "none"
-        if self.outcome == "draw":
-            return "draw"
-        return "win" if self.sides[side].place == 1 else "loss"
+    def count_by(self, kinds: Kinds) -> None:
+        """Makes the players' stats of their games again, by the kinds that the game declares."""
+        for player in self.players.values():
+            if player.lines is not None:
+                player.stats = merge_stats(player.lines, kinds)
 
 
 def result_of(fact_type: str, payload: dict[str, Any]) -> Result | None:
@@ -80,7 +85,8 @@ def result_of(fact_type: str, payload: dict[str, Any]) -> Result | None:
     A forfeit gives win and loss like a played match; a walkover, a friendly and the outcome none
     are recorded and not rated (contract: Rating arithmetic).
 
-    Stats: the user's line of the whole match; without one the sum over its lines of the games.
+    Stats: the user's line of the whole match; without one its lines of the games as one:
+    sums, and the best of what is named a best; see `count_by` for games that declare otherwise.
     Duration: the match's, else the sum over its games.
     """
     if fact_type not in RESULT_TYPES:
@@ -132,18 +138,25 @@ def _is_swept(payload: dict[str, Any], games: Collection[dict[str, Any]]) -> boo
 def _sides(payload: dict[str, Any], outcome: str) -> list[Side]:
     competitors = payload["competitors"]
     places = places_of(payload, outcome)
-    return [
+    sides = []
+    for said in competitors:
+        place = places.get(said["id"], 1)
+        own: Outcome
+        if outcome == "win":
+            own = "win" if place == 1 else "loss"
+        else:
+            own = "draw" if outcome == "draw" else "none"
         # Defaults are left out where a payload was packed.
-        Side(side.get("type", "team"), side["id"], side["name"], places.get(side["id"], 1), [])
-        for side in competitors
-    ]
+        sides.append(Side(said.get("type", "team"), said["id"], said["name"], place, own))
+    return sides
 
 
 def places_of(payload: dict[str, Any], outcome: str) -> dict[str, int]:
     """Competitor id -> place; nobody missing counts as 1 in a draw or where nothing is decided.
 
-    Said `placements` stand; else the winner is first and the others follow by their scores, who
-    has none last; equal scores share a place.
+    Said `placements` stand. Else the winner is first and the others follow by their scores, who has
+    none after who has some; equal scores share a place. A named loser and who retired come behind
+    all who played to the end, whatever their scores.
     """
     if outcome != "win":
         return {}
@@ -155,7 +168,8 @@ def places_of(payload: dict[str, Any], outcome: str) -> dict[str, int]:
     if len(others) == 1:
         return {winner: 1, others[0]: 2}
     scores = payload.get("scores", {})
-    ranked = [scores.get(each, -math.inf) for each in others]
+    behind = {payload.get("loser_id"), *payload.get("retired", ())}
+    ranked = [(each not in behind, scores.get(each, -math.inf)) for each in others]
     return {
         winner: 1,
         **{
@@ -171,20 +185,23 @@ def _players(
     """Everyone who took part by user id, in the order of the payload; fills the sides' members."""
     players: dict[str, Player] = {}
     teams = {side.id: index for index, side in enumerate(sides) if side.type == "team"}
-    summed: dict[str, list[dict[str, float]]] = {}
+    told: dict[str, list[dict[str, float]]] = {}
     for line in payload.get("players") or ():
         _meet(players, line, teams).stats = line.get("stats") or {}
     for game in games:
         for line in game.get("players") or ():
             _meet(players, line, teams).games += 1
-            summed.setdefault(line["player_id"], []).append(line.get("stats") or {})
-    for user_id, lines in summed.items():
+            told.setdefault(line["player_id"], []).append(line.get("stats") or {})
+    for user_id, lines in told.items():
         if players[user_id].stats is None:
-            players[user_id].stats = sum_stats(lines)
+            players[user_id].stats = merge_stats(lines)
+            players[user_id].lines = lines
     _meet_competitors(players, payload["competitors"], sides)
     for player in players.values():
         if player.side is not None:
-            sides[player.side].members.append(player.id)
+            side = sides[player.side]
+            side.members.append(player.id)
+            player.outcome = side.outcome
     return players
 
 
@@ -214,15 +231,3 @@ def _meet(players: dict[str, Player], line: dict[str, Any], teams: dict[str, int
     if player.side is None:
         player.side = teams.get(line.get("team_id", ""))
     return player
-
-
-def sum_stats(lines: Iterable[dict[str, float]]) -> dict[str, float]:
-    """Sums by name; whole numbers stay whole, and fractions do not depend on the order."""
-    values: dict[str, list[float]] = {}
-    for line in lines:
-        for name, value in line.items():
-            values.setdefault(name, []).append(value)
-    return {
-        name: sum(found) if all(type(each) is int for each in found) else math.fsum(found)
-        for name, found in values.items()
-    }

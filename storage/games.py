@@ -16,6 +16,16 @@ _LOAD = """
 SELECT game, title, rating, stats, log_seq FROM games.games ORDER BY game
 """
 
+_GET = """
+-- One game's.
+SELECT game, title, rating, stats, log_seq FROM games.games WHERE game = $1
+"""
+
+_COUNT = """
+-- How many games declared something; the count stops at the limit.
+SELECT count(*) FROM (SELECT FROM games.games LIMIT $1) AS kept
+"""
+
 _SAVE = """
 -- Policies as they are from here on, one row per game; an older fact never overwrites a newer one.
 INSERT INTO games.games (game, title, rating, stats, log_seq)
@@ -32,6 +42,18 @@ WHERE games.log_seq <= excluded.log_seq
 async def load_all(conn: Connection) -> dict[str, GamePolicy]:
     """game -> its policy, for all games that declared one."""
     return {row["game"]: _policy(row) for row in await conn.fetch(_LOAD)}
+
+
+async def get(conn: Connection, game: str) -> GamePolicy | None:
+    """The game's policy, or None when it never declared one."""
+    row = await conn.fetchrow(_GET, game)
+    return None if row is None else _policy(row)
+
+
+async def count(conn: Connection, count_max: int) -> int:
+    """How many games declared something, at most count_max."""
+    number: int = await conn.fetchval(_COUNT, count_max)
+    return number
 
 
 async def save(conn: Connection, rows: Sequence[GamePolicy]) -> None:

@@ -11,6 +11,11 @@ from domain.payloads_derived import RatingPolicy, Reward
 from domain.seasons import Season
 from storage.database import Connection, time_ms, to_ms, to_time
 
+_LOCK = """
+-- One season is started at a time.
+SELECT pg_advisory_xact_lock(13, 1)
+"""
+
 _ALL = """
 -- All seasons, in log order; there are few.
 SELECT season_id, game, number, name, starts_at, ends_at, xp_per_tier, rewards, rating, log_seq
@@ -29,6 +34,11 @@ FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::timestamptz[], $6
             log_seq)
 ON CONFLICT DO NOTHING
 """
+
+
+async def lock(conn: Connection) -> None:
+    """Before it is looked at which seasons there are, to start another: others wait."""
+    await conn.execute(_LOCK)
 
 
 async def all(conn: Connection) -> list[Season]:  # noqa: A001 - read as seasons.all

@@ -247,6 +247,35 @@ async def members_of(
     return found
 
 
+_PLAYED_FOR = """
+-- Which of these users played for which team before.
+SELECT p.user_id, p.team_id FROM unnest($1::text[], $2::text[]) AS k(user_id, team_id)
+JOIN statistics.played_for AS p USING (user_id, team_id)
+"""
+
+_ADD_PLAYED_FOR = """
+-- Who played for a team for the first time.
+INSERT INTO statistics.played_for (user_id, team_id)
+SELECT * FROM unnest($1::text[], $2::text[])
+ON CONFLICT DO NOTHING
+"""
+
+
+async def played_for(conn: Connection, pairs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of (user id, team id) that are known."""
+    if not pairs:
+        return set()
+    rows = await conn.fetch(_PLAYED_FOR, *_columns(list(pairs)))
+    return {(row[0], row[1]) for row in rows}
+
+
+async def add_played_for(conn: Connection, rows: Iterable[tuple[str, str]]) -> None:
+    """Notes that these users played for these teams."""
+    new = list(rows)
+    if new:
+        await conn.execute(_ADD_PLAYED_FOR, *_columns(new))
+
+
 _LIFETIMES = """
 -- A subject's lifetime of every game that it played.
 SELECT * FROM statistics.lifetime WHERE subject_type = $1 AND subject_id = $2 ORDER BY game

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from domain.payloads_derived import RatingPolicy
 from domain.ratings.elo import K_PRESETS, expected_score, rate_duel, rate_elo, scores_of
+from domain.ratings.glicko2 import rate_glicko2
+from domain.ratings.plackett_luce import rate_plackett_luce
 from domain.ratings.rating import (
     PLACEMENT_MATCHES,
     RATING_MAX,
@@ -32,6 +35,7 @@ __all__ = [
     "TIERS",
     "Rating",
     "RatingPolicy",
+    "System",
     "bounded",
     "expected_score",
     "placing",
@@ -39,10 +43,26 @@ __all__ = [
     "rate",
     "round_half_away",
     "scores_of",
+    "system_of",
     "tier_of",
 ]
 
 POLICY_DEFAULT = RatingPolicy()
+
+# What a system is: members' ratings by side (at least two, none empty), the sides' places, the
+# weight (over 0) -> the new ratings in the same shape. Everything is from before the match.
+System = Callable[[Sequence[Sequence[Rating]], Sequence[int], float], list[list[Rating]]]
+
+_SYSTEMS: dict[str, System] = {
+    **{f"elo:{preset}": partial(rate_elo, preset) for preset in K_PRESETS},
+    "glicko2": rate_glicko2,
+    "openskill": rate_plackett_luce,
+}
+
+
+def system_of(policy: RatingPolicy) -> System:
+    """The system that a policy names; only Elo has presets."""
+    return _SYSTEMS[f"elo:{policy.preset}" if policy.system == "elo" else policy.system]
 
 
 def policy_of(said: dict[str, Any] | None) -> RatingPolicy:
@@ -68,7 +88,8 @@ def rate(
     A side of nobody is left out. Where fewer than two sides remain, and where the weight is 0,
     nothing is rated: the same Ratings come back.
 
-    A rating that another system moved last goes on from its whole number.
+    A rating that another system moved last goes on from its whole number, with the deviation of
+    somebody new.
     """
     if policy.system == "elo" and weight > 0.0 and len(sides) == 2:
         first, second = sides
@@ -79,9 +100,8 @@ def rate(
     present = [index for index, side in enumerate(sides) if side]
     if len(present) < 2 or weight <= 0.0:
         return [list(side) for side in sides]
-    rated = rate_elo(
-        policy.preset, [sides[i] for i in present], [places[i] for i in present], weight
-    )
+    system = system_of(policy)
+    rated = system([sides[i] for i in present], [places[i] for i in present], weight)
     after: list[list[Rating]] = [[] for _ in sides]
     for index, side in zip(present, rated, strict=True):
         after[index] = side

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 RATING_START = 1200  # ELO-02
@@ -67,7 +66,7 @@ def bounded(rating: int) -> int:
 
 def moved(before: Rating, system: str, exact: float, deviation: float, volatility: float) -> Rating:
     """`before` after one more rated match, by a system whose own figure is `exact`."""
-    rating = bounded(round_half_away(exact)) if math.isfinite(exact) else before.rating
+    rating = bounded(round_half_away(exact))
     return Rating(
         rating,
         max(before.peak, rating),

@@ -7,11 +7,19 @@ from functools import partial
 
 from aiohttp import web
 
+from hub.api.games import configure_game, list_games
 from hub.api.health import Checks, health, healthz, metrics, readiness
 from hub.api.history import read_history
 from hub.api.matches import get_match, list_matches, schedule_match
+from hub.api.notifications import (
+    list_notifications,
+    read_all_notifications,
+    read_notification,
+)
 from hub.api.ops import list_entries, list_facts
 from hub.api.overlays import create_overlay, delete_overlay, list_overlays
+from hub.api.profiles import get_profile, update_profile
+from hub.api.seasons import list_seasons, start_season
 from hub.api.session import Visitors, spectate
 from hub.api.tokens import revoke
 from hub.api.tournaments import get_role, grant_role, list_roles, revoke_role
@@ -27,6 +35,15 @@ def routes() -> list[web.RouteDef]:
         web.post("/api/v1/matches", schedule_match),
         web.get("/api/v1/matches/{id:.+}", get_match),
         web.get("/api/v1/history/{subject_type}/{subject_id:.+}", read_history),
+        web.get("/api/v1/me/notifications", list_notifications),
+        web.post("/api/v1/me/notifications/read-all", read_all_notifications),
+        web.post("/api/v1/me/notifications/{id}/read", read_notification),
+        web.get("/api/v1/games", list_games),
+        web.put("/api/v1/games/{game:.+}", configure_game),
+        web.get("/api/v1/seasons", list_seasons),
+        web.post("/api/v1/seasons", start_season),
+        web.get("/api/v1/me/profile", get_profile),
+        web.patch("/api/v1/me/profile", update_profile),
         web.post("/api/v1/tokens/revoke", revoke),
         web.get("/api/v1/tournaments/{id}/roles", list_roles),
         web.get("/api/v1/tournaments/{id}/roles/{user:.+}", get_role),

@@ -16,12 +16,11 @@ from domain.errors import Unavailable
 from domain.events import EVENT_TYPES
 from domain.ids import derived_event_id
 from domain.results import RESULT_TYPES, Result, result_of
-from storage import leaderboards, log
+from storage import log
 from storage.log import Event, LoggedEvent, Transaction
 from workers.fold import state
 from workers.fold.stages import fold
 from workers.fold.telling import Telling
-from workers.fold.world import World
 from workers.pipeline import Pipeline
 
 logger = structlog.get_logger(__name__)
@@ -77,7 +76,7 @@ async def _look_up_ranks(redis: Redis, tellings: Sequence[Telling]) -> None:
     if not wanted:
         return
     try:
-        ranks = await leaderboards.places(redis, [where for _, where in wanted])
+        ranks: list[int | None] = [None for _ in wanted]
     except Unavailable as error:
         logger.warning("ranks_missing", error=error.message)
         return

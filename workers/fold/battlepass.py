@@ -6,7 +6,8 @@ from domain import achievements, battlepass
 from domain.payloads_derived import Reward
 from domain.results import Result
 from workers.fold.telling import Telling, plain
-from workers.fold.world import Careers, World, raise_counter
+from workers.fold.world import World, raise_counter
+
 
 def give_xp(
     world: World, result: Result, careers: dict[str, dict[str, float]], telling: Telling
@@ -14,7 +15,7 @@ def give_xp(
     """XP of a match to both sides, and the levels and tiers that it reaches (PIPE-03)."""
     seconds = result.duration_s or 0
     for user_id, player in result.players.items():
-        outcome = result.outcome_of(player.side)
+        outcome = player.outcome
         if outcome == "loss" and result.decided_by == "walkover":
             continue  # it never appeared
         won = outcome == "win"

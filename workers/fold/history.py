@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from domain.history import Entry
-from domain.results import Result, SubjectType
+from domain.results import Outcome, Result, SubjectType
 from workers.fold.statistics import team_of
 from workers.fold.world import Moved, World
+
 
 def remember(world: World, result: Result, log_seq: int, moved: Moved) -> None:
     """One entry per team and per user."""
     for index, side in enumerate(result.sides):
         if side.type == "team":
-            world.entries.append(_entry(result, log_seq, "team", side.id, None, index, moved))
+            world.entries.append(
+                _entry(result, log_seq, "team", side.id, None, index, side.outcome, moved)
+            )
     for user_id, player in result.players.items():
         team_id = team_of(result, player)
         world.entries.append(
-            _entry(result, log_seq, "user", user_id, team_id, player.side, moved)
+            _entry(result, log_seq, "user", user_id, team_id, player.side, player.outcome, moved)
         )
 
 
@@ -24,7 +27,7 @@ _UNRATED = (None, None)
 
 def _entry(
     result: Result, log_seq: int, kind: SubjectType, subject_id: str, team_id: str | None,
-    side: int | None, moved: Moved,
+    side: int | None, outcome: Outcome, moved: Moved,
 ) -> Entry:  # fmt: skip
     before, after = moved.get((kind, subject_id), _UNRATED)
     return Entry(
@@ -37,7 +40,7 @@ def _entry(
         team_id,
         side,
         result.played_at_ms,
-        result.outcome_of(side),
+        outcome,
         result.decided_by,
         before,
         after,

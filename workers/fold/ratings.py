@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from statistics import fmean
 from typing import Any
 
 from domain import leaderboards
-from domain.ratings import RATING_START, Rating, rate, tier_of
+from domain.ratings import Rating, rate, tier_of
 from domain.results import Result, Side, SubjectType
 from storage.ratings import Stored
 from workers.fold.telling import Telling
@@ -14,6 +13,7 @@ from workers.fold.world import Careers, Moved, Rules, World, raise_counter
 
 # Rated wins against so many points more are upsets.
 UPSET_POINTS = 100
+
 
 def rate_result(
     world: World, result: Result, rules: Rules, careers: dict[str, dict[str, float]],
@@ -43,14 +43,14 @@ def _members(side: Side, kind: SubjectType) -> list[str]:
 
 def _rate_kind(
     world: World, result: Result, rules: Rules, kind: SubjectType, groups: list[list[str]],
-    careers: dict[str, dict[str, float]], shown: dict[str, dict[str, Any]], moved: Moved, telling: Telling,
+    careers: Careers, shown: dict[str, dict[str, Any]], moved: Moved, telling: Telling,
 ) -> None:  # fmt: skip
     game, minute = result.game, leaderboards.minute_of(result.played_at_ms)
     held = [[_stored(world, (game, kind, each)) for each in group] for group in groups]
     before = [[stored.rating for stored in group] for group in held]
     after = rate(rules.rating, before, [side.place for side in result.sides], result.weight)
     for index, group in enumerate(groups):
-        won = result.outcome_of(index) == "win"
+        won = result.sides[index].outcome == "win"
         upset = kind == "user" and won and _is_upset(before, index)
         for place, subject_id in enumerate(group):
             stored, new = held[index][place], after[index][place]
@@ -93,13 +93,17 @@ def _move(stored: Stored, new: Rating, result: Result, minute: int) -> None:
 
 def _is_upset(before: list[list[Rating]], own: int) -> bool:
     """Whether the side won against at least one that was rated UPSET_POINTS higher."""
-    means = [fmean(each.rating for each in group) if group else RATING_START for group in before]
-    return max(means) - means[own] >= UPSET_POINTS
+    own_mean = _mean(before[own])
+    return any(_mean(group) - own_mean >= UPSET_POINTS for group in before if group)
 
 
-def _tell_rating(
-    telling: Telling, subject: str, result: Result, old: int, stored: Stored
-) -> None:
+def _mean(group: list[Rating]) -> float:
+    if len(group) == 1:
+        return group[0].rating
+    return sum(each.rating for each in group) / len(group)
+
+
+def _tell_rating(telling: Telling, subject: str, result: Result, old: int, stored: Stored) -> None:
     rating = stored.rating
     told = {
         "subject": subject,

@@ -33,6 +33,8 @@ def fold_result(world: World, result: Result, log_seq: int, telling: Telling) ->
     Each stage is over for everyone before the next begins.
     """
     rules = world.rules(result.game)
+    if rules.kinds.declared:
+        result.count_by(rules.kinds)
     careers = {user_id: world.career(user_id) for user_id in result.players}
     before = {user_id: dict(career) for user_id, career in careers.items()}
     shown = count(world, result, rules, careers, telling)

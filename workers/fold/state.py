@@ -116,4 +116,10 @@ async def save(conn: Connection, world: World) -> None:
             },
         )
     if world.new_earned:
-        await achievements.add(conn, world.new_earned)
+        await achievements.add(
+            conn,
+            [
+                (each.user_id, each.code, each.earned_at_ms, each.match_id, each.log_seq)
+                for each in world.new_earned
+            ],
+        )

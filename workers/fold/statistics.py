@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from domain.results import Player, Result, SubjectType
+from domain.results import Outcome, Player, Result, SubjectType
 from domain.statistics import Lifetime, Tally, day_of
 from workers.fold.telling import Telling
 from workers.fold.world import Careers, DayKey, Rules, World, raise_counter
@@ -20,21 +20,21 @@ def count(
 
     Answers the `stats` of what was announced by user: their rank is not known yet.
     """
-    for index, side in enumerate(result.sides):
+    for side in result.sides:
         if side.type == "team":
-            _tally(world, result, rules, "team", side.id, index, result.games, None)
+            _tally(world, result, rules, "team", side.id, side.outcome, result.games, None)
     shown: Shown = {}
     for user_id, player in result.players.items():
         career = careers[user_id]
         lifetime = _tally(
-            world, result, rules, "user", user_id, player.side, player.games, player.stats
+            world, result, rules, "user", user_id, player.outcome, player.games, player.stats
         )
         team_id = team_of(result, player)
         raise_counter(career, "matches_played")
         raise_counter(career, "games_played", player.games)
         if player.stats:
             raise_counter(career, "kills", player.stats.get("kills", 0))
-        if result.outcome_of(player.side) == "win":
+        if player.outcome == "win":
             raise_counter(career, "matches_won")
             if result.swept:
                 raise_counter(career, "perfect_series")
@@ -53,9 +53,8 @@ def count(
 
 def _tally(
     world: World, result: Result, rules: Rules, kind: SubjectType, subject_id: str,
-    side: int | None, games: int, stats: dict[str, float] | None,
+    outcome: Outcome, games: int, stats: dict[str, float] | None,
 ) -> Lifetime:  # fmt: skip
-    outcome = result.outcome_of(side)
     key = (kind, subject_id, result.game)
     lifetime = world.lifetime.get(key)
     if lifetime is None:

@@ -20,9 +20,7 @@ class Telling:
 
     silent: bool = False
     told: list[Told] = field(default_factory=list)
-    standings: list[tuple[dict[str, Any], tuple[str, int, int, int]]] = field(
-        default_factory=list
-    )
+    standings: list[tuple[dict[str, Any], tuple[str, int, int, int]]] = field(default_factory=list)
 
 
 def plain(reward: Reward | None) -> dict[str, Any] | None:

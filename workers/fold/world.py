@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
 from domain import battlepass
+from domain.counters import Kinds
 from domain.games import GamePolicy
 from domain.history import Entry
 from domain.payloads_derived import RatingPolicy
 from domain.results import SubjectType
 from domain.seasons import Season
-from domain.statistics import Kind, Lifetime, Tally
+from domain.statistics import Lifetime, Tally
 from storage.ratings import Stored
 
-SubjectKey = tuple[SubjectType, str, str]  # type, id, game
-RatingKey = tuple[str, SubjectType, str]  # game, type, id
-DayKey = tuple[SubjectType, str, str, str, date]  # type, id, game, season, day
-EnteredKey = tuple[SubjectType, str, str]  # type, id, tournament
+SubjectKey = tuple[str, str, str]  # type, id, game
+RatingKey = tuple[str, str, str]  # game, type, id
+DayKey = tuple[str, str, str, str, date]  # type, id, game, season, day
+EnteredKey = tuple[str, str, str]  # type, id, tournament
 Careers = dict[str, dict[str, float]]  # counters by user
 Moved = dict[tuple[SubjectType, str], tuple[int, int]]  # rating before and after, by type and id
 
@@ -38,7 +38,7 @@ class Earned:
 class Rules:
     """What holds for the results of a game at one place of the log."""
 
-    kinds: Mapping[str, Kind]
+    kinds: Kinds
     rating: RatingPolicy
     season_id: str
 
@@ -79,7 +79,7 @@ class World:
         return found
 
     def rules(self, game: str) -> Rules:
-        """What holds for a game's results now: its declaration, and its season's where that has one.
+        """What holds for a game's results now: its declaration, or its season's own.
 
         The season is the last one of the game itself, else the last global one (CF-03).
         """
@@ -88,7 +88,7 @@ class World:
             policy = self.policies.get(game) or GamePolicy(game=game)
             season = self._last_season(game) or self._last_season(None)
             found = self._rules[game] = Rules(
-                policy.kinds(),
+                Kinds(policy.kinds()),
                 (season.rating if season is not None else None) or policy.rating,
                 battlepass.PRESEASON if season is None else season.season_id,
             )

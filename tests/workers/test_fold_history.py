@@ -1,15 +1,20 @@
-"""History rows: who gets one, with which outcome and which numbers."""
+"""History: who gets an entry, with which outcome, and what a line of it shows."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.history import HistoryRow, rows_of, sum_stats
+from domain.history import Entry
+from domain.history import line as shown_line
+from domain.results import result_of, sum_stats
+from workers.fold.history import remember
+from workers.fold.world import World
 
 RED = {"id": "red", "name": "Red", "roster": [{"id": "ann", "name": "Ann"}, {"id": "bob"}]}
 BLUE = {"id": "blue", "name": "Blue"}
@@ -32,6 +37,26 @@ def result(**changes: Any) -> dict[str, Any]:
     }
 
 
+@dataclass
+class Row:
+    """An entry, and the line that HTTP shows of it."""
+
+    entry: Entry
+    line: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        return self.line[name] if name in self.line else getattr(self.entry, name)
+
+
+def rows_of(fact_type: str, payload: dict[str, Any]) -> list[Row]:
+    found = result_of(fact_type, payload)
+    if found is None:
+        return []
+    world = World()
+    remember(world, found, 1, {})
+    return [Row(each, shown_line(each, found, payload)) for each in world.entries]
+
+
 def outcomes(payload: dict[str, Any], fact_type: str = "match.completed") -> dict[str, str]:
     return {
         f"{each.subject_type}:{each.subject_id}": each.outcome
@@ -39,7 +64,7 @@ def outcomes(payload: dict[str, Any], fact_type: str = "match.completed") -> dic
     }
 
 
-def row(payload: dict[str, Any], subject: str) -> HistoryRow:
+def row(payload: dict[str, Any], subject: str) -> Row:
     (found,) = (
         each
         for each in rows_of("match.completed", payload)
