@@ -141,7 +141,7 @@ class BoardRow(Struct, frozen=True, kw_only=True):
     wins: Count
     tier: Name
     trend: int | None = None
-    country: str | None = None
+    country: Country | None = None
 
 
 class LeaderboardUpdated(Struct, kw_only=True):

@@ -10,6 +10,7 @@ from aiohttp import web
 from hub.api.games import configure_game, list_games
 from hub.api.health import Checks, health, healthz, metrics, readiness
 from hub.api.history import read_history
+from hub.api.leaderboards import read_global, read_own, read_regional
 from hub.api.matches import get_match, list_matches, schedule_match
 from hub.api.notifications import (
     list_notifications,
@@ -35,6 +36,9 @@ def routes() -> list[web.RouteDef]:
         web.post("/api/v1/matches", schedule_match),
         web.get("/api/v1/matches/{id:.+}", get_match),
         web.get("/api/v1/history/{subject_type}/{subject_id:.+}", read_history),
+        web.get("/api/v1/leaderboards/global", read_global),
+        web.get("/api/v1/leaderboards/regional/{region}", read_regional),
+        web.get("/api/v1/leaderboards/me", read_own),
         web.get("/api/v1/me/notifications", list_notifications),
         web.post("/api/v1/me/notifications/read-all", read_all_notifications),
         web.post("/api/v1/me/notifications/{id}/read", read_notification),

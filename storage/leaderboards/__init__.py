@@ -21,6 +21,8 @@ from storage.redis import AWAY, Script
 # Rendered pages (CACHE-02, CF-11): a change of the board ends them earlier.
 PAGE_TTL_S = 300
 
+_FAVOURITE = "leaderboards:favourite"
+
 _WRITE = Script("board_write.lua")
 _READ = Script("board_read.lua")
 _PLACES = Script("board_places.lua")
@@ -216,6 +218,23 @@ async def keep_page(redis: Redis, board: str, limit: int, version: int, page: by
     """Keeps a rendered top of a version for PAGE_TTL_S; a failure only costs rendering it again."""
     try:
         await redis.set(_page_key(board, limit), b"%d\n%b" % (version, page), ex=PAGE_TTL_S)
+    except AWAY:
+        return
+
+
+async def favourite(redis: Redis) -> str | None:
+    """The game with most rated players, as of the last PAGE_TTL_S; None when it is not known."""
+    try:
+        found: bytes | None = await redis.get(_FAVOURITE)  # type: ignore[assignment]  # not text
+    except AWAY:
+        return None
+    return None if found is None else found.decode()
+
+
+async def keep_favourite(redis: Redis, game: str) -> None:
+    """Keeps the game with most rated players for PAGE_TTL_S; a failure costs counting again."""
+    try:
+        await redis.set(_FAVOURITE, game, ex=PAGE_TTL_S)
     except AWAY:
         return
 

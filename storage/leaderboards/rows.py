@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from domain.leaderboards import score
+from domain.leaderboards import place_of, score
 from storage.database import Connection
 
 # Rows of one page of a set that is being made.
@@ -64,12 +64,6 @@ LEFT JOIN profiles.profiles p ON p.user_id = r.subject_id
 WHERE r.subject_type = 'user' AND r.subject_id = ANY($1::text[])
 """
 
-_PART = """
--- A page of everyone on a game's board, by id.
-SELECT subject_id, rating, won, reached_minute FROM ratings.current
-WHERE game = $1 AND subject_type = $2 AND subject_id > $3 ORDER BY subject_id LIMIT $4
-"""
-
 _PART_OF_COUNTRIES = """
 -- A page of everyone from some countries on a game's board, by id.
 SELECT r.subject_id, r.rating, r.won, r.reached_minute
@@ -79,7 +73,7 @@ WHERE p.country = ANY($5::text[]) AND p.user_id > $3 ORDER BY p.user_id LIMIT $4
 """
 
 _GAMES = """
--- The games that have ratings of this kind; it jumps from one to the next in the index.
+-- The games that have ratings of this kind; it jumps from one to the next in the boards' index.
 WITH RECURSIVE found AS (
     (SELECT game FROM ratings.current ORDER BY game LIMIT 1)
     UNION ALL
@@ -128,18 +122,24 @@ async def part(
     game: str,
     subject_type: str,
     countries: Sequence[str] | None,
-    after_id: str = "",
+    last: tuple[str, int] | None = None,
 ) -> list[tuple[str, int]]:
-    """(id, score) of up to PAGE_MAX of a board's subjects behind an id; countries None: everyone.
+    """(id, score) of up to PAGE_MAX on a board behind `last`, of the page before; None: everyone.
 
-    Whoever moves on the board meanwhile is still met, because pages go by id.
+    Who moves on the board meanwhile may be missed, or met twice with the older place first: its
+    fact comes later, and is written through to the set that is being made.
     """
     if countries is None:
-        rows = await conn.fetch(_PART, game, subject_type, after_id, PAGE_MAX)
-    else:
-        rows = await conn.fetch(
-            _PART_OF_COUNTRIES, game, subject_type, after_id, PAGE_MAX, list(countries)
-        )
+        after = START if last is None else (*place_of(last[1]), last[0])
+        return await behind(conn, game, subject_type, None, PAGE_MAX, after)
+    rows = await conn.fetch(
+        _PART_OF_COUNTRIES,
+        game,
+        subject_type,
+        "" if last is None else last[0],
+        PAGE_MAX,
+        list(countries),
+    )
     return [(row[0], score(row[1], row[2], row[3])) for row in rows]
 
 

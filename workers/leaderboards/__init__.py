@@ -137,7 +137,7 @@ def _announce(
     """rank.changed for each player whose own matches moved it (LB-11): once per batch."""
     game, _ = split_board(board)
     causes = {_key(fact): fact for fact in batch if _is_match(fact)}
-    for each in moved:
+    for each in sorted(moved, key=lambda one: causes[game, "user", one.id].seq):
         if each.after is None or each.after == each.before:
             continue
         cause, subject = causes[game, "user", each.id], f"user:{each.id}"

@@ -142,15 +142,15 @@ async def make(
     started_s = time.monotonic()
     game, scope = split_board(board)
     countries = countries_of(scope, regions)
-    after_id = ""
+    last: tuple[str, int] | None = None
     while True:
         async with pool.acquire() as conn:
-            part = await rows.part(conn, game, subject_type_of(scope), countries, after_id)
+            part = await rows.part(conn, game, subject_type_of(scope), countries, last)
         if not await making.add(redis, board, maker, part):
             return None
         if len(part) < rows.PAGE_MAX:
             break
-        after_id = part[-1][0]
+        last = part[-1]
     size = await making.finish(redis, board, regions, maker)
     if size is None:
         return None
