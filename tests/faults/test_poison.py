@@ -22,7 +22,7 @@ from storage.log import LoggedEvent
 from tests import projections
 from tests.gamehub.commands import environ_for, gamehub
 from tests.hubs import ROOT, HubProcess, eventually, server_token, settings_for
-from tests.projections import check_same, derived, everything, of_a_quiet_run
+from tests.projections import derived, everything, of_a_quiet_run
 from tests.servers import Clones
 from tests.sockets import server
 from workers.app import PIPELINES
@@ -176,7 +176,7 @@ async def test_a_bug_in_a_stage(
 async def test_a_fact_that_says_what_nobody_can_fold(
     pool: asyncpg.Pool, database_clones: Clones, database_url: str, redis_url: str
 ) -> None:
-    """No door lets such a fact in; here it stands in the log all the same, until it is corrected."""
+    """No door lets such a fact in; it stands in the log all the same, until it is corrected."""
     settings = settings_for(database_url, redis_url)
     async with HubProcess(settings) as hub, HubProcess(settings, "worker"):
         await play(hub, range(POISON))
