@@ -104,8 +104,17 @@ export function tellReturn(joined) {
   notice(`Reconnected, nothing missed.${caught}`, 'good');
 }
 
-/** @param {string} why @param {import('./gamehub-client.js').Client} hub */
-function askForToken(why, hub) {
+/**
+ * Asks a visitor for a token of their own, where the page shows more with one.
+ * @param {string} why @param {import('./gamehub-client.js').Client} hub @param {() => void} done
+ */
+export function askToSignIn(why, hub, done) {
+  setText(byId('gate-title'), 'Sign in');
+  askForToken(why, hub, done);
+}
+
+/** @param {string} why @param {import('./gamehub-client.js').Client} hub @param {() => void} [done] */
+function askForToken(why, hub, done) {
   const gate = byId('gate');
   gate.hidden = false;
   document.body.classList.add('gated');
@@ -120,6 +129,7 @@ function askForToken(why, hub) {
     gate.hidden = true;
     document.body.classList.remove('gated');
     hub.open();
+    done?.();
   };
   byId('gate-token').focus();
 }
