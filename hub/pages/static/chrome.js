@@ -1,5 +1,6 @@
 /** What both pages share: the connection's state, notices, the form for a token, who is watching. */
 
+import { ringFor } from './bell.js';
 import { el, setAttr, setText } from './dom.js';
 import { connect } from './gamehub-client.js';
 import { forget, getToken, keep } from './session.js';
@@ -51,6 +52,7 @@ export function openHub() {
     }
   });
   showStatus(hub.status);
+  ringFor(hub);
   byId('link').addEventListener('click', () => {
     if (hub.status.state === 'closed') hub.open();
     else hub.retryNow();
