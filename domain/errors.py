@@ -14,6 +14,7 @@
           |    +-- TokenRevoked   token_revoked          the token, or its subject's, were revoked
           +-- UnknownRoom         unknown_room           no such room
           +-- UnknownOverlay      unknown_overlay        no such overlay, or not the caller's
+          +-- UnknownNotification unknown_notification   no such notice in the caller's inbox
           +-- LimitReached        limit_reached          no more of these are kept
           +-- RoomLimit           room_limit_exceeded    too many rooms on one socket
           +-- RoomFull            room_full              the room takes no more members
@@ -146,6 +147,13 @@ class UnknownOverlay(Refusal):
     """There is no overlay of this id, or it belongs to somebody else."""
 
     code = "unknown_overlay"
+    http_status = 404
+
+
+class UnknownNotification(Refusal):
+    """There is no notice of this id in the caller's inbox (NOTF-08)."""
+
+    code = "unknown_notification"
     http_status = 404
 
 

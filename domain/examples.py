@@ -192,9 +192,14 @@ NOTIFICATION: dict[str, Any] = {
     "user_id": "ana",
     "type": "achievement.unlocked",
     "title": "Achievement unlocked",
-    "body": "First win",
+    "body": "First win: Win a match.",
     "count": 1,
     "unread": 1,
+}
+NOTIFICATION_READ: dict[str, Any] = {
+    "user_id": "ana",
+    "unread": 0,
+    "id": NOTIFICATION["id"],
 }
 GAME_CONFIGURED: dict[str, Any] = {
     "game": GAME,

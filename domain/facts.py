@@ -11,6 +11,12 @@ from domain.errors import InvalidSchema, PayloadTooLarge
 from domain.events import EVENT_TYPES, FACT_BYTES_MAX
 from domain.ids import check_id
 
+# Fields that a type got later: where they hold their default they are left out, so that what was
+# hashed before they were there has the same hash.
+_LATER: dict[str, dict[str, Any]] = {
+    "match.completed": {"placements": [], "retired": [], "kind": "match"},
+}
+
 
 def content_hash(fact_type: str, match_id: str | None, data: dict[str, Any]) -> bytes:
     """Hash of {type, match, data} with sorted keys; ts, seq and stream never count."""
@@ -38,6 +44,9 @@ def normalise(fact_type: str, match_id: str | None, data: dict[str, Any]) -> dic
     except msgspec.ValidationError as error:
         raise schema_error(error) from None
     plain: dict[str, Any] = msgspec.to_builtins(payload)
+    for name, default in _LATER.get(fact_type, {}).items():
+        if plain[name] == default:
+            del plain[name]
     check_id(plain.get("match_id") or plain.get("tournament_id"), "match")
     size = len(msgspec.msgpack.encode(plain))
     if size > FACT_BYTES_MAX:

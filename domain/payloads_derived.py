@@ -163,6 +163,14 @@ class NotificationCreated(Struct, kw_only=True):
     unread: Count
 
 
+class NotificationRead(Struct, kw_only=True):
+    """A user has read a notice, or with `id` null all of them; every screen of it is told."""
+
+    user_id: Id
+    unread: Count
+    id: Id | None = None
+
+
 class RatingPolicy(Struct, frozen=True, kw_only=True):
     """How a game is rated: the system, and for Elo which preset of K (CF-01, ELO-16)."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from domain.times import parse_time
@@ -27,23 +27,28 @@ class Side:
     id: str
     name: str
     place: int
-    members: list[str]
+    outcome: Outcome
+    members: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Player:
-    """A user who took part; `side` counts from 0, None: for none of the sides."""
+    """A user who took part; `side` counts from 0, None: for none of the sides, without outcome."""
 
     id: str
     name: str | None = None
     side: int | None = None
+    outcome: Outcome = "none"
     games: int = 0
     stats: dict[str, float] | None = None
 
 
 @dataclass(slots=True)
 class Result:
-    """A match that ended. `weight` is 0 for what is recorded and not rated. Times in ms, UTC."""
+    """A match that ended. `weight` is 0 for what is recorded and not rated. Times in ms, UTC.
+
+    games: of a series; swept: the winner won all of them, and at least two.
+    """
 
     match_id: str
     game: str
@@ -54,16 +59,9 @@ class Result:
     weight: float
     duration_s: int | None
     games: int
+    swept: bool
     sides: list[Side]
     players: dict[str, Player]
-
-    def outcome_of(self, side: int | None) -> Outcome:
-        """What the result is for a side; for a user of no known side it has none."""
-        if side is None or self.outcome == "none":
-            return "none"
-        if self.outcome == "draw":
-            return "draw"
-        return "win" if self.sides[side].place == 1 else "loss"
 
 
 def result_of(fact_type: str, payload: dict[str, Any]) -> Result | None:
@@ -98,6 +96,7 @@ def result_of(fact_type: str, payload: dict[str, Any]) -> Result | None:
         weight=weight,
         duration_s=_duration_s(payload, games),
         games=len(games),
+        swept=_is_swept(payload, games),
         sides=sides,
         players=_players(payload, sides, games),
     )
@@ -117,21 +116,35 @@ def _duration_s(payload: dict[str, Any], games: Iterable[dict[str, Any]]) -> int
     return sum(parts) if parts else None
 
 
+def _is_swept(payload: dict[str, Any], games: Collection[dict[str, Any]]) -> bool:
+    winner = payload.get("winner_id")
+    if winner is None or len(games) < 2:
+        return False
+    return all(game.get("winner_id") == winner for game in games)
+
+
 def _sides(payload: dict[str, Any], outcome: str) -> list[Side]:
     competitors = payload["competitors"]
     places = places_of(payload, outcome)
-    return [
+    sides = []
+    for said in competitors:
+        place = places.get(said["id"], 1)
+        own: Outcome
+        if outcome == "win":
+            own = "win" if place == 1 else "loss"
+        else:
+            own = "draw" if outcome == "draw" else "none"
         # Defaults are left out where a payload was packed.
-        Side(side.get("type", "team"), side["id"], side["name"], places.get(side["id"], 1), [])
-        for side in competitors
-    ]
+        sides.append(Side(said.get("type", "team"), said["id"], said["name"], place, own))
+    return sides
 
 
 def places_of(payload: dict[str, Any], outcome: str) -> dict[str, int]:
     """Competitor id -> place; nobody missing counts as 1 in a draw or where nothing is decided.
 
-    Said `placements` stand; else the winner is first and the others follow by their scores, who
-    has none last; equal scores share a place.
+    Said `placements` stand. Else the winner is first and the others follow by their scores, who has
+    none after who has some; equal scores share a place. A named loser and who retired come behind
+    all who played to the end, whatever their scores.
     """
     if outcome != "win":
         return {}
@@ -143,7 +156,8 @@ def places_of(payload: dict[str, Any], outcome: str) -> dict[str, int]:
     if len(others) == 1:
         return {winner: 1, others[0]: 2}
     scores = payload.get("scores", {})
-    ranked = [scores.get(each, -math.inf) for each in others]
+    behind = {payload.get("loser_id"), *payload.get("retired", ())}
+    ranked = [(each not in behind, scores.get(each, -math.inf)) for each in others]
     return {
         winner: 1,
         **{
@@ -172,7 +186,9 @@ def _players(
     _meet_competitors(players, payload["competitors"], sides)
     for player in players.values():
         if player.side is not None:
-            sides[player.side].members.append(player.id)
+            side = sides[player.side]
+            side.members.append(player.id)
+            player.outcome = side.outcome
     return players
 
 

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from domain.deliveries import EventType
 from domain.events import (
     EVENT_TYPES,
     OPAQUE_TYPES,
     ROOM_KINDS,
-    EventType,
     Role,
     RoomKind,
     room_kind,
@@ -42,6 +42,11 @@ def all_events() -> list[EventType]:
     return sorted(declared, key=lambda each: (each.frame_class, each.name))
 
 
+def shown_events() -> list[EventType]:
+    """Those that reach viewers; the others stay in the log."""
+    return [each for each in all_events() if rooms_shown(each)]
+
+
 def rooms_shown(event: EventType) -> list[str]:
     """The rooms that show the event, as templates: `match:{match_id}`, `matches:all`."""
     example = dict(event.example)
@@ -49,7 +54,10 @@ def rooms_shown(event: EventType) -> list[str]:
         example["match_id"] = "M"
     if event.shown is not None:
         example |= {"game": "G", "tournament_id": "T"}
-    return [_template(room, example) for room, _ in event.rooms(example)]
+    told = [example]
+    if "subject" in example:
+        told = [{**example, "subject": subject} for subject in ("user:U", "team:T")]
+    return [_template(room, each) for each in told for room, _ in event.rooms(each)]
 
 
 def _template(room: str, example: Mapping[str, Any]) -> str:
@@ -59,6 +67,8 @@ def _template(room: str, example: Mapping[str, Any]) -> str:
     fields = {**example}
     for value in example.values():
         fields |= value if isinstance(value, dict) else {}
+    if "subject" in fields:
+        fields["subject.id"] = str(fields["subject"]).partition(":")[2]
     field = next((key for key, value in fields.items() if value == room_id), None)
     return room if field is None else f"{kind}:{{{field}}}"
 
@@ -149,8 +159,12 @@ def _chapter(event: EventType, parts: Mapping[str, Any]) -> Iterator[str]:
     yield f"- **When:** {event.when}."
     yield f"- **Version:** {event.v}. **Class:** {event.frame_class.upper()}."
     yield f"- **Sent by:** {event.sent_by}.\n"
-    yield "| shown in | seen by | slow readers |\n| --- | --- | --- |"
-    for room in rooms_shown(event):
+    rooms = rooms_shown(event)
+    if rooms:
+        yield "| shown in | seen by | slow readers |\n| --- | --- | --- |"
+    else:
+        yield "It stays in the log; no room shows it."
+    for room in rooms:
         kind = kind_of(room, event)
         name = "the room it names" if room == "{room}" else f"`{room}`"
         yield f"| {name} | {who_may_see(kind)} | {thinning(kind, event)} |"

@@ -198,6 +198,13 @@ def _answers(told: Operation) -> dict[str, Any]:
             content["example"] = told.example.answer
         media = dict.fromkeys(told.media, content)
         found[str(status)] = {"description": about, "headers": _headers(status), "content": media}
+        if told.etag:
+            found[str(status)]["headers"] |= _TAGGED
+    if told.etag:
+        found["304"] = {
+            "description": "What If-None-Match names is still so.",
+            "headers": _headers(304) | _TAGGED,
+        }
     return found
 
 
@@ -239,17 +246,24 @@ def _meaning(error: type[errors.GamehubError]) -> str:
     return f"`{error.code}`: {plain((error.__doc__ or '').partition(chr(10))[0])}"
 
 
-def _headers(status: int) -> dict[str, Any]:
-    def header(about: str, kind: str = "string") -> dict[str, Any]:
-        return {"description": about, "schema": {"type": kind}}
+def _header(about: str, kind: str = "string") -> dict[str, Any]:
+    return {"description": about, "schema": {"type": kind}}
 
+
+_TAGGED = {
+    "ETag": _header("Names this answer; send it back as If-None-Match."),
+    "Cache-Control": _header("private, and for how many seconds it need not be asked for again."),
+}
+
+
+def _headers(status: int) -> dict[str, Any]:
     headers = {
-        "X-Request-ID": header("Names this request in the hub's logs; yours, if you sent one.")
+        "X-Request-ID": _header("Names this request in the hub's logs; yours, if you sent one.")
     }
     if status == 401:
-        headers["WWW-Authenticate"] = header("Bearer, and what is wrong with the token.")
+        headers["WWW-Authenticate"] = _header("Bearer, and what is wrong with the token.")
     if status in (429, 503):
-        headers["Retry-After"] = header("Seconds to wait.", "integer")
+        headers["Retry-After"] = _header("Seconds to wait.", "integer")
     return headers
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from domain.events import ROOM_KINDS
 from domain.settings import Settings
-from gamehub.contract_events import all_events, thinning, told, who_may_see
+from gamehub.contract_events import shown_events, thinning, told, who_may_see
 from gamehub.contract_schema import COMPONENT, GENERATED, components, plain
 from hub.auth import TOKEN_SUBPROTOCOL
 from protocol import examples, frames, inbound
@@ -44,7 +44,7 @@ def document(codes: Mapping[str, Any]) -> dict[str, Any]:
             "schemas": schemas,
             "securitySchemes": _security(),
         },
-        "x-events": [told(each, schemas) for each in all_events()],
+        "x-events": [told(each, schemas) for each in shown_events()],
         "x-rooms": _rooms(),
         "x-errors": codes["errors"],
         "x-close-codes": codes["close_codes"],
@@ -64,7 +64,7 @@ def info(title: str, about: str) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    shapes = [each.shown or each.payload for each in all_events()]
+    shapes = [each.shown or each.payload for each in shown_events()]
     types = [*_CLIENT, *out.TO_VIEWERS, *out.TO_SERVERS, *(each for each in shapes if each)]
     types += [frames.Hello, frames.PingFrame, frames.Frame]
     _, parts = components(*types, template=COMPONENT, words=True)
@@ -155,7 +155,7 @@ def _viewer_messages() -> dict[str, Any]:
     messages["hub.event"]["examples"] = [
         {"name": name, "payload": sample} for name, sample in examples.EVENTS.items()
     ]
-    for event in all_events():
+    for event in shown_events():
         shown = event.shown or event.payload
         data = {} if shown is None else {"$ref": COMPONENT.format(name=shown.__name__)}
         exact = {"const": event.name}
@@ -265,7 +265,7 @@ def _operations() -> dict[str, Any]:
         for message in _CLIENT
         if (op := op_of(message))
     }  # fmt: skip
-    events = [f"event.{each.name.replace('*', 'any')}" for each in all_events()]
+    events = [f"event.{each.name.replace('*', 'any')}" for each in shown_events()]
     unasked = ["hub.snapshot", "hub.lagged", "hub.error"]
     operations["hub.tell"] = _operation(
         "send", "viewers", "What happens in the rooms that were joined.", [*events, *unasked]

@@ -348,6 +348,17 @@ async def require(request: web.Request, role: Role, shown_in: str | None = None)
     return who
 
 
+async def require_user(request: web.Request) -> Principal:
+    """The principal, if it is a user's: for what is one's own. Raises like `require`.
+
+    A server may have the id of a user, and must not read what is that user's.
+    """
+    who = await require(request, Role.SPECTATOR)
+    if who.kind != "user":
+        raise Forbidden("this needs a user's token")
+    return who
+
+
 async def require_scope(request: web.Request, scope: str) -> Principal:
     """The principal, if it is a server's with this scope; raises like `require`."""
     who = await authenticated(request)

@@ -1,112 +1,75 @@
-"""History rows: one per team and per user per match, read newest first."""
+"""History entries: one per team and per user per match, read newest first."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import get_args
 
 import asyncpg
 
-from domain.history import HistoryRow
-from domain.times import TIME_MAX_MS, time_text
-from storage.database import (
-    Connection,
-    from_json,
-    pack_position,
-    time_ms,
-    to_json,
-    to_time,
-    unpack_position,
-)
+from domain.history import Entry
+from domain.results import Outcome
+from domain.times import TIME_MAX_MS
+from storage.database import Connection, pack_position, time_ms, to_time, unpack_position
 
 PAGE_DEFAULT = 10
 PAGE_MAX = 50
-# Rows of one INSERT; a batch of facts with huge line-ups takes several.
-INSERT_ROWS_MAX = 2_000
 
-_ADD = """
--- Rows of results; a replay finds them all there and changes nothing.
-INSERT INTO history.matches
-    (subject_type, subject_id, match_id, game, tournament_id, played_at, name, team_id, opponents,
-     outcome, decided_by, scores, best_of, duration_s, map, mode, games_played, stats, log_seq)
-SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[],
-    $8::text[], $9::text[]::jsonb[], $10::text[], $11::text[], $12::text[]::jsonb[],
-    $13::smallint[], $14::int[], $15::text[], $16::text[], $17::smallint[],
-    $18::text[]::jsonb[], $19::bigint[])
-ON CONFLICT DO NOTHING
-RETURNING subject_type, subject_id, match_id
-"""
+COLUMNS = (
+    "subject_type",
+    "subject_id",
+    "match_id",
+    "log_seq",
+    "game",
+    "tournament_id",
+    "team_id",
+    "side",
+    "played_at",
+    "outcome",
+    "decided_by",
+    "rating_before",
+    "rating_after",
+)
 
 
-async def add(conn: Connection, rows: Sequence[tuple[int, HistoryRow]]) -> set[tuple[str, str]]:
-    """Stores (log seq, row) pairs; rows that are there already stay as they are.
+async def add(conn: Connection, entries: Sequence[Entry], *, schema: str = "history") -> None:
+    """Stores the entries of results; raises UniqueViolationError when a match is there already.
 
-    Answers (match id, user id) of the users' rows that are new.
+    `schema`: where a table of the same form is made beside the live one.
     """
-    fresh: set[tuple[str, str]] = set()
-    for start in range(0, len(rows), INSERT_ROWS_MAX):
-        part = [_values(seq, row) for seq, row in rows[start : start + INSERT_ROWS_MAX]]
-        added = await conn.fetch(_ADD, *(list(column) for column in zip(*part, strict=True)))
-        fresh |= {(r["match_id"], r["subject_id"]) for r in added if r["subject_type"] == "user"}
-    return fresh
-
-
-def _values(seq: int, row: HistoryRow) -> tuple[Any, ...]:
-    return (
-        row.subject_type,
-        row.subject_id,
-        row.match_id,
-        row.game,
-        row.tournament_id,
-        to_time(row.played_at_ms, "played_at"),
-        row.name,
-        row.team_id,
-        to_json(row.opponents),
-        row.outcome,
-        row.decided_by,
-        to_json(row.scores),
-        row.best_of,
-        row.duration_s,
-        row.map,
-        row.mode,
-        row.games_played,
-        to_json(row.stats),
-        seq,
+    await conn.copy_records_to_table(
+        "entries",
+        schema_name=schema,
+        columns=COLUMNS,
+        records=[
+            (
+                each.subject_type,
+                each.subject_id,
+                each.match_id,
+                each.log_seq,
+                each.game,
+                each.tournament_id,
+                each.team_id,
+                each.side,
+                to_time(each.played_at_ms, "played_at"),
+                each.outcome,
+                each.decided_by,
+                each.rating_before,
+                each.rating_after,
+            )
+            for each in entries
+        ],
     )
-
-
-_TOTALS = """
--- What users have reached so far, over all their matches; read from one index alone.
-SELECT subject_id, count(*) FILTER (WHERE outcome = 'win') AS matches_won,
-       count(DISTINCT tournament_id) AS tournaments_played
-FROM history.matches
-WHERE subject_type = 'user' AND subject_id = ANY($1::text[])
-GROUP BY subject_id
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """A user's totals over all matches."""
-
-    tournaments_played: int
-    matches_won: int
-
-
-async def totals(conn: Connection, user_ids: Sequence[str]) -> dict[str, Totals]:
-    """Totals by user id; users without a row are missing (STAT-10)."""
-    return {
-        row["subject_id"]: Totals(row["tournaments_played"], row["matches_won"])
-        for row in await conn.fetch(_TOTALS, list(user_ids))
-    }
 
 
 _PAGE = """
 -- A subject's matches before a position, newest first.
-SELECT * FROM history.matches
+SELECT subject_type, subject_id, match_id, log_seq, game, tournament_id, team_id, side, played_at,
+       outcome, decided_by, rating_before, rating_after
+FROM history.entries
 WHERE subject_type = $1 AND subject_id = $2 AND (played_at, match_id) < ($3, $4)
+  AND ($6::text IS NULL OR game = $6)
 ORDER BY played_at DESC, match_id DESC LIMIT $5
 """
 
@@ -117,8 +80,9 @@ async def page(
     subject_id: str,
     limit: int = PAGE_DEFAULT,
     cursor: str | None = None,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """(rows as JSON shows them, cursor of the next page or None), newest first (HIST-03).
+    game: str | None = None,
+) -> tuple[list[Entry], str | None]:
+    """(entries, cursor of the next page or None), newest first (HIST-03).
 
     Raises InvalidSchema for a cursor that is none of ours.
     """
@@ -127,30 +91,103 @@ async def page(
     ms, match_id = TIME_MAX_MS, ""
     if cursor is not None:
         ms, match_id = unpack_position(cursor, int, str)
-    rows = await conn.fetch(_PAGE, subject_type, subject_id, to_time(ms), match_id, limit + 1)
+    rows = await conn.fetch(_PAGE, subject_type, subject_id, to_time(ms), match_id, limit + 1, game)
     more = None
     if len(rows) > limit:
         last = rows[limit - 1]
         more = pack_position(time_ms(last["played_at"]), last["match_id"])
-    return [_shown(row) for row in rows[:limit]], more
+    return [_entry(row) for row in rows[:limit]], more
 
 
-def _shown(row: asyncpg.Record) -> dict[str, Any]:
-    return {
-        "match_id": row["match_id"],
-        "game": row["game"],
-        "tournament_id": row["tournament_id"],
-        "played_at": time_text(time_ms(row["played_at"])),
-        "name": row["name"],
-        "team_id": row["team_id"],
-        "opponents": from_json(row["opponents"]),
-        "outcome": row["outcome"],
-        "decided_by": row["decided_by"],
-        "scores": from_json(row["scores"]),
-        "best_of": row["best_of"],
-        "duration_s": row["duration_s"],
-        "map": row["map"],
-        "mode": row["mode"],
-        "games_played": row["games_played"],
-        "stats": from_json(row["stats"]),
-    }
+def _entry(row: asyncpg.Record) -> Entry:
+    return Entry(
+        subject_type=row["subject_type"],
+        subject_id=row["subject_id"],
+        match_id=row["match_id"],
+        log_seq=row["log_seq"],
+        game=row["game"],
+        tournament_id=row["tournament_id"],
+        team_id=row["team_id"],
+        side=row["side"],
+        played_at_ms=time_ms(row["played_at"]),
+        outcome=row["outcome"],
+        decided_by=row["decided_by"],
+        rating_before=row["rating_before"],
+        rating_after=row["rating_after"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RatingPoint:
+    """A rating after a rated match."""
+
+    at_ms: int
+    rating: int
+    match_id: str
+
+
+_CURVE = """
+-- The last ratings of a subject in a game, in the log's order: how they followed each other.
+SELECT played_at, rating_after, match_id FROM history.entries
+WHERE subject_type = $1 AND subject_id = $2 AND game = $3 AND rating_after IS NOT NULL
+ORDER BY log_seq DESC LIMIT $4
+"""
+
+
+async def curve(
+    conn: Connection, subject_type: str, subject_id: str, game: str, limit: int
+) -> list[RatingPoint]:
+    """The last `limit` ratings, oldest first."""
+    rows = await conn.fetch(_CURVE, subject_type, subject_id, game, limit)
+    return [
+        RatingPoint(time_ms(row["played_at"]), row["rating_after"], row["match_id"])
+        for row in reversed(rows)
+    ]
+
+
+_BEFORE = """
+-- The rating that a subject had at a time, game by game: after its last match until then, else
+-- before its first.
+SELECT g.game, coalesce(
+    (SELECT rating_after FROM history.entries
+     WHERE subject_type = $1 AND subject_id = $2 AND game = g.game AND rating_after IS NOT NULL
+       AND played_at <= $4
+     ORDER BY played_at DESC, log_seq DESC LIMIT 1),
+    (SELECT rating_before FROM history.entries
+     WHERE subject_type = $1 AND subject_id = $2 AND game = g.game AND rating_after IS NOT NULL
+     ORDER BY played_at, log_seq LIMIT 1)) AS rating
+FROM unnest($3::text[]) AS g(game)
+"""
+
+
+async def ratings_at(
+    conn: Connection, subject_type: str, subject_id: str, games: Collection[str], at_ms: int
+) -> dict[str, int]:
+    """The ratings at a time by game; games without a rated match are missing (STAT-03)."""
+    rows = await conn.fetch(_BEFORE, subject_type, subject_id, list(games), to_time(at_ms))
+    return {row["game"]: row["rating"] for row in rows if row["rating"] is not None}
+
+
+_MATCHUP = """
+-- How two subjects did against each other, as the first one sees it: matches where both stood on
+-- different sides.
+SELECT a.outcome, count(*) AS matches
+FROM history.entries a
+JOIN history.entries b ON b.match_id = a.match_id
+WHERE a.subject_type = $1 AND a.subject_id = $2
+  AND b.subject_type = $3 AND b.subject_id = $4
+  AND a.side <> b.side AND ($5::text IS NULL OR a.game = $5)
+GROUP BY a.outcome
+"""
+
+
+async def matchup(
+    conn: Connection,
+    own: tuple[str, str],
+    other: tuple[str, str],
+    game: str | None = None,
+) -> dict[Outcome, int]:
+    """Matches by outcome of (type, id) against (type, id), over all that both played (STAT-04)."""
+    rows = await conn.fetch(_MATCHUP, *own, *other, game)
+    found = {row["outcome"]: row["matches"] for row in rows}
+    return {outcome: found.get(outcome, 0) for outcome in get_args(Outcome)}

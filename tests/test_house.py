@@ -49,7 +49,7 @@ GROUND = {
     "storage": {"database", "redis", "log", "wallet"},
     "services": set[str](),
     "workers": {"broker", "pipeline"},
-    "hub/api": {"errors", "bodies", "operations"},
+    "hub/api": {"errors", "bodies", "figures", "operations"},
     "hub/pages": set[str](),
 }
 WIRING = {"workers/app.py", "hub/api/routes.py", "hub/live/routes.py"}
@@ -197,11 +197,16 @@ def _impurities(source: Source) -> Iterator[str]:
             yield f"{where} says {ast.unparse(node)[:40]}"
 
 
+# The arithmetic of team ratings is another's; it neither waits nor looks around either.
+DOMAIN_MAY_USE = {"domain/ratings/plackett_luce.py": {"openskill"}}
+
+
 def test_the_domain_needs_nothing_but_the_standard_library_and_msgspec() -> None:
-    allowed = sys.stdlib_module_names | {"msgspec", "domain"}
+    needed = sys.stdlib_module_names | {"msgspec", "domain"}
 
     def faults() -> Iterator[str]:
         for source in python_files("domain"):
+            allowed = needed | DOMAIN_MAY_USE.get(source.path, set())
             for node in ast.walk(source.tree):
                 names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
                 if isinstance(node, ast.ImportFrom):

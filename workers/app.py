@@ -26,13 +26,20 @@ from domain.settings import Settings
 from storage.database import connect_pool
 from storage.redis import connect
 from workers import broker as brokers
-from workers import relay, release, retention
+from workers import fold, notifications, relay, release, retention
 from workers.listener import Listener
 from workers.pipeline import Pipeline, drain
 
 logger = structlog.get_logger(__name__)
 
-PIPELINES: dict[str, Pipeline] = {each.name: each for each in (relay.PIPELINE,)}
+PIPELINES: dict[str, Pipeline] = {
+    each.name: each
+    for each in (
+        fold.PIPELINE,
+        notifications.PIPELINE,
+        relay.PIPELINE,
+    )
+}
 
 # For running batches to end, then for the pool to close; what hangs is left to the next worker.
 # A supervisor should give the process three times as long.

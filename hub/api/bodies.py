@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 import orjson
-from aiohttp import web
+from aiohttp import ETag, web
 
 from domain.errors import InvalidSchema
 from hub.auth import PRINCIPAL, authenticated
@@ -16,18 +17,53 @@ CURSOR_LENGTH_MAX = 512
 
 Word = TypeVar("Word", bound=str)
 
+# Of If-None-Match: whatever there is now.
+ETAG_ANY = "*"
+
 # Answers differ by token and go stale at once; nothing between us and the reader keeps them.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def answer(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """The value as JSON."""
-    return web.Response(
+def answer(
+    value: Any,
+    *,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    etag: bool = False,
+    max_age_s: int = 0,
+) -> web.Response:
+    """The value as JSON; an orjson.Fragment goes out as it is.
+
+    etag: with a strong ETag of the body, and the reader alone may use it again for `max_age_s`
+    without asking; who asks with If-None-Match gets 304 (`revalidated`).
+    """
+    response = web.Response(
         body=orjson.dumps(value),
         status=status,
         content_type="application/json",
         headers={**_HEADERS, **(headers or {})},
     )
+    if etag:
+        assert isinstance(response.body, bytes)
+        response.etag = blake2b(response.body, digest_size=12).hexdigest()
+        response.headers["Cache-Control"] = f"private, max-age={max_age_s}"
+        response.headers["Vary"] = "Authorization"
+    return response
+
+
+def revalidated(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """304 without a body where the reader has this very answer (RFC 9110, section 13.1.2)."""
+    if response.status != 200 or response.etag is None or request.method not in ("GET", "HEAD"):
+        return response
+    if not any(_names(given, response.etag) for given in request.if_none_match or ()):
+        return response
+    kept = ("ETag", "Cache-Control", "Vary")
+    return web.Response(status=304, headers={name: response.headers[name] for name in kept})
+
+
+def _names(given: ETag, etag: ETag) -> bool:
+    """Weak comparison: W/ does not count, and * names all."""
+    return given.value in (ETAG_ANY, etag.value)
 
 
 async def read_object(request: web.Request) -> dict[str, Any]:

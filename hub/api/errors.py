@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from domain.errors import GamehubError, Unavailable
-from hub.api.bodies import answer
+from hub.api.bodies import answer, revalidated
 from hub.audit import visiting
 from hub.auth import PRINCIPAL, token_from
 from hub.context import CONTEXT
@@ -102,7 +102,7 @@ def trace_id(traceparent: str | None) -> str:
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        return await handler(request)
+        return revalidated(request, await handler(request))
     except web.HTTPException as error:
         if error.status < 400:
             raise

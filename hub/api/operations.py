@@ -43,6 +43,7 @@ class Operation:
     answers: the body's type by status, None for no JSON body; `media` names another type then.
     errors: what it may refuse besides the usual (no good token, a malformed request, an outage).
     path: meanings of the path's parts; query: a type with one field per parameter.
+    etag: the answer has an ETag, and 304 tells who has it already.
     """
 
     tag: str
@@ -54,6 +55,7 @@ class Operation:
     errors: tuple[type[GamehubError], ...] = ()
     media: tuple[str, ...] = ("application/json",)
     example: Example | None = None
+    etag: bool = False
 
 
 def operation(
@@ -67,11 +69,12 @@ def operation(
     errors: tuple[type[GamehubError], ...] = (),
     media: tuple[str, ...] = ("application/json",),
     example: Example | None = None,
+    etag: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Puts a description on a handler; nothing changes for requests."""
     described = Operation(
         tag=tag, answers=answers, who=who, path=path or {}, query=query, body=body,
-        errors=errors, media=media, example=example,
+        errors=errors, media=media, example=example, etag=etag,
     )  # fmt: skip
 
     def describe(handler: Handler) -> Handler:

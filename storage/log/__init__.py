@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 WAKE_CHANNEL = "gamehub:wake"
 # The most facts that one transaction may announce; more is a mistake of the caller.
-ANNOUNCED_MAX = 10_000
+ANNOUNCED_MAX = 200_000
 # A pipeline that wants few types looks at so many facts at a time.
 SPAN_MAX = 20_000
 # A drain waits so long for a cursor that another process holds; then it leaves it to that one.
@@ -238,6 +238,30 @@ async def by_ids(conn: Connection, event_ids: Sequence[UUID]) -> list[LoggedEven
     if not event_ids:
         return []
     return [_logged(row) for row in await conn.fetch(_BY_IDS, list(event_ids))]
+
+
+_BY_SEQS = """
+-- Facts by their numbers.
+SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
+FROM log.facts WHERE seq = ANY($1::bigint[])
+"""
+
+
+async def by_seqs(conn: Connection, seqs: Sequence[int]) -> dict[int, LoggedEvent]:
+    """The facts of these numbers."""
+    rows = await conn.fetch(_BY_SEQS, list(seqs))
+    return {row["seq"]: _logged(row) for row in rows}
+
+
+_TOLD = """
+-- Of these root facts, those that something was announced for already.
+SELECT DISTINCT root_id FROM log.facts WHERE root_id = ANY($1::uuid[]) AND cause_id IS NOT NULL
+"""
+
+
+async def told_of(conn: Connection, root_ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these roots have derived facts in the log."""
+    return {row["root_id"] for row in await conn.fetch(_TOLD, list(root_ids))}
 
 
 async def head(conn: Connection) -> int:

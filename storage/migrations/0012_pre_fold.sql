@@ -92,6 +92,13 @@ CREATE TABLE statistics.entered (
 );
 CREATE INDEX entered_tournament_id_team_id_idx ON statistics.entered (tournament_id, team_id);
 
+-- Which users played for which teams, ever.
+CREATE TABLE statistics.played_for (
+    user_id text NOT NULL,
+    team_id text NOT NULL,
+    PRIMARY KEY (user_id, team_id)
+);
+
 CREATE SCHEMA ratings;
 CREATE TABLE ratings.current (
     game text NOT NULL,

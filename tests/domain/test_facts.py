@@ -46,6 +46,16 @@ def test_what_is_not_of_the_declared_shape(
     assert refusal.value.field == field
 
 
+def test_later_fields_are_left_out_where_they_say_nothing() -> None:
+    data: dict[str, Any] = {"played_at": "2018-08-15T16:03:00.000Z"}
+    plain = normalise("match.completed", "m1", data)
+    assert not {"placements", "retired", "kind"} & plain.keys()
+    said = {**data, "placements": [], "retired": [], "kind": "match"}
+    assert normalise("match.completed", "m1", said) == plain
+    told = {"placements": [{"id": "red", "place": 1}], "retired": ["red"], "kind": "friendly"}
+    assert normalise("match.completed", "m1", {**data, **told}) == {**plain, **told}
+
+
 @pytest.mark.parametrize("match", [None, 5])
 def test_a_match_fact_needs_a_match(match: Any) -> None:
     with pytest.raises(InvalidSchema):

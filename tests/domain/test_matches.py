@@ -147,6 +147,36 @@ def test_an_end_is_final(fact_type: str, again: str) -> None:
     assert code_of(ended, again, ENDING[again], OURS, "ours") == expected
 
 
+@pytest.mark.parametrize(
+    ("match", "sender", "said", "walkover"),
+    [
+        (PLANNED, OURS, {}, True),
+        (PLANNED, OURS, {"walkover": True}, True),
+        (PLANNED, IMPORTER, {}, False),
+        (PLANNED, IMPORTER, {"walkover": True}, True),
+        (LIVE, OURS, {}, False),
+        (LIVE, OURS, {"walkover": True}, True),
+    ],
+)
+def test_a_forfeit_before_the_start_is_a_walkover(
+    match: Match, sender: Sender, said: dict[str, Any], walkover: bool
+) -> None:
+    """An importer's matches were never started here: what it says stands."""
+    data = {**ENDING["match.forfeited"], **said}
+    decision = step(match, "match.forfeited", data, sender)
+    assert decision.fact is not None
+    assert decision.match is not None
+    assert decision.fact["walkover"] is walkover
+    assert code_of(decision.match, "match.forfeited", data, sender, "ours") == "nothing"
+
+
+def test_a_result_without_the_later_fields_has_the_hash_that_it_always_had() -> None:
+    """Results of the first release were hashed before there were placements, retired and kind."""
+    assert ENDED_MATCH is not None
+    assert ENDED_MATCH.result_hash is not None
+    assert ENDED_MATCH.result_hash.hex() == "f6d98ff5ee3f09f3751ecbd97b2ed11b"
+
+
 def test_a_start_takes_the_lease() -> None:
     other = replace(OURS, stream="b" * 32)
     decision = step(LIVE, "match.started", {}, other, "free")

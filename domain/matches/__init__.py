@@ -19,6 +19,7 @@ from domain.errors import (
 )
 from domain.facts import content_hash
 from domain.ids import check_id
+from domain.matches.outcome import check_sides, forfeited, settled
 from domain.payloads import Competitor
 from domain.times import parse_time, time_text
 
@@ -159,7 +160,8 @@ def competitors_of(data: dict[str, Any]) -> tuple[Competitor, ...]:
         check_id(side.id, "competitors.id")
         for member in side.roster:
             check_id(member.id, "competitors.roster.id")
-    if len({(side.type, side.id) for side in sides}) != len(sides):
+    # Also a team and a user of one id: scores and winners name competitors by id alone.
+    if len({side.id for side in sides}) != len(sides):
         raise ImpossibleValue("a competitor is named twice", field="competitors")
     return sides
 
@@ -225,6 +227,9 @@ def _finish(
 ) -> Decision:
     payload = result_payload(match, fact_type, data)
     digest = content_hash(fact_type, match.match_id, payload)
+    if fact_type == "match.forfeited" and match.started_at_ms is None:
+        # Whoever gives up before the start never appeared (contract: Rating arithmetic).
+        payload["walkover"] = payload["walkover"] or "import" not in sender.scope
     if match.status in ENDED:
         if match.result_hash == digest:
             return Decision(match=None, fact=None)
@@ -287,8 +292,8 @@ def _base_payload(match: Match) -> dict[str, Any]:
 def result_payload(match: Match, fact_type: str, data: dict[str, Any]) -> dict[str, Any]:
     """A result made complete from what is known of the match (ING-03); raises ImpossibleValue.
 
-    Outcome rule: incomplete series have the outcome none and no winner, whatever was sent; a
-    named winner means win; equal best scores without a winner mean draw; else it is refused.
+    Every way in ends here, so that all results have one shape (MTCH-09); how outcome, winner and
+    places go together: domain.matches.outcome.
     """
     payload = {**data}
     if data.get("game") not in (None, match.game):
@@ -307,65 +312,11 @@ def result_payload(match: Match, fact_type: str, data: dict[str, Any]) -> dict[s
             raise ImpossibleValue(text, field="competitors")
     payload["competitors"] = data.get("competitors") or msgspec.to_builtins(match.competitors)
     payload["played_at"] = _time_text(parse_time(data["played_at"], "played_at"))
-    _check_sides(payload, sides)
-    if fact_type == "match.forfeited":
-        payload["outcome"] = "win"
-    else:
-        payload["outcome"] = _outcome(payload)
-        if payload["outcome"] != "win":
-            payload["winner_id"] = None
-    payload["loser_id"] = _loser(payload, sides)
+    check_sides(payload, sides)
+    payload |= (
+        forfeited(payload, sides) if fact_type == "match.forfeited" else settled(payload, sides)
+    )
     return _drop_none(payload)
-
-
-def _check_sides(payload: dict[str, Any], sides: list[str]) -> None:
-    for field in ("winner_id", "loser_id"):
-        if payload.get(field) is not None and payload[field] not in sides:
-            raise ImpossibleValue(f"{field} is no competitor of this match", field=field)
-    if payload.get("winner_id") and payload.get("winner_id") == payload.get("loser_id"):
-        raise ImpossibleValue("winner and loser are the same", field="loser_id")
-    strangers = set(payload.get("scores", {})) - set(sides)
-    if strangers:
-        raise ImpossibleValue(f"scores name {min(strangers)!r}, no competitor", field="scores")
-    for game in payload.get("games", []):
-        if game.get("winner_id") is not None and game["winner_id"] not in sides:
-            raise ImpossibleValue("a game's winner is no competitor", field="games.winner_id")
-    for line in _player_lines(payload):
-        check_id(line["player_id"], "players.player_id")
-        if line.get("team_id") is not None and line["team_id"] not in sides:
-            raise ImpossibleValue("a player's team is no competitor", field="players.team_id")
-
-
-def _player_lines(payload: dict[str, Any]) -> list[dict[str, Any]]:
-    lines = list(payload.get("players", []))
-    for game in payload.get("games", []):
-        lines += game.get("players", [])
-    return lines
-
-
-def _outcome(payload: dict[str, Any]) -> str:
-    if payload.get("incomplete"):
-        return "none"
-    said = payload.get("outcome")
-    if payload.get("winner_id"):
-        if said not in (None, "win"):
-            raise ImpossibleValue(f"outcome {said!r} does not go with a winner", field="outcome")
-        return "win"
-    if said == "none":
-        return "none"
-    scores = list(payload.get("scores", {}).values())
-    if said == "draw" or (said is None and len(scores) > 1 and scores.count(max(scores)) > 1):
-        return "draw"
-    raise ImpossibleValue("winner_id is missing: the scores are not equal", field="winner_id")
-
-
-def _loser(payload: dict[str, Any], sides: list[str]) -> str | None:
-    if payload.get("winner_id") is None:
-        return None
-    if payload.get("loser_id") is None and len(sides) == 2:
-        return sides[1] if payload["winner_id"] == sides[0] else sides[0]
-    loser: str | None = payload.get("loser_id")
-    return loser
 
 
 def check_played_at(played_ms: int, now_ms: int) -> None:

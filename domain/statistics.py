@@ -1,0 +1,236 @@
+"""Statistics: what a subject played, counter by counter, and the figures that follow from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Literal
+
+from domain.results import Outcome
+
+# How two values of a counter become one.
+Kind = Literal["sum", "max", "min"]
+Trend = Literal["improving", "stable", "declining"]
+
+# Names that a tally keeps of those that its game has not declared; later new ones are not counted
+# (they stay in the log), so that rows stay small whatever a server invents.
+NAMES_MAX = 256
+KINDS_MAX = 4096  # names whose kind is remembered; of others it is worked out each time
+TREND_DAYS = 30  # STAT-03
+TREND_POINTS = 25  # STAT-03: this many and more in TREND_DAYS is a movement
+
+# Counters that a game does not declare: named so, the least or the greatest is kept; else the sum.
+_LEAST = ("fastest_",)
+_GREATEST = ("best_", "max_")
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_DAY_MS = 86_400_000
+
+
+def default_kind(name: str) -> Kind:
+    """The kind of a counter that nobody declared: fastest_* min; best_*, max_*, streak max."""
+    if name.startswith(_LEAST):
+        return "min"
+    return "max" if name.startswith(_GREATEST) or name == "streak" else "sum"
+
+
+class Kinds(dict[str, Kind]):
+    """The kinds of a game's counters by name: as declared, else by default_kind.
+
+    Remembers the defaults that it was asked for, up to KINDS_MAX names: a tally asks millions of
+    times. `declared` are kept by tallies whatever their number.
+    """
+
+    __slots__ = ("declared",)
+
+    def __init__(self, declared: Mapping[str, Kind] | None = None) -> None:
+        super().__init__(declared or {})
+        self.declared = frozenset(self)
+
+    def __missing__(self, name: str) -> Kind:
+        kind = default_kind(name)
+        if len(self) < KINDS_MAX:
+            self[name] = kind
+        return kind
+
+
+DEFAULT_KINDS = Kinds()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was played in some span. seconds: on the clock of the matches, where they say it.
+
+    played = won + lost + drawn + those without outcome; games: maps, rounds, sets of series.
+    """
+
+    played: int = 0
+    won: int = 0
+    lost: int = 0
+    drawn: int = 0
+    games: int = 0
+    seconds: int = 0
+    stats: dict[str, float] = field(default_factory=dict)
+
+    def add(
+        self,
+        outcome: Outcome,
+        games: int = 0,
+        seconds: int = 0,
+        stats: Mapping[str, float] | None = None,
+        kinds: Kinds = DEFAULT_KINDS,
+    ) -> None:
+        """Counts one match (STAT-01). kinds: the counters that the game declares."""
+        self.played += 1
+        if outcome == "win":
+            self.won += 1
+        elif outcome == "loss":
+            self.lost += 1
+        elif outcome == "draw":
+            self.drawn += 1
+        self.games += games
+        self.seconds += seconds
+        if not stats:
+            return
+        own = self.stats
+        for name, value in stats.items():
+            if name not in own:
+                if len(own) < NAMES_MAX or name in kinds.declared:
+                    own[name] = value
+            elif kinds[name] == "sum":
+                own[name] += value
+            else:
+                own[name] = _together(kinds[name], [own[name], value])
+
+
+@dataclass(slots=True)
+class Lifetime(Tally):
+    """All that a subject played of one game. streak: wins in a row up to now; times in ms, UTC."""
+
+    streak: int = 0
+    best_streak: int = 0
+    tournaments: int = 0
+    first_ms: int = 0
+    last_ms: int = 0
+
+    def follow(self, outcome: Outcome, at_ms: int) -> None:
+        """Streaks and dates of a match, called before `add` counts it.
+
+        A loss and a draw end a streak, a result without outcome leaves it (STAT-05). The streak is
+        in the order of the log, the dates are the earliest and the latest.
+        """
+        if outcome == "win":
+            self.streak += 1
+            if self.streak > self.best_streak:
+                self.best_streak = self.streak
+        elif outcome != "none":
+            self.streak = 0
+        if not self.played:
+            self.first_ms = self.last_ms = at_ms
+        elif at_ms > self.last_ms:
+            self.last_ms = at_ms
+        elif at_ms < self.first_ms:
+            self.first_ms = at_ms
+
+
+def merge(tallies: Iterable[Tally], kinds: Kinds = DEFAULT_KINDS) -> Tally:
+    """The tally of several spans together, such as the days of a week (STAT-01).
+
+    Does not depend on their order, sums of fractions included.
+    """
+    whole = Tally()
+    values: dict[str, list[float]] = {}
+    for tally in tallies:
+        whole.played += tally.played
+        whole.won += tally.won
+        whole.lost += tally.lost
+        whole.drawn += tally.drawn
+        whole.games += tally.games
+        whole.seconds += tally.seconds
+        for name, value in tally.stats.items():
+            values.setdefault(name, []).append(value)
+    for name, found in values.items():
+        whole.stats[name] = _together(kinds[name], found)
+    return whole
+
+
+def _together(kind: Kind, found: list[float]) -> float:
+    if kind == "max":
+        return max(found)
+    if kind == "min":
+        return min(found)
+    # Whole numbers stay whole.
+    return sum(found) if all(type(each) is int for each in found) else math.fsum(found)
+
+
+def derived(tally: Tally) -> dict[str, float | None]:
+    """Figures of a tally (STAT-02), rounded; None: nothing to divide by, or not this game's.
+
+    win_rate: 0..1, of the matches that were decided or drawn. kd_ratio: kills per death; kda:
+    kills and assists per death. accuracy_pct: hits per shot, 0..100; without shots, right answers
+    per answer. answer_rate: right answers per answer, 0..1. avg_answer_time_ms: per answer.
+    """
+    stats = tally.stats
+    deaths = stats.get("deaths")
+    kills, assists = stats.get("kills"), stats.get("assists")
+    right, answers = stats.get("answers_correct"), stats.get("answers_total")
+    accuracy = _ratio(stats.get("hits"), stats.get("shots"), 100, 2)
+    return {
+        "win_rate": _ratio(tally.won, tally.won + tally.lost + tally.drawn, 1, 4),
+        "kd_ratio": _ratio(kills, deaths, 1, 3),
+        "kda": None if kills is None or assists is None else _ratio(kills + assists, deaths, 1, 3),
+        "accuracy_pct": _ratio(right, answers, 100, 2) if accuracy is None else accuracy,
+        "answer_rate": _ratio(right, answers, 1, 4),
+        "avg_answer_time_ms": _ratio(stats.get("answer_time_ms"), answers, 1, 1),
+    }
+
+
+def _ratio(part: float | None, whole: float | None, scale: int, digits: int) -> float | None:
+    if part is None or not whole or whole < 0:
+        return None
+    return round(scale * part / whole, digits)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A user over all games (STAT-08); avg_kda: kills and assists per death over all of them."""
+
+    tournaments_played: int
+    matches_played: int
+    matches_won: int
+    matches_lost: int
+    avg_kda: float | None
+
+
+def totals_of(lifetimes: Iterable[Lifetime]) -> Totals:
+    """What a profile says of a user in all, from the lifetime of each game (STAT-08)."""
+    each = list(lifetimes)
+    # Only games that have assists speak of KDA; the others would water it down.
+    shooters = [one for one in each if "assists" in one.stats]
+    return Totals(
+        tournaments_played=sum(one.tournaments for one in each),
+        matches_played=sum(one.played for one in each),
+        matches_won=sum(one.won for one in each),
+        matches_lost=sum(one.lost for one in each),
+        avg_kda=derived(merge(shooters))["kda"],
+    )
+
+
+def trend(before: int | None, after: int | None) -> Trend:
+    """Where a rating went between TREND_DAYS ago and now (STAT-03); unknown ones are stable."""
+    if before is None or after is None:
+        return "stable"
+    if after - before >= TREND_POINTS:
+        return "improving"
+    return "declining" if before - after >= TREND_POINTS else "stable"
+
+
+def day_of(at_ms: int) -> date:
+    """The day of a moment, UTC (STAT-01)."""
+    return date.fromordinal(_EPOCH_DAY + at_ms // _DAY_MS)
+
+
+def week_of(day: date) -> date:
+    """The Monday of a day's week (STAT-01)."""
+    return day - timedelta(days=day.weekday())

@@ -1,0 +1,60 @@
+"""Games' policies, as the log declared them last; written by the fold alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+import msgspec
+
+from domain.games import GamePolicy
+from domain.payloads_derived import RatingPolicy, StatKind
+from storage.database import Connection
+
+_LOAD = """
+-- Every game that declared something; games are few.
+SELECT game, title, rating, stats, log_seq FROM games.games ORDER BY game
+"""
+
+_SAVE = """
+-- Policies as they are from here on, one row per game; an older fact never overwrites a newer one.
+INSERT INTO games.games (game, title, rating, stats, log_seq)
+SELECT game, title, rating::jsonb, stats::jsonb, log_seq
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+    AS new (game, title, rating, stats, log_seq)
+ON CONFLICT (game) DO UPDATE
+SET title = excluded.title, rating = excluded.rating, stats = excluded.stats,
+    log_seq = excluded.log_seq
+WHERE games.log_seq <= excluded.log_seq
+"""
+
+
+async def load_all(conn: Connection) -> dict[str, GamePolicy]:
+    """game -> its policy, for all games that declared one."""
+    return {row["game"]: _policy(row) for row in await conn.fetch(_LOAD)}
+
+
+async def save(conn: Connection, rows: Sequence[GamePolicy]) -> None:
+    """Stores whole policies; of several for one game the one latest in the log stays."""
+    latest: dict[str, GamePolicy] = {}
+    for row in sorted(rows, key=lambda each: each.log_seq):
+        latest[row.game] = row
+    kept = list(latest.values())
+    await conn.execute(
+        _SAVE,
+        [row.game for row in kept],
+        [row.title for row in kept],
+        [msgspec.json.encode(row.rating).decode() for row in kept],
+        [msgspec.json.encode(row.stats).decode() for row in kept],
+        [row.log_seq for row in kept],
+    )
+
+
+def _policy(row: asyncpg.Record) -> GamePolicy:
+    return GamePolicy(
+        game=row["game"],
+        title=row["title"],
+        rating=msgspec.json.decode(row["rating"], type=RatingPolicy),
+        stats=msgspec.json.decode(row["stats"], type=tuple[StatKind, ...]),
+        log_seq=row["log_seq"],
+    )

@@ -1,0 +1,69 @@
+"""Seasons in the order in which they were started; written by the fold alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+import msgspec
+
+from domain.payloads_derived import RatingPolicy, Reward
+from domain.seasons import Season
+from storage.database import Connection, time_ms, to_ms, to_time
+
+_ALL = """
+-- All seasons, in log order; there are few.
+SELECT season_id, game, number, name, starts_at, ends_at, xp_per_tier, rewards, rating, log_seq
+FROM seasons.seasons ORDER BY log_seq
+"""
+
+_ADD = """
+-- Seasons that began; one that is known stays as it is.
+INSERT INTO seasons.seasons
+    (season_id, game, number, name, starts_at, ends_at, xp_per_tier, rewards, rating, log_seq)
+SELECT season_id, game, number, name, starts_at, ends_at, xp_per_tier, rewards::jsonb,
+       rating::jsonb, log_seq
+FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::timestamptz[], $6::timestamptz[],
+            $7::int[], $8::text[], $9::text[], $10::bigint[])
+    AS new (season_id, game, number, name, starts_at, ends_at, xp_per_tier, rewards, rating,
+            log_seq)
+ON CONFLICT DO NOTHING
+"""
+
+
+async def all(conn: Connection) -> list[Season]:  # noqa: A001 - read as seasons.all
+    """Every season, in the order of their start in the log."""
+    return [_season(row) for row in await conn.fetch(_ALL)]
+
+
+async def add(conn: Connection, rows: Sequence[Season]) -> None:
+    """Stores seasons; a replay finds them there and changes nothing."""
+    await conn.execute(
+        _ADD,
+        [row.season_id for row in rows],
+        [row.game for row in rows],
+        [row.number for row in rows],
+        [row.name for row in rows],
+        [to_time(row.starts_at_ms, "starts_at") for row in rows],
+        [to_time(row.ends_at_ms, "ends_at") for row in rows],
+        [row.xp_per_tier for row in rows],
+        [msgspec.json.encode(row.rewards).decode() for row in rows],
+        [None if row.rating is None else msgspec.json.encode(row.rating).decode() for row in rows],
+        [row.log_seq for row in rows],
+    )
+
+
+def _season(row: asyncpg.Record) -> Season:
+    rating = row["rating"]
+    return Season(
+        season_id=row["season_id"],
+        game=row["game"],
+        number=row["number"],
+        name=row["name"],
+        starts_at_ms=time_ms(row["starts_at"]),
+        ends_at_ms=to_ms(row["ends_at"]),
+        xp_per_tier=row["xp_per_tier"],
+        rewards=msgspec.json.decode(row["rewards"], type=dict[int, Reward]),
+        rating=None if rating is None else msgspec.json.decode(rating, type=RatingPolicy),
+        log_seq=row["log_seq"],
+    )

@@ -1,0 +1,121 @@
+"""The fold: statistics, ratings, history, battle pass and achievements, in the log's order.
+
+One cursor, one transaction per batch: the state of everyone whom the batch touches is loaded, every
+fact goes through all stages in the log's order, and what changed is stored with what follows from
+it (contract: The fold).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from redis.asyncio import Redis
+
+from domain.errors import Unavailable
+from domain.events import EVENT_TYPES
+from domain.ids import derived_event_id
+from domain.results import RESULT_TYPES, Result, result_of
+from storage import log
+from storage.log import Event, LoggedEvent, Transaction
+from workers.fold import state
+from workers.fold.stages import fold
+from workers.fold.telling import Telling
+from workers.pipeline import Pipeline
+
+logger = structlog.get_logger(__name__)
+
+# A fact of these has the world for itself: what follows it sees what it changed, stored.
+BARRIERS = frozenset({"tournament.completed", "season.started", "game.configured"})
+TYPES = RESULT_TYPES | BARRIERS
+# Facts of one transaction, and about how many they may bring: a batch ends where it would be more.
+BATCH_MAX = 1_000
+TOLD_MAX = 8_000
+# What a result brings per user besides rarer things: stats.updated, rating.updated, xp.gained.
+_TOLD_PER_USER = 4
+
+Facts = list[tuple[LoggedEvent, Result | None]]
+
+
+async def apply(tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]) -> int:
+    """Folds the first facts of the batch and announces what follows; answers how many it took."""
+    facts = first_of(batch)
+    world = await state.load(tx.connection, facts)
+    tellings: list[tuple[LoggedEvent, Telling]] = []
+    for event, result in facts:
+        telling = Telling()
+        fold(world, event, result, telling)
+        tellings.append((event, telling))
+    await state.save(tx.connection, world)
+    await _look_up_ranks(redis, [telling for _, telling in tellings])
+    await _announce(tx, tellings)
+    return len(facts)
+
+
+def first_of(batch: Sequence[LoggedEvent]) -> Facts:
+    """The facts from the first on that go together in one transaction, with their results."""
+    facts: Facts = []
+    told = 0
+    for event in batch:
+        if facts and event.type in BARRIERS:
+            break
+        result = result_of(event.type, event.payload)
+        if result is not None:
+            told += _TOLD_PER_USER * len(result.players) + len(result.sides)
+            if facts and told > TOLD_MAX:
+                break
+        facts.append((event, result))
+        if event.type in BARRIERS:
+            break
+    return facts
+
+
+async def _look_up_ranks(redis: Redis, tellings: Sequence[Telling]) -> None:
+    """Fills in current_rank: the place on the game's board as it is now, where that is known."""
+    wanted = [each for telling in tellings for each in telling.standings]
+    if not wanted:
+        return
+    try:
+        ranks: list[int | None] = [None for _ in wanted]
+    except Unavailable as error:
+        logger.warning("ranks_missing", error=error.message)
+        return
+    for (stats, _), rank in zip(wanted, ranks, strict=True):
+        stats["current_rank"] = rank
+
+
+async def _announce(tx: Transaction, tellings: Sequence[tuple[LoggedEvent, Telling]]) -> None:
+    """Announces what follows, except for what the log has: of a fact that is folded once more."""
+    again = await log.told_of(tx.connection, [event.root_id for event, _ in tellings])
+    known: set[object] = set()
+    if again:
+        ids = [
+            each.event_id
+            for cause, telling in tellings
+            if cause.root_id in again
+            for each in _events(cause, telling)
+        ]
+        known = {each.event_id for each in await log.by_ids(tx.connection, ids)}
+    for cause, telling in tellings:
+        for event in _events(cause, telling):
+            if event.event_id not in known:
+                log.announce(tx, event)
+
+
+def _events(cause: LoggedEvent, telling: Telling) -> list[Event]:
+    return [
+        Event(
+            event_id=derived_event_id(cause.root_id, event_type, subject, key),
+            type=event_type,
+            v=EVENT_TYPES[event_type].v,
+            subject=subject,
+            cause_id=cause.event_id,
+            root_id=cause.root_id,
+            occurred_at_ms=cause.occurred_at_ms,
+            payload=payload,
+        )
+        for event_type, subject, key, payload in telling.told
+    ]
+
+
+PIPELINE = Pipeline("fold", apply, types=TYPES, batch_max=BATCH_MAX)

@@ -1,0 +1,125 @@
+"""The world's way from Postgres and back: whom a batch touches, loaded and saved as whole rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from domain.results import Result, SubjectType
+from storage import achievements, battlepass, games, history, ratings, seasons, statistics
+from storage.database import Connection
+from storage.log import LoggedEvent
+from workers.fold.statistics import day_key_of, team_of
+from workers.fold.world import DayKey, EnteredKey, RatingKey, SubjectKey, World
+
+
+class _Touched:
+    """Whose state a batch needs, gathered result by result."""
+
+    def __init__(self) -> None:
+        self.ratings: set[RatingKey] = set()
+        self.lifetime: set[SubjectKey] = set()
+        self.days: set[DayKey] = set()
+        self.users: dict[str, None] = {}
+        self.entered: set[EnteredKey] = set()
+        self.played_for: set[tuple[str, str]] = set()
+
+    def add(self, world: World, result: Result) -> None:
+        """Everyone in a result."""
+        for side in result.sides:
+            if side.type == "team":
+                self._add(world, result, "team", side.id)
+        for user_id, player in result.players.items():
+            self._add(world, result, "user", user_id)
+            self.users[user_id] = None
+            team_id = team_of(result, player)
+            if team_id is not None:
+                self.played_for.add((user_id, team_id))
+
+    def _add(self, world: World, result: Result, kind: SubjectType, subject_id: str) -> None:
+        self.lifetime.add((kind, subject_id, result.game))
+        self.days.add(day_key_of(result, world.rules(result.game), kind, subject_id))
+        if result.weight:
+            self.ratings.add((result.game, kind, subject_id))
+        if result.tournament_id is not None:
+            self.entered.add((kind, subject_id, result.tournament_id))
+
+
+async def load(conn: Connection, facts: Sequence[tuple[LoggedEvent, Result | None]]) -> World:
+    """The state of everyone whom these facts touch, and what holds for their games."""
+    world = World()
+    world.policies = await games.load_all(conn)
+    world.seasons = await seasons.all(conn)
+    touched = _Touched()
+    for event, result in facts:
+        if result is not None:
+            touched.add(world, result)
+        elif event.type == "tournament.completed":
+            await _add_placed(conn, world, touched, event)
+    if touched.ratings:
+        world.ratings = await ratings.load(conn, touched.ratings)
+    if touched.lifetime:
+        world.lifetime = await statistics.load_lifetime(conn, list(touched.lifetime))
+        world.days = await statistics.load_days(conn, list(touched.days))
+    if touched.entered:
+        world.entered = await statistics.entered(conn, list(touched.entered))
+    if touched.played_for:
+        world.played_for = await statistics.played_for(conn, list(touched.played_for))
+    if touched.users:
+        users = list(touched.users)
+        world.careers = await statistics.load_careers(conn, users)
+        world.xp = await battlepass.load(conn, users)
+        world.earned = await achievements.load(conn, users)
+    return world
+
+
+async def _add_placed(
+    conn: Connection, world: World, touched: _Touched, event: LoggedEvent
+) -> None:
+    placements = event.payload.get("placements") or ()
+    tournament_id = event.payload["tournament_id"]
+    teams = [each["id"] for each in placements if each.get("type", "team") == "team"]
+    members = await statistics.members_of(conn, tournament_id, teams)
+    for team_id, users in members.items():
+        world.members[tournament_id, team_id] = users
+        touched.users.update(dict.fromkeys(users))
+    touched.users.update(
+        dict.fromkeys(each["id"] for each in placements if each.get("type", "team") == "user")
+    )
+
+
+async def save(conn: Connection, world: World) -> None:
+    """Stores the world as the facts left it."""
+    if world.new_policies:
+        await games.save(conn, world.new_policies)
+    if world.new_seasons:
+        await seasons.add(conn, world.new_seasons)
+    if world.lifetime:
+        await statistics.save_lifetime(conn, world.lifetime)
+        await statistics.save_days(conn, world.days)
+    if world.new_entered:
+        await statistics.add_entered(conn, world.new_entered)
+    if world.new_played_for:
+        await statistics.add_played_for(conn, world.new_played_for)
+    if world.careers:
+        await statistics.save_careers(conn, world.careers)
+    if world.ratings:
+        await ratings.save(conn, world.ratings)
+    if world.entries:
+        await history.add(conn, world.entries)
+    if world.xp:
+        await battlepass.save(
+            conn,
+            {
+                (user_id, season_id): xp
+                for user_id, by_season in world.xp.items()
+                for season_id, xp in by_season.items()
+            },
+        )
+    if world.new_earned:
+        await achievements.add(
+            conn,
+            [
+                (each.user_id, each.code, each.earned_at_ms, each.match_id, each.log_seq)
+                for each in world.new_earned
+            ],
+        )
