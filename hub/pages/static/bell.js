@@ -23,6 +23,7 @@ let waiting;
 export function ringFor(hub) {
   onOwn(hub, {
     onEvent: (event) => {
+      if (event.type === 'notification.read') return soon(0); // here or on another screen
       if (event.type !== 'notification.created') return;
       unread = event.data.unread;
       const { id, type, title, body, count: n } = event.data;

@@ -247,6 +247,7 @@ function render() {
   renderChoices();
   byId('mine').hidden = game === null || (me === null && !loaded);
   byId('sign-in').hidden = me !== null;
+  byId('mine').classList.toggle('visitor', me === null);
   showPlace(nearby(rows) ?? place, me, me === null ? 0 : board.size);
 }
 

@@ -12,6 +12,9 @@ import { code, title } from './words.js';
 /** What a rating gained is told for so long. */
 const GAIN_MS = 4500;
 
+/** What lies under a row whose rating has just changed: solid, as rows pass over each other. */
+const GROUNDS = { dark: { up: '#145c42', down: '#62282a' }, light: { up: '#a5ecd0', down: '#ffc9c6' } };
+
 export class LeaderboardOverlay {
   /** @param {any} air @param {import('./overlay-options.js').Options} options @param {string} game */
   constructor(air, options, game) {
@@ -82,7 +85,7 @@ export class LeaderboardOverlay {
     }
     if (delta === 0) return;
     showDelta(parts.gain, delta);
-    const ground = delta > 0 ? 'rgb(69 223 160 / .38)' : 'rgb(255 122 115 / .34)';
+    const ground = GROUNDS[this.options.theme === 'light' ? 'light' : 'dark'][delta > 0 ? 'up' : 'down'];
     parts.gain.animate([{ opacity: 0 }, { opacity: 1, offset: 0.06 }, { opacity: 1, offset: 0.8 }, { opacity: 0 }], { duration: GAIN_MS });
     parts.trend.animate([{ opacity: 1 }, { opacity: 0, offset: 0.06 }, { opacity: 0, offset: 0.8 }, { opacity: 1 }], { duration: GAIN_MS });
     node.animate([{ backgroundColor: ground }, { backgroundColor: ground, offset: 0.4 }, {}], { duration: 2200, easing: 'ease-out' });

@@ -56,7 +56,7 @@ export class Curve {
     const y = (/** @type {number} */ rating) => PAD.top + (1 - (rating - frame.least) / (frame.most - frame.least)) * h;
     Object.assign(this, { x, y });
     setAttr(this.paper, 'viewBox', `0 0 ${width} ${height}`);
-    const parts = [...bands(frame, y, width, h), ...axis(frame, points, x, y, width, height)];
+    const parts = [...bands(frame, points, x, y, width, h), ...axis(frame, points, x, y, width, height)];
     const dots = points.map((point, i) => `${x(i).toFixed(1)},${y(point.rating).toFixed(1)}`);
     const bottom = PAD.top + h;
     const fade = svg('linearGradient', { id: 'fade', x1: 0, y1: 0, x2: 0, y2: 1 },
@@ -136,15 +136,30 @@ export class Curve {
 }
 
 /** The bands of the tiers, each in its colour. */
-function bands(/** @type {any} */ frame, /** @type {any} */ y, /** @type {number} */ width, /** @type {number} */ h) {
+function bands(/** @type {any} */ frame, /** @type {Point[]} */ points, /** @type {any} */ x, /** @type {any} */ y, /** @type {number} */ width, /** @type {number} */ h) {
   return frame.tiers.flatMap((/** @type {any} */ tier) => {
     const top = Math.max(PAD.top, y(Math.min(tier.to, frame.most)));
     const bottom = Math.min(PAD.top + h, y(Math.max(tier.from, frame.least)));
     const band = svg('g', { class: 'band', 'data-tier': tier.name.toLowerCase() },
       svg('rect', { x: PAD.left, y: top, width: Math.max(0, width - PAD.left - PAD.right), height: Math.max(0, bottom - top) }));
-    if (bottom - top > 34) band.append(svg('text', { x: PAD.left + 10, y: bottom - 10 }, tier.name));
+    const place = bottom - top > 34 ? free(tier.name, top, bottom, points, x, y, width) : null;
+    if (place !== null) band.append(svg('text', place, tier.name));
     return [band];
   });
+}
+
+/** Where a band's name fits without lying on the line: left or right, below or above; null: nowhere. */
+function free(/** @type {string} */ name, /** @type {number} */ top, /** @type {number} */ bottom, /** @type {Point[]} */ points, /** @type {any} */ x, /** @type {any} */ y, /** @type {number} */ width) {
+  const long = name.length * 11 + 24;
+  const left = { from: PAD.left, to: PAD.left + long, x: PAD.left + 10, 'text-anchor': 'start' };
+  const right = { from: width - PAD.right - long, to: width - PAD.right, x: width - PAD.right - 10, 'text-anchor': 'end' };
+  for (const side of [left, right]) {
+    for (const base of [bottom - 10, top + 20]) {
+      const hit = points.some((point, i) => x(i) >= side.from && x(i) <= side.to && Math.abs(y(point.rating) - base + 5) < 26);
+      if (!hit) return { x: side.x, 'text-anchor': side['text-anchor'], y: base };
+    }
+  }
+  return null;
 }
 
 /** Lines, their ratings, and the dates below. */

@@ -41,7 +41,7 @@ export function frameOf(points) {
   const [least, most] = [low - air, high + air];
   const bounds = TIERS.map(([name, from], i) => ({ name, from, to: TIERS[i + 1]?.[1] ?? Infinity }));
   return {
-    least, most, lines: ticks(least, most, 4), peak: ratings.indexOf(high),
+    least, most, lines: ticks(least, most, 6), peak: ratings.indexOf(high),
     tiers: bounds.filter(({ from, to }) => to > least && from < most),
   };
 }
@@ -119,6 +119,12 @@ export function figures(life) {
 /** What an outcome is called, short and long. @type {Record<string, [string, string]>} */
 export const OUTCOMES = { win: ['W', 'Win'], loss: ['L', 'Loss'], draw: ['D', 'Draw'], none: ['\u2013', 'No result'] };
 
+/** @param {number} place `2nd` */
+function placeWords(place) {
+  const tens = place % 100;
+  return `${place}${tens > 10 && tens < 14 ? 'th' : ['th', 'st', 'nd', 'rd'][place % 10] ?? 'th'}`;
+}
+
 /**
  * A history line's score, its own side first: `3\u20131`.
  * @param {any} line
@@ -128,6 +134,7 @@ export function scoreOf(line) {
   const others = line.opponents.map((/** @type {any} */ each) => each.id);
   const scores = line.scores ?? {};
   const mine = own !== null && own in scores ? scores[own] : Object.entries(scores).find(([id]) => !others.includes(id))?.[1];
+  if (others.length > 1 && line.place) return placeWords(line.place);
   if (mine === undefined) return '';
   const theirs = others.filter((/** @type {string} */ id) => id in scores).map((/** @type {string} */ id) => scores[id]);
   return theirs.length === 1 ? `${mine}\u2013${theirs[0]}` : String(mine);

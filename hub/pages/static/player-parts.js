@@ -5,7 +5,7 @@ import { el, flash, keyed, setAttr, setText, setVar } from './dom.js';
 import { pageOf } from './facts.js';
 import { icon, svg } from './icons.js';
 import { OUTCOMES, figures, levelOf, scoreOf } from './player-model.js';
-import { countryName, playerPage, showDelta, showTrend, trendBox } from './ranks.js';
+import { countryName, playerPage, showDelta, showDrift, trendBox } from './ranks.js';
 import { badge, showBadge, tierAt, TIERS, towards } from './tiers.js';
 import { count, title, when } from './words.js';
 
@@ -67,22 +67,24 @@ function streakWords(form) {
 /**
  * The games that somebody is rated in; one of them is chosen.
  * @param {any[]} ratings @param {string|null} chosen @param {(game: string) => void} choose
+ * @param {(game: string) => string} nameOf
  */
-export function showRatings(ratings, chosen, choose) {
+export function showRatings(ratings, chosen, choose, nameOf) {
   keyed(byId('ratings'), ratings, {
     key: (each) => each.game,
     make: (each) => {
-      const parts = { game: el('span', { class: 'game' }), tier: badge(), rating: el('b', { class: 'rating' }), trend: trendBox(), rank: el('span', { class: 'rank' }),
+      const parts = { game: el('span', { class: 'game' }), tier: badge(), rating: el('b', { class: 'rating' }), drift: trendBox(), rank: el('span', { class: 'rank' }),
         record: el('span', { class: 'record' }), way: el('i', { class: 'way' }) };
       return Object.assign(el('button', { type: 'button', class: 'card', onclick: () => choose(each.game) }, el('span', { class: 'upper' }, parts.game, parts.rank),
-        el('span', { class: 'middle' }, parts.rating, el('span', { class: 'aside' }, parts.tier, parts.record)), parts.way), { parts });
+        el('span', { class: 'middle' }, el('span', { class: 'now' }, parts.rating, parts.drift), el('span', { class: 'aside' }, parts.tier, parts.record)), parts.way), { parts });
     },
     show: (node, each) => {
       const { parts } = node;
       const tier = each.tier ?? TIERS[tierAt(each.rating)][0];
       setAttr(node, 'aria-pressed', String(each.game === chosen));
       setAttr(node, 'data-tier', tier.toLowerCase());
-      setText(parts.game, title(each.game));
+      setText(parts.game, nameOf(each.game));
+      showDrift(parts.drift, each.trend ?? null);
       setText(parts.rank, each.rank ? `#${each.rank.toLocaleString('en-GB')}` : '');
       showBadge(parts.tier, tier);
       const before = node.rating;
@@ -93,7 +95,7 @@ export function showRatings(ratings, chosen, choose) {
       const { next, missing, part } = towards(each.rating);
       setVar(parts.way, '--part', String(part));
       node.title = next === null ? 'The highest tier' : `${missing} to ${next}; peak ${each.peak}`;
-      setAttr(node, 'aria-label', `${title(each.game)}: ${each.rating}, ${tier}${each.rank ? `, number ${each.rank}` : ''}`);
+      setAttr(node, 'aria-label', `${nameOf(each.game)}: ${each.rating}, ${tier}${each.rank ? `, number ${each.rank}` : ''}`);
     },
   });
 }
@@ -116,10 +118,10 @@ export function showFigures(life) {
   });
 }
 
-/** @param {any[]} lines Newest first. @param {string} id Whose. */
-export function showHistory(lines, id) {
+/** @param {any[]} lines Newest first. @param {string} id Whose. @param {(game: string) => string} nameOf */
+export function showHistory(lines, id, nameOf) {
   byId('history-empty').hidden = lines.length > 0;
-  keyed(byId('history'), lines, { key: (line) => line.match_id, make: makeLine, show: (node, line) => showLine(node, { ...line, subject_id: id }) });
+  keyed(byId('history'), lines, { key: (line) => line.match_id, make: makeLine, show: (node, line) => showLine(node, { ...line, subject_id: id }, nameOf) });
 }
 
 function makeLine() {
@@ -130,11 +132,12 @@ function makeLine() {
     el('span', { class: 'change' }, parts.delta, parts.after), el('span', { class: 'when' }, parts.day, parts.time)), { parts });
 }
 
-/** @param {any} node @param {any} line */
-function showLine(node, line) {
+/** @param {any} node @param {any} line @param {(game: string) => string} nameOf */
+function showLine(node, line, nameOf) {
   const { parts } = node;
-  if (node.shown === line.match_id + line.rating_after) return;
-  node.shown = line.match_id + line.rating_after;
+  const shown = `${nameOf(line.game)} ${line.rating_after} ${line.outcome}`;
+  if (node.shown === shown) return;
+  node.shown = shown;
   setAttr(node, 'data-outcome', line.outcome);
   setText(parts.outcome, OUTCOMES[line.outcome]?.[0] ?? '\u2013');
   setAttr(parts.outcome, 'aria-label', OUTCOMES[line.outcome]?.[1] ?? 'No result');
@@ -143,7 +146,7 @@ function showLine(node, line) {
     ...(i > 0 ? [', '] : [' ']), each.type === 'user' ? el('a', { href: playerPage(each.id), text: each.name }) : el('b', { text: each.name })]),
     ...(many ? [` and ${line.opponents.length - 1} more`] : []));
   const how = line.decided_by === 'play' ? '' : title(line.decided_by);
-  setText(parts.note, [title(line.game), line.map || line.mode, title(line.tournament_id), how].filter(Boolean).join(' \u00b7 '));
+  setText(parts.note, [nameOf(line.game), line.map || line.mode, title(line.tournament_id), how].filter(Boolean).join(' \u00b7 '));
   setText(parts.score, scoreOf(line) || 'Match');
   setAttr(parts.pair, 'href', pageOf(line.match_id));
   setAttr(parts.pair, 'aria-label', `${OUTCOMES[line.outcome]?.[1] ?? ''} ${scoreOf(line)}, the match`);

@@ -16,7 +16,7 @@ const AFTER_MATCH_MS = [900, 3500];
 const REREAD_SPREAD_MS = 1500;
 const OVER = new Set(['match.completed', 'match.forfeited']);
 /** What of one's own feed changes the page. */
-const TELLING = new Set(['rating.updated', 'xp.gained', 'player.levelup', 'achievement.unlocked', 'stats.updated', 'rank.changed']);
+const TELLING = new Set(['rating.updated', 'xp.gained', 'player.levelup', 'achievement.unlocked', 'stats.updated']);
 
 const id = nameOf(location.pathname.slice('/players/'.length));
 /** @type {any} */ let card = null;
@@ -58,6 +58,7 @@ async function readAll() {
   try {
     const how = { cache: /** @type {RequestCache} */ ('no-cache') };
     const told = await read(path, how);
+    if (isNobody(told)) return nobody();
     const wanted = game ?? first(told);
     const [past, earned, points] = await Promise.all([
       read(`/api/v1/history/user/${encodeURIComponent(id)}?limit=${HISTORY_PAGE}`, how),
@@ -72,6 +73,7 @@ async function readAll() {
     if (older.length === 0) cursor = past.next_cursor;
     history = [...past.history, ...older];
     achievements = earned.achievements;
+    if (titles.size === 0) void readTitles();
     byId('lost').hidden = true;
     byId('stage').hidden = false;
     draw();
@@ -87,7 +89,7 @@ async function readAll() {
 async function readCurve(slug) {
   const query = new URLSearchParams({ game: slug, limit: String(CURVE_MATCHES) });
   const told = await read(`${path}/ratings?${query}`, { cache: 'no-cache' });
-  return told.ratings.sort((/** @type {any} */ x, /** @type {any} */ y) => Date.parse(x.at) - Date.parse(y.at));
+  return told.points;
 }
 
 /** The game that is shown unless one is asked for: the one that is played most. @param {any} told */
@@ -95,11 +97,21 @@ function first(told) {
   return [...told.ratings].sort((x, y) => y.rated - x.rated)[0]?.game ?? told.lifetime[0]?.game ?? null;
 }
 
+/** Whom no match has ever named. @param {any} told */
+function isNobody(told) {
+  return told.ratings.length === 0 && told.lifetime.length === 0 && told.form.length === 0 && told.name === null;
+}
+
+function nobody() {
+  if (signedIn()?.id === id) return lose('Nothing played yet', 'Your ratings, matches and achievements stand here after your first match.', false);
+  lose('There is no such player', `Nobody called \u201c${id}\u201d has played here yet. The page opens by itself with their first match.`, false);
+}
+
 /** @param {any} error */
 function fail(error) {
   if (error.final) return; // the form for a token is there
   if (error.status === 403) return lose('This profile is private', 'Its player keeps ratings and matches to themselves. The boards still show the place.', signedIn() === null);
-  if (error.status === 404 || error.status === 400 || error.status === 422) return lose('There is no such player', `Nobody called “${id}” has played here yet. Their page opens with the first match.`, false);
+  if (error.status === 404 || error.status === 400) return nobody();
   soon([RETRY_READ_MS * (0.5 + Math.random())]);
 }
 
@@ -128,6 +140,21 @@ byId('history-more').addEventListener('click', async () => {
   } catch { /* the button stays, to be pressed again */ }
 });
 
+/** Games by their titles, where they have one. @type {Map<string, string>} */
+const titles = new Map();
+
+/** @param {string} slug */
+function gameName(slug) {
+  return titles.get(slug) ?? title(slug);
+}
+
+async function readTitles() {
+  try {
+    for (const each of (await read('/api/v1/games', { cache: 'no-cache' })).games) if (each.title) titles.set(each.game, each.title);
+    draw();
+  } catch { /* their ids say it too */ }
+}
+
 /** @param {string} slug */
 async function choose(slug) {
   game = slug;
@@ -143,13 +170,13 @@ async function choose(slug) {
 
 function render() {
   if (card === null) return;
-  showHero(card, card.form ?? history.map((line) => line.outcome));
-  showRatings(card.ratings, game, choose);
+  showHero(card, card.form.map((/** @type {any} */ each) => each.outcome));
+  showRatings(card.ratings, game, choose, gameName);
   showFigures(card.lifetime.find((/** @type {any} */ each) => each.game === game));
-  showHistory(history, id);
+  showHistory(history, id, gameName);
   showAchievements(achievements);
   byId('history-more').hidden = cursor === null;
-  setText(byId('curve-game'), game === null ? '' : title(game));
+  setText(byId('curve-game'), game === null ? '' : gameName(game));
   curve.show(game === null ? [] : curves.get(game) ?? [], game ?? '');
   document.title = `${card.name ?? id} · gamehub`;
 }

@@ -38,6 +38,15 @@ export function showTrend(node, trend) {
   setAttr(node, 'title', node.getAttribute('aria-label'));
 }
 
+const WAYS = new Map([['improving', 'up'], ['declining', 'down']]);
+
+/** The way a rating went in 30 days, without a number. @param {any} node @param {string|null} trend */
+export function showDrift(node, trend) {
+  setAttr(node, 'data-way', WAYS.get(trend ?? '') ?? 'same');
+  setAttr(node, 'title', trend === null ? null : `${trend} over 30 days`);
+  setAttr(node, 'aria-label', node.getAttribute('title'));
+}
+
 /** What a number gained or lost, with its sign. @param {any} node @param {number|null} delta */
 export function showDelta(node, delta) {
   setAttr(node, 'data-way', delta === null || delta === 0 ? 'same' : delta > 0 ? 'up' : 'down');
@@ -53,7 +62,7 @@ export function makeRow(row, type) {
   };
   const line = el(type === 'user' ? 'a' : 'div', { class: 'row', href: type === 'user' ? playerPage(row.id) : null },
     parts.rank, parts.trend, el('span', { class: 'who' }, parts.emblem, parts.name, parts.country),
-    parts.tier, parts.wins, el('span', { class: 'score' }, parts.gain, parts.rating));
+    parts.tier, parts.wins, el('span', { class: 'score' }, el('span', {}, parts.gain, parts.rating)));
   setVar(parts.emblem, '--team', colours([row.id])[0]);
   return Object.assign(el('li', {}, line), { line, parts });
 }
@@ -90,11 +99,12 @@ function changed(node, before, row) {
   if (delta !== 0) {
     showDelta(node.parts.gain, delta);
     node.parts.gain.animate([{ opacity: 0 }, { opacity: 1, offset: 0.08 }, { opacity: 1, offset: 0.75 }, { opacity: 0 }], { duration: 4200 });
+    node.parts.wins.animate([{ opacity: 1 }, { opacity: 0, offset: 0.08 }, { opacity: 0, offset: 0.75 }, { opacity: 1 }], { duration: 4200 });
     node.parts.rating.animate([{ color: colour }, { color: colour, offset: 0.4 }, {}], { duration: 2600, easing: 'ease-out' });
   }
   // Who was overtaken without playing is not lit up: the eye follows those who moved by themselves.
   if (delta !== 0) {
-    node.line.animate([{ backgroundColor: `color-mix(in srgb, ${colour} 26%, transparent)` }, {}], { duration: 1700, easing: 'ease-out' });
+    node.line.animate([{ backgroundColor: `color-mix(in srgb, ${colour} 30%, #0d1218)` }, {}], { duration: 1700, easing: 'ease-out' });
   }
   if (mayMove() && row.rank < before.rank) {
     node.style.zIndex = '1';
