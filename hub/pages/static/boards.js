@@ -248,7 +248,8 @@ function render() {
   byId('mine').hidden = game === null || (me === null && !loaded);
   byId('sign-in').hidden = me !== null;
   byId('mine').classList.toggle('visitor', me === null);
-  showPlace(nearby(rows) ?? place, me, me === null ? 0 : board.size);
+  const players = tab === 'user' ? board.size : games.find((each) => each.game === game)?.players ?? 0;
+  showPlace(nearby(rows) ?? place, me, players);
 }
 
 function renderChoices() {

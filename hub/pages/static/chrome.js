@@ -112,7 +112,20 @@ export function tellReturn(joined) {
  */
 export function askToSignIn(why, hub, done) {
   setText(byId('gate-title'), 'Sign in');
+  const form = byId('gate-form');
+  setText(form.querySelector('label'), 'Paste your own token');
+  const enter = form.querySelector('[type=submit]');
+  setText(enter, 'Sign in');
+  if (form.querySelector('[type=button]') === null) {
+    enter.after(el('button', { type: 'button', class: 'later', text: 'Not now', onclick: closeGate }));
+    form.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => { if (event.key === 'Escape') closeGate(); });
+  }
   askForToken(why, hub, done);
+}
+
+function closeGate() {
+  byId('gate').hidden = true;
+  document.body.classList.remove('gated');
 }
 
 /** @param {string} why @param {import('./gamehub-client.js').Client} hub @param {() => void} [done] */
@@ -128,8 +141,7 @@ function askForToken(why, hub, done) {
     if (!field.value.trim()) return;
     keep(field.value, true);
     field.value = '';
-    gate.hidden = true;
-    document.body.classList.remove('gated');
+    closeGate();
     hub.open();
     done?.();
   };

@@ -75,8 +75,8 @@ export function showRatings(ratings, chosen, choose, nameOf) {
     make: (each) => {
       const parts = { game: el('span', { class: 'game' }), tier: badge(), rating: el('b', { class: 'rating' }), drift: trendBox(), rank: el('span', { class: 'rank' }),
         record: el('span', { class: 'record' }), way: el('i', { class: 'way' }) };
-      return Object.assign(el('button', { type: 'button', class: 'card', onclick: () => choose(each.game) }, el('span', { class: 'upper' }, parts.game, parts.rank),
-        el('span', { class: 'middle' }, el('span', { class: 'now' }, parts.rating, parts.drift), el('span', { class: 'aside' }, parts.tier, parts.record)), parts.way), { parts });
+      return Object.assign(el('button', { type: 'button', class: 'card', onclick: () => choose(each.game) }, el('span', { class: 'upper' }, parts.game, el('span', { class: 'stand' }, parts.drift, parts.rank)),
+        el('span', { class: 'middle' }, parts.rating, el('span', { class: 'aside' }, parts.tier, parts.record)), parts.way), { parts });
     },
     show: (node, each) => {
       const { parts } = node;

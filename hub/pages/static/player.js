@@ -125,7 +125,6 @@ function lose(what, why, mayBeOwn) {
   document.title = `${what} · gamehub`;
 }
 byId('lost-sign-in').addEventListener('click', () => {
-  byId('lost').hidden = true;
   askToSignIn('Your own profile opens with your own token.', hub, () => soon([0]));
 });
 
