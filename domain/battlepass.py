@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import msgspec
+from typing import Literal
 
 from domain.payloads_derived import Reward
 
@@ -45,19 +43,6 @@ class Season:
 
 
 DEFAULT = Season(PRESEASON)
-
-
-def season_of(season_id: str, xp_per_tier: int, rewards: Mapping[str, Any]) -> Season:
-    """A season as season.started tells it: rewards by tier, as text; it gives what it says.
-
-    Tiers that no pass has (below 1, beyond TIER_MAX, not a number) are left out.
-    """
-    said = {
-        int(tier): reward if isinstance(reward, Reward) else msgspec.convert(reward, Reward)
-        for tier, reward in rewards.items()
-        if len(tier) <= 3 and tier.isdecimal() and 1 <= int(tier) <= TIER_MAX
-    }
-    return Season(season_id, xp_per_tier, said)
 
 
 def match_xp(*, won: bool, kills: float, streak: float, seconds: int) -> int:

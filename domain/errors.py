@@ -16,6 +16,7 @@
           +-- UnknownOverlay      unknown_overlay        no such overlay, or not the caller's
           +-- UnknownNotification unknown_notification   no such notice in the caller's inbox
           +-- LimitReached        limit_reached          no more of these are kept
+          +-- AlreadyExists       already_exists         another one has this id or number
           +-- RoomLimit           room_limit_exceeded    too many rooms on one socket
           +-- RoomFull            room_full              the room takes no more members
           +-- RateLimited         message_rate_limit_exceeded
@@ -161,6 +162,13 @@ class LimitReached(Refusal):
     """As many of these are kept as may be; the message says what to do instead."""
 
     code = "limit_reached"
+    http_status = 409
+
+
+class AlreadyExists(Refusal):
+    """Another one, with another content, has this id or number."""
+
+    code = "already_exists"
     http_status = 409
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,11 +18,13 @@ _LATER: dict[str, dict[str, Any]] = {
 }
 
 
+_SORTED = msgspec.msgpack.Encoder(order="sorted")
+_PLAIN = msgspec.msgpack.Encoder()
+
+
 def content_hash(fact_type: str, match_id: str | None, data: dict[str, Any]) -> bytes:
     """Hash of {type, match, data} with sorted keys; ts, seq and stream never count."""
-    packed = msgspec.msgpack.encode(
-        {"type": fact_type, "match": match_id, "data": data}, order="sorted"
-    )
+    packed = _SORTED.encode({"type": fact_type, "match": match_id, "data": data})
     return hashlib.blake2b(packed, digest_size=16).digest()
 
 
@@ -48,10 +50,28 @@ def normalise(fact_type: str, match_id: str | None, data: dict[str, Any]) -> dic
         if plain[name] == default:
             del plain[name]
     check_id(plain.get("match_id") or plain.get("tournament_id"), "match")
-    size = len(msgspec.msgpack.encode(plain))
+    size = len(_PLAIN.encode(plain))
     if size > FACT_BYTES_MAX:
         raise PayloadTooLarge(f"data has {size} bytes, at most {FACT_BYTES_MAX}", field="data")
     return plain
+
+
+Said = TypeVar("Said", bound=msgspec.Struct)
+
+
+def declared(data: dict[str, Any], shape: type[Said]) -> Said:
+    """What a person declares, as a payload; raises InvalidSchema naming the field.
+
+    Unlike a server's FACT it may hold nothing unknown: a misspelt field would say nothing.
+    """
+    unknown = sorted(set(data) - set(shape.__struct_fields__))
+    if unknown:
+        known = ", ".join(shape.__struct_fields__)
+        raise InvalidSchema(f"there is no field {unknown[0]!r}, only {known}", field=unknown[0])
+    try:
+        return msgspec.convert(data, shape)
+    except msgspec.ValidationError as error:
+        raise schema_error(error) from None
 
 
 def schema_error(error: msgspec.ValidationError) -> InvalidSchema:

@@ -11,6 +11,8 @@ from domain.payloads import STATS_MAX, Id, Name, StatName, Text
 Subject = Annotated[str, Meta(min_length=6, max_length=133, pattern=r"^(user|team):")]
 Rated = Annotated[int, Meta(ge=100, le=3000)]
 Count = Annotated[int, Meta(ge=0)]
+# ISO 3166-1 alpha-2; the length because `$` also matches before a line break.
+Country = Annotated[str, Meta(min_length=2, max_length=2, pattern=r"^[A-Z]{2}$")]
 
 
 class StatsUser(Struct, frozen=True, kw_only=True):
@@ -217,5 +219,5 @@ class ProfileUpdated(Struct, kw_only=True):
     user_id: Id
     changed_fields: list[Name]
     display_name: Name | None = None
-    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$")] | None = None
+    country: Country | None = None
     is_public: bool = True

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+from msgspec import Struct
 
 from domain.errors import Forbidden
 from domain.events import Principal, Role
+from domain.facts import declared
+from domain.payloads import Name
+from domain.payloads_derived import Country
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +26,31 @@ class Profile:
     country: str | None = None
     is_public: bool = True
     updated_at_ms: int | None = None
+
+
+class ProfileChange(Struct, kw_only=True):
+    """What to change; what is left out stays, null takes a name or country back."""
+
+    display_name: Name | None = None
+    country: Country | None = None
+    is_public: bool = True
+
+
+def check_may_own(who: Principal) -> None:
+    """Raises Forbidden for servers, overlays and spectators, whose tokens anybody may fetch."""
+    if who.kind != "user" or who.role < Role.PLAYER:
+        raise Forbidden("profiles belong to users from PLAYER up")
+
+
+def changed(profile: Profile, raw: dict[str, Any]) -> tuple[Profile, list[str]]:
+    """(the profile after a change as somebody sent it, which fields are new, in their order).
+
+    Raises InvalidSchema naming the field.
+    """
+    said = declared(raw, ProfileChange)
+    after = replace(profile, **{name: getattr(said, name) for name in raw})
+    names = ProfileChange.__struct_fields__
+    return after, [name for name in names if getattr(after, name) != getattr(profile, name)]
 
 
 def check_may_see(who: Principal, profile: Profile) -> None:

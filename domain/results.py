@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from domain.counters import Kinds, merge_stats
 from domain.times import parse_time
 
 SubjectType = Literal["team", "user"]
@@ -33,7 +34,10 @@ class Side:
 
 @dataclass(slots=True)
 class Player:
-    """A user who took part; `side` counts from 0, None: for none of the sides, without outcome."""
+    """A user who took part; `side` counts from 0, None: for none of the sides, without outcome.
+
+    lines: the stats of each game, where `stats` were made of them.
+    """
 
     id: str
     name: str | None = None
@@ -41,6 +45,7 @@ class Player:
     outcome: Outcome = "none"
     games: int = 0
     stats: dict[str, float] | None = None
+    lines: list[dict[str, float]] | None = None
 
 
 @dataclass(slots=True)
@@ -63,6 +68,12 @@ class Result:
     sides: list[Side]
     players: dict[str, Player]
 
+    def count_by(self, kinds: Kinds) -> None:
+        """Makes the players' stats of their games again, by the kinds that the game declares."""
+        for player in self.players.values():
+            if player.lines is not None:
+                player.stats = merge_stats(player.lines, kinds)
+
 
 def result_of(fact_type: str, payload: dict[str, Any]) -> Result | None:
     """The result that a fact of the log tells, or None for any other fact.
@@ -74,7 +85,8 @@ def result_of(fact_type: str, payload: dict[str, Any]) -> Result | None:
     A forfeit gives win and loss like a played match; a walkover, a friendly and the outcome none
     are recorded and not rated (contract: Rating arithmetic).
 
-    Stats: the user's line of the whole match; without one the sum over its lines of the games.
+    Stats: the user's line of the whole match; without one its lines of the games as one:
+    sums, and the best of what is named a best; see `count_by` for games that declare otherwise.
     Duration: the match's, else the sum over its games.
     """
     if fact_type not in RESULT_TYPES:
@@ -173,16 +185,17 @@ def _players(
     """Everyone who took part by user id, in the order of the payload; fills the sides' members."""
     players: dict[str, Player] = {}
     teams = {side.id: index for index, side in enumerate(sides) if side.type == "team"}
-    summed: dict[str, list[dict[str, float]]] = {}
+    told: dict[str, list[dict[str, float]]] = {}
     for line in payload.get("players") or ():
         _meet(players, line, teams).stats = line.get("stats") or {}
     for game in games:
         for line in game.get("players") or ():
             _meet(players, line, teams).games += 1
-            summed.setdefault(line["player_id"], []).append(line.get("stats") or {})
-    for user_id, lines in summed.items():
+            told.setdefault(line["player_id"], []).append(line.get("stats") or {})
+    for user_id, lines in told.items():
         if players[user_id].stats is None:
-            players[user_id].stats = sum_stats(lines)
+            players[user_id].stats = merge_stats(lines)
+            players[user_id].lines = lines
     _meet_competitors(players, payload["competitors"], sides)
     for player in players.values():
         if player.side is not None:
@@ -218,15 +231,3 @@ def _meet(players: dict[str, Player], line: dict[str, Any], teams: dict[str, int
     if player.side is None:
         player.side = teams.get(line.get("team_id", ""))
     return player
-
-
-def sum_stats(lines: Iterable[dict[str, float]]) -> dict[str, float]:
-    """Sums by name; whole numbers stay whole, and fractions do not depend on the order."""
-    values: dict[str, list[float]] = {}
-    for line in lines:
-        for name, value in line.items():
-            values.setdefault(name, []).append(value)
-    return {
-        name: sum(found) if all(type(each) is int for each in found) else math.fsum(found)
-        for name, found in values.items()
-    }

@@ -8,8 +8,15 @@ from typing import Any
 
 import msgspec
 
+from domain.errors import InvalidSchema
+from domain.facts import declared
+from domain.ids import check_id
 from domain.payloads_derived import RatingPolicy, Reward, SeasonStarted
-from domain.times import parse_time
+from domain.times import parse_time, time_text
+
+PRESEASON = "preseason"  # the season of results before any was started
+TIERS = 100  # of a battle pass
+STARTS_AHEAD_MS = 60_000  # a clock may be so far ahead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +37,49 @@ class Season:
     rewards: Mapping[int, Reward] = field(default_factory=dict)
     rating: RatingPolicy | None = None
     log_seq: int = 0
+
+
+def check_season(raw: dict[str, Any], now_ms: int) -> SeasonStarted:
+    """A season as somebody sent it, complete; raises InvalidSchema naming the field.
+
+    It begins at its place in the log, so starts_at lies in the past (for what is imported) or is
+    now, to 60 s.
+    """
+    said = declared(raw, SeasonStarted)
+    check_id(said.season_id, "season_id")
+    if said.season_id == PRESEASON:
+        raise InvalidSchema(f"{PRESEASON!r} is what was before all seasons", field="season_id")
+    if said.game is not None:
+        check_id(said.game, "game")
+    starts_ms = parse_time(said.starts_at, "starts_at")
+    if starts_ms > now_ms + STARTS_AHEAD_MS:
+        raise InvalidSchema(
+            "starts_at lies ahead: a season counts as soon as it is started", field="starts_at"
+        )
+    said.starts_at = time_text(starts_ms)
+    if said.ends_at is not None:
+        ends_ms = parse_time(said.ends_at, "ends_at")
+        if ends_ms <= starts_ms:
+            raise InvalidSchema("ends_at must lie after starts_at", field="ends_at")
+        said.ends_at = time_text(ends_ms)
+    if raw.get("rating") is not None:
+        declared(raw["rating"], RatingPolicy)
+    for tier, reward in said.rewards.items():
+        declared(raw["rewards"][tier], Reward)
+        _check_reward(tier, reward)
+    return said
+
+
+def _check_reward(tier: str, reward: Reward) -> None:
+    if not (tier.isascii() and tier.isdecimal()) or str(int(tier)) != tier:
+        raise InvalidSchema("rewards are named by tier: 1 to 100", field="rewards")
+    if not 1 <= int(tier) <= TIERS:
+        raise InvalidSchema(f"there is no tier {tier}: 1 to {TIERS}", field="rewards")
+    if (reward.type == "item") is (reward.item is None):
+        what = "an item names it" if reward.type == "item" else "coins have no item"
+        raise InvalidSchema(f"the reward of tier {tier}: {what}", field="rewards.item")
+    if reward.item is not None:
+        check_id(reward.item, "rewards.item")
 
 
 def season_of(payload: dict[str, Any], log_seq: int = 0) -> Season:

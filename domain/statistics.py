@@ -2,60 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal
 
+from domain.counters import DEFAULT_KINDS, Kind, Kinds, merge_stats, total
 from domain.results import Outcome
 
-# How two values of a counter become one.
-Kind = Literal["sum", "max", "min"]
 Trend = Literal["improving", "stable", "declining"]
 
-# Names that a tally keeps of those that its game has not declared; later new ones are not counted
-# (they stay in the log), so that rows stay small whatever a server invents.
+# Counters that a tally keeps of those that its game has not declared; new ones beyond are not
+# counted (they stay in the log), so that rows stay small whatever a server invents.
 NAMES_MAX = 256
-KINDS_MAX = 4096  # names whose kind is remembered; of others it is worked out each time
 TREND_DAYS = 30  # STAT-03
 TREND_POINTS = 25  # STAT-03: this many and more in TREND_DAYS is a movement
 
-# Counters that a game does not declare: named so, the least or the greatest is kept; else the sum.
-_LEAST = ("fastest_",)
-_GREATEST = ("best_", "max_")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_MS = 86_400_000
-
-
-def default_kind(name: str) -> Kind:
-    """The kind of a counter that nobody declared: fastest_* min; best_*, max_*, streak max."""
-    if name.startswith(_LEAST):
-        return "min"
-    return "max" if name.startswith(_GREATEST) or name == "streak" else "sum"
-
-
-class Kinds(dict[str, Kind]):
-    """The kinds of a game's counters by name: as declared, else by default_kind.
-
-    Remembers the defaults that it was asked for, up to KINDS_MAX names: a tally asks millions of
-    times. `declared` are kept by tallies whatever their number.
-    """
-
-    __slots__ = ("declared",)
-
-    def __init__(self, declared: Mapping[str, Kind] | None = None) -> None:
-        super().__init__(declared or {})
-        self.declared = frozenset(self)
-
-    def __missing__(self, name: str) -> Kind:
-        kind = default_kind(name)
-        if len(self) < KINDS_MAX:
-            self[name] = kind
-        return kind
-
-
-DEFAULT_KINDS = Kinds()
 
 
 @dataclass(slots=True)
@@ -101,7 +65,7 @@ class Tally:
             elif kinds[name] == "sum":
                 own[name] += value
             else:
-                own[name] = _together(kinds[name], [own[name], value])
+                own[name] = total(kinds[name], (own[name], value))
 
 
 @dataclass(slots=True)
@@ -134,34 +98,21 @@ class Lifetime(Tally):
             self.first_ms = at_ms
 
 
-def merge(tallies: Iterable[Tally], kinds: Kinds = DEFAULT_KINDS) -> Tally:
+def merge(tallies: Iterable[Tally], kinds: Mapping[str, Kind] = DEFAULT_KINDS) -> Tally:
     """The tally of several spans together, such as the days of a week (STAT-01).
 
     Does not depend on their order, sums of fractions included.
     """
-    whole = Tally()
-    values: dict[str, list[float]] = {}
-    for tally in tallies:
-        whole.played += tally.played
-        whole.won += tally.won
-        whole.lost += tally.lost
-        whole.drawn += tally.drawn
-        whole.games += tally.games
-        whole.seconds += tally.seconds
-        for name, value in tally.stats.items():
-            values.setdefault(name, []).append(value)
-    for name, found in values.items():
-        whole.stats[name] = _together(kinds[name], found)
-    return whole
-
-
-def _together(kind: Kind, found: list[float]) -> float:
-    if kind == "max":
-        return max(found)
-    if kind == "min":
-        return min(found)
-    # Whole numbers stay whole.
-    return sum(found) if all(type(each) is int for each in found) else math.fsum(found)
+    each = list(tallies)
+    return Tally(
+        sum(one.played for one in each),
+        sum(one.won for one in each),
+        sum(one.lost for one in each),
+        sum(one.drawn for one in each),
+        sum(one.games for one in each),
+        sum(one.seconds for one in each),
+        merge_stats([one.stats for one in each], kinds),
+    )
 
 
 def derived(tally: Tally) -> dict[str, float | None]:

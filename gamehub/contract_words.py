@@ -207,23 +207,43 @@ WORDS: dict[str, str] = {
     "count": "so many alike ones, told as one",
     "unread": "so many notices of the user are unread",
     # -- what people declare
-    "GameConfigured.title": "its name, for people",
-    "GameConfigured.rating": "how it is rated",
-    "GameConfigured.stats": "its counters: those that it does not declare are summed",
+    **{
+        f"{part}.{field}": word
+        for part in ("GameConfigured", "GameShown", "GameListed", "GameBody")
+        for field, word in (
+            ("title", "its name, for people"),
+            ("rating", "how it is rated"),
+            ("stats", "its counters: those that it does not declare are summed"),
+        )
+    },
+    "GameListed.players": "so many users have a rating in it",
+    "GameListed.teams": "so many teams have a rating in it",
+    "GameList.games": "by id",
+    "SeasonList.seasons": "in the order in which they were started",
     "system": "the rating system",
     "preset": "for Elo: how much one match moves a rating",
     "StatKind.name": "the counter, as in `stats` of a result",
     "StatKind.total": "how two values become one",
     "StatKind.title": "its name, for people",
-    "SeasonStarted.game": "the game that it is a season of; without one it is the global season",
-    "SeasonStarted.starts_at": "when it begins, RFC 3339 in UTC",
+    **{
+        f"{part}.{field}": word
+        for part in ("SeasonStarted", "SeasonShown", "SeasonBody")
+        for field, word in (
+            ("game", "the game that it is a season of; without one it is the global season"),
+            ("starts_at", "when it begins, RFC 3339 in UTC"),
+            ("number", "its number among the seasons of its game"),
+            ("rating", "how its results are rated; without it as the game says"),
+        )
+    },
     "ends_at": "when it ends, RFC 3339 in UTC; it counts until the next one starts",
-    "SeasonStarted.number": "its number among the seasons of its game",
     "xp_per_tier": "XP from one tier of the battle pass to the next",
     "rewards": "what a tier of the battle pass earns, by tier",
-    "SeasonStarted.rating": "how its results are rated; without it as the game says",
     "changed_fields": "what is new in it",
-    "ProfileUpdated.display_name": "what the user wants to be called",
+    **{
+        f"{part}.display_name": "what the user wants to be called"
+        for part in ("ProfileUpdated", "ProfileShown", "ProfileChange")
+    },
+    "updated_at": "when it changed last, RFC 3339 in UTC",
     "country": "ISO 3166, two letters",
     "is_public": "whether others may see the user's statistics",
     # -- operators

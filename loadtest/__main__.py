@@ -307,6 +307,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def main() -> int:
     """Runs the command line; the exit code."""
+    # A shell starts what runs in its background with SIGINT ignored, and it is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _stop)
     try:
         app()

@@ -68,6 +68,12 @@ async def page(conn: Connection, limit: int = 50, after_id: int = 0) -> list[Let
     return [_letter(row) for row in rows]
 
 
+async def seqs(conn: Connection, pipeline: str) -> set[int]:
+    """The numbers of all facts that one pipeline passed over."""
+    rows = await conn.fetch("SELECT seq FROM deadletters.letters WHERE pipeline = $1", pipeline)
+    return {row["seq"] for row in rows}
+
+
 async def get(conn: Connection, letter_id: int) -> Letter | None:
     """One letter, or None."""
     row = await conn.fetchrow("SELECT * FROM deadletters.letters WHERE id = $1", letter_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -14,6 +15,16 @@ from storage.database import Connection
 _LOAD = """
 -- Every game that declared something; games are few.
 SELECT game, title, rating, stats, log_seq FROM games.games ORDER BY game
+"""
+
+_GET = """
+-- One game's.
+SELECT game, title, rating, stats, log_seq FROM games.games WHERE game = $1
+"""
+
+_COUNT = """
+-- How many games declared something; the count stops at the limit.
+SELECT count(*) FROM (SELECT FROM games.games LIMIT $1) AS kept
 """
 
 _SAVE = """
@@ -34,20 +45,39 @@ async def load_all(conn: Connection) -> dict[str, GamePolicy]:
     return {row["game"]: _policy(row) for row in await conn.fetch(_LOAD)}
 
 
+async def get(conn: Connection, game: str) -> GamePolicy | None:
+    """The game's policy, or None when it never declared one."""
+    row = await conn.fetchrow(_GET, game)
+    return None if row is None else _policy(row)
+
+
+async def count(conn: Connection, count_max: int) -> int:
+    """How many games declared something, at most count_max."""
+    number: int = await conn.fetchval(_COUNT, count_max)
+    return number
+
+
 async def save(conn: Connection, rows: Sequence[GamePolicy]) -> None:
     """Stores whole policies; of several for one game the one latest in the log stays."""
     latest: dict[str, GamePolicy] = {}
     for row in sorted(rows, key=lambda each: each.log_seq):
         latest[row.game] = row
     kept = list(latest.values())
-    await conn.execute(
-        _SAVE,
-        [row.game for row in kept],
-        [row.title for row in kept],
-        [msgspec.json.encode(row.rating).decode() for row in kept],
-        [msgspec.json.encode(row.stats).decode() for row in kept],
-        [row.log_seq for row in kept],
-    )
+    await conn.execute(_SAVE, *zip(*records(kept), strict=True))
+
+
+def records(rows: Iterable[GamePolicy]) -> list[tuple[Any, ...]]:
+    """Rows in the order of the table's columns."""
+    return [
+        (
+            row.game,
+            row.title,
+            msgspec.json.encode(row.rating).decode(),
+            msgspec.json.encode(row.stats).decode(),
+            row.log_seq,
+        )
+        for row in rows
+    ]
 
 
 def _policy(row: asyncpg.Record) -> GamePolicy:

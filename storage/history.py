@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import asyncpg
 
@@ -16,51 +16,32 @@ from storage.database import Connection, pack_position, time_ms, to_time, unpack
 PAGE_DEFAULT = 10
 PAGE_MAX = 50
 
-COLUMNS = (
-    "subject_type",
-    "subject_id",
-    "match_id",
-    "log_seq",
-    "game",
-    "tournament_id",
-    "team_id",
-    "side",
-    "played_at",
-    "outcome",
-    "decided_by",
-    "rating_before",
-    "rating_after",
-)
+
+async def add(conn: Connection, entries: Sequence[Entry]) -> None:
+    """Stores the entries of results; raises UniqueViolationError when a match is there already."""
+    await conn.copy_records_to_table("entries", schema_name="history", records=records(entries))
 
 
-async def add(conn: Connection, entries: Sequence[Entry], *, schema: str = "history") -> None:
-    """Stores the entries of results; raises UniqueViolationError when a match is there already.
-
-    `schema`: where a table of the same form is made beside the live one.
-    """
-    await conn.copy_records_to_table(
-        "entries",
-        schema_name=schema,
-        columns=COLUMNS,
-        records=[
-            (
-                each.subject_type,
-                each.subject_id,
-                each.match_id,
-                each.log_seq,
-                each.game,
-                each.tournament_id,
-                each.team_id,
-                each.side,
-                to_time(each.played_at_ms, "played_at"),
-                each.outcome,
-                each.decided_by,
-                each.rating_before,
-                each.rating_after,
-            )
-            for each in entries
-        ],
-    )
+def records(entries: Sequence[Entry]) -> list[tuple[Any, ...]]:
+    """Rows in the order of the table's columns."""
+    return [
+        (
+            each.subject_type,
+            each.subject_id,
+            each.match_id,
+            each.log_seq,
+            each.game,
+            each.tournament_id,
+            each.team_id,
+            each.side,
+            to_time(each.played_at_ms, "played_at"),
+            each.outcome,
+            each.decided_by,
+            each.rating_before,
+            each.rating_after,
+        )
+        for each in entries
+    ]
 
 
 _PAGE = """

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import asyncpg
 
 from domain.ratings import RATING_MAX, Rating
-from storage.database import Connection, time_ms, to_time
+from storage.database import Connection, to_time
 
 # Game, subject type (team or user), subject id.
 Key = tuple[str, str, str]
@@ -54,30 +54,37 @@ class Neighbours(NamedTuple):
 
 
 _LOAD = """
--- The rows of these subjects; keys come in one array per column.
-SELECT game, subject_type, subject_id, name, system, rating, peak, rated, won, deviation,
-    volatility, exact, reached_minute, reached_at, last_rated_at
-FROM ratings.current
-JOIN unnest($1::text[], $2::text[], $3::text[]) AS wanted (game, subject_type, subject_id)
-USING (game, subject_type, subject_id)
+-- The rows of these subjects, by their number in the arrays, one array per column of the key.
+SELECT wanted.number, name, system, rating, peak, rated, won, deviation, volatility, exact,
+    reached_minute, (extract(epoch FROM reached_at) * 1000)::bigint,
+    (extract(epoch FROM last_rated_at) * 1000)::bigint
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
+    AS wanted (game, subject_type, subject_id, number)
+JOIN ratings.current USING (game, subject_type, subject_id)
 """
 
 
 async def load(conn: Connection, keys: Iterable[Key]) -> dict[Key, Stored]:
     """What is stored of these subjects; those without a row are missing."""
-    wanted = list(zip(*keys, strict=True)) or [(), (), ()]
-    return {_key(row): _stored(row) for row in await conn.fetch(_LOAD, *wanted)}
+    wanted = list(keys)
+    columns = zip(*wanted, strict=True) if wanted else ((), (), ())
+    return {wanted[row[0] - 1]: _stored(row) for row in await conn.fetch(_LOAD, *columns)}
 
 
 _SAVE = """
--- Whole rows, new or in place of the old.
+-- Whole rows, new or in place of the old. Times come as ms, which costs half of what times would.
 INSERT INTO ratings.current
     (game, subject_type, subject_id, name, system, rating, peak, rated, won, deviation, volatility,
      exact, reached_minute, reached_at, last_rated_at)
-SELECT * FROM unnest(
+SELECT game, subject_type, subject_id, name, system, rating, peak, rated, won, deviation,
+    volatility, exact, reached_minute, timestamptz 'epoch' + reached_at_ms * interval '1 ms',
+    timestamptz 'epoch' + last_rated_ms * interval '1 ms'
+FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::int[],
-    $9::int[], $10::float8[], $11::float8[], $12::float8[], $13::int[], $14::timestamptz[],
-    $15::timestamptz[])
+    $9::int[], $10::float8[], $11::float8[], $12::float8[], $13::int[], $14::bigint[],
+    $15::bigint[]) AS new
+    (game, subject_type, subject_id, name, system, rating, peak, rated, won, deviation, volatility,
+     exact, reached_minute, reached_at_ms, last_rated_ms)
 ON CONFLICT (game, subject_type, subject_id) DO UPDATE SET
     name = excluded.name, system = excluded.system, rating = excluded.rating, peak = excluded.peak,
     rated = excluded.rated, won = excluded.won, deviation = excluded.deviation,
@@ -89,47 +96,46 @@ ON CONFLICT (game, subject_type, subject_id) DO UPDATE SET
 
 async def save(conn: Connection, rows: Mapping[Key, Stored]) -> None:
     """Stores these rows as they are, in one statement."""
-    if not rows:
-        return
-    columns = zip(*(_values(key, row) for key, row in sorted(rows.items())), strict=True)
-    await conn.execute(_SAVE, *columns)
+    if rows:
+        columns = zip(*(_values(key, row) for key, row in rows.items()), strict=True)
+        await conn.execute(_SAVE, *columns)
+
+
+def records(rows: Mapping[Key, Stored]) -> list[tuple[object, ...]]:
+    """Rows in the order of the table's columns."""
+    return [
+        (
+            *_values(key, row)[:-2],
+            to_time(row.reached_at_ms, "reached_at"),
+            to_time(row.last_rated_ms, "last_rated_at"),
+        )
+        for key, row in rows.items()
+    ]
 
 
 _OF_SUBJECT = """
 -- One subject, game by game.
-SELECT game, subject_type, subject_id, name, system, rating, peak, rated, won, deviation,
-    volatility, exact, reached_minute, reached_at, last_rated_at
+SELECT game, name, system, rating, peak, rated, won, deviation, volatility, exact, reached_minute,
+    (extract(epoch FROM reached_at) * 1000)::bigint,
+    (extract(epoch FROM last_rated_at) * 1000)::bigint
 FROM ratings.current WHERE subject_type = $1 AND subject_id = $2 ORDER BY game
 """
 
 
 async def of_subject(conn: Connection, subject_type: str, subject_id: str) -> dict[str, Stored]:
     """A subject's ratings by game, in the order of the games' names."""
-    return {
-        row["game"]: _stored(row) for row in await conn.fetch(_OF_SUBJECT, subject_type, subject_id)
-    }
-
-
-def _key(row: asyncpg.Record) -> Key:
-    return row["game"], row["subject_type"], row["subject_id"]
+    return {row[0]: _stored(row) for row in await conn.fetch(_OF_SUBJECT, subject_type, subject_id)}
 
 
 def _stored(row: asyncpg.Record) -> Stored:
+    _, name, system, rating, peak, rated, won, deviation, volatility, exact, *times = row
+    minute, reached_at_ms, last_rated_ms = times
     return Stored(
-        Rating(
-            row["rating"],
-            row["peak"],
-            row["rated"],
-            row["won"],
-            row["deviation"],
-            row["volatility"],
-            row["exact"],
-            row["system"],
-        ),
-        row["reached_minute"],
-        time_ms(row["reached_at"]),
-        time_ms(row["last_rated_at"]),
-        row["name"],
+        Rating(rating, peak, rated, won, deviation, volatility, exact, system),
+        minute,
+        reached_at_ms,
+        last_rated_ms,
+        name,
     )
 
 
@@ -147,8 +153,8 @@ def _values(key: Key, row: Stored) -> tuple[object, ...]:
         rating.volatility,
         rating.exact,
         row.reached_minute,
-        to_time(row.reached_at_ms, "reached_at"),
-        to_time(row.last_rated_ms, "last_rated_at"),
+        row.reached_at_ms,
+        row.last_rated_ms,
     )
 
 

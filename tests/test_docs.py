@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from domain import errors
+from domain.achievements import CATALOGUE, COUNTERS, coins_of
 from domain.events import EVENT_TYPES, ROOM_KINDS
 from domain.settings import Settings
 from hub.api.routes import routes
@@ -146,3 +147,26 @@ def test_snippets_are_parts_of_the_examples() -> None:
     assert found
     for path, snippet in found:
         assert snippet.strip() in text_of(path), f"README.md differs from {path}"
+
+
+def test_every_achievement_is_described() -> None:
+    rows = re.findall(
+        r"^\| `([A-Z0-9_]+)` \| (\w+) \| (\w+) \| (.+?) \| (\d*) ?\|$",
+        text_of("docs/progression.md"),
+        re.MULTILINE,
+    )
+    assert rows == [
+        (
+            each.code,
+            each.category,
+            each.rarity,
+            each.description.removesuffix("."),
+            str(coins_of(each.reward) or ""),
+        )
+        for each in CATALOGUE
+    ]
+
+
+def test_every_counter_of_a_career_is_described() -> None:
+    page = text_of("docs/progression.md")
+    assert not {name for name in COUNTERS if f"`{name}`" not in page}

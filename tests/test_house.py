@@ -34,6 +34,7 @@ GROUND = {
         "ids",
         "times",
         "money",
+        "counters",
         "deliveries",
         "errors",
         "events",
@@ -55,8 +56,8 @@ GROUND = {
 WIRING = {"workers/app.py", "hub/api/routes.py", "hub/live/routes.py"}
 # hub/ itself: what its parts may use of one another besides the ground of the folder.
 HUB_GROUND = {
-    "hub.audit", "hub.auth", "hub.auth_keys", "hub.bucket", "hub.context", "hub.metrics",
-    "hub.peer", "hub.standing",
+    "hub.audit", "hub.auth", "hub.auth_keys", "hub.background", "hub.bucket", "hub.context",
+    "hub.metrics", "hub.peer", "hub.standing",
 }  # fmt: skip
 HUB_PARTS = {
     "api": set[str](),

@@ -47,7 +47,7 @@ class Pipeline:
     """One consumer of the log.
 
     types: the facts that it wants; the cursor passes over all others. None: every fact.
-    batch_max: facts of one transaction.
+    batch_max: facts of one transaction; None: BATCH_MAX.
     retry: how a dead letter is tried again where applying its fact alone would be wrong, because
     what came after depends on it.
     """
@@ -55,12 +55,12 @@ class Pipeline:
     name: str
     apply: Apply
     types: frozenset[str] | None = None
-    batch_max: int = BATCH_MAX
+    batch_max: int | None = None
     retry: Retry | None = None
 
 
-# retry(tx, redis, letter) in the transaction that takes the letter away.
-Retry = Callable[[Transaction, Redis, Letter], Awaitable[None]]
+# In the transaction that takes the letter away.
+Retry = Callable[[Transaction, asyncpg.Pool, Redis, Letter], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +105,25 @@ async def drain(
                 # Taking the batch apart failed as well: that is not one fact's fault.
                 raise
             continue
-        if not done:
+        if done is None:
             break
         facts += done
         failures = 0
     return Drained(facts)
 
 
-async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: bool) -> int:
-    """One batch; answers how far the cursor moved: 0 at the head or while another has it."""
+async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: bool) -> int | None:
+    """One batch; how many of its facts it did, None at the head or while another is at it."""
     started_s = time.monotonic()
     async with log.transaction(pool) as tx:
         after = await log.lock_cursor(tx.connection, pipeline.name, wait=True)
         if after is None:
-            return 0
+            return None
         batch, until = await log.read_typed(
-            tx.connection, after, pipeline.batch_max, pipeline.types
+            tx.connection, after, pipeline.batch_max or BATCH_MAX, pipeline.types
         )
         if until == after:
-            return 0
+            return None
         done: int | None = None
         if batch and apart:
             letters = await _apply_apart(pipeline, tx, redis, batch, len(BACKOFF_S) + 1)
@@ -136,7 +136,7 @@ async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: 
         busy_ms = (time.monotonic() - started_s) * 1000 if batch else 0.0
         facts = len(batch) if done is None else done
         await log.move_cursor(tx.connection, pipeline.name, until, facts=facts, busy_ms=busy_ms)
-    return until - after
+    return facts
 
 
 async def _apply_apart(
@@ -248,7 +248,7 @@ async def retry(
                     if pipeline.retry is None:
                         await pipeline.apply(tx, redis, facts)
                     else:
-                        await pipeline.retry(tx, redis, letter)
+                        await pipeline.retry(tx, pool, redis, letter)
             except Exception as error:
                 if _is_outage(error):
                     raise

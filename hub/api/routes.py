@@ -9,6 +9,7 @@ from aiohttp import web
 
 from hub.api.achievements import list_achievements, player_achievements
 from hub.api.battlepass import own_battlepass
+from hub.api.games import configure_game, list_games
 from hub.api.health import Checks, health, healthz, metrics, readiness
 from hub.api.history import own_matches, read_history
 from hub.api.matches import get_match, list_matches, schedule_match
@@ -20,6 +21,8 @@ from hub.api.notifications import (
 from hub.api.ops import list_entries, list_facts
 from hub.api.overlays import create_overlay, delete_overlay, list_overlays
 from hub.api.players import rating_curve, read_player
+from hub.api.profiles import get_profile, update_profile
+from hub.api.seasons import list_seasons, start_season
 from hub.api.session import Visitors, spectate
 from hub.api.stats import (
     own_day,
@@ -60,6 +63,12 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/me/notifications", list_notifications),
         web.post("/api/v1/me/notifications/read-all", read_all_notifications),
         web.post("/api/v1/me/notifications/{id}/read", read_notification),
+        web.get("/api/v1/games", list_games),
+        web.put("/api/v1/games/{game:.+}", configure_game),
+        web.get("/api/v1/seasons", list_seasons),
+        web.post("/api/v1/seasons", start_season),
+        web.get("/api/v1/me/profile", get_profile),
+        web.patch("/api/v1/me/profile", update_profile),
         web.post("/api/v1/tokens/revoke", revoke),
         web.get("/api/v1/tournaments/{id}/roles", list_roles),
         web.get("/api/v1/tournaments/{id}/roles/{user:.+}", get_role),

@@ -160,16 +160,16 @@ class SeasonQuery(GameQuery, kw_only=True):
     season: Id | None = None
 
 
-class WeekQuery(GameQuery, kw_only=True):
-    """How many weeks, this one included."""
-
-    weeks: Annotated[int, Meta(ge=1, le=WEEKS_MAX)] = WEEKS_DEFAULT
-
-
 class DayQuery(GameQuery, kw_only=True):
     """Which day, UTC, such as 2026-03-01; without it, today."""
 
     day: Annotated[str, Meta(min_length=10, max_length=10)] | None = None
+
+
+class WeekQuery(DayQuery, kw_only=True):
+    """How many weeks; the last one is that of the day."""
+
+    weeks: Annotated[int, Meta(ge=1, le=WEEKS_MAX)] = WEEKS_DEFAULT
 
 
 @operation(tag="stats", query=GameQuery, answers={200: Lifetimes}, etag=True)
@@ -215,14 +215,14 @@ async def own_season(request: web.Request) -> web.Response:
 
 @operation(tag="stats", query=WeekQuery, answers={200: Weeks}, etag=True)
 async def own_weeks(request: web.Request) -> web.Response:
-    """What the caller played in the last weeks, which begin on Mondays, UTC (STAT-01)."""
+    """What the caller played in some weeks, which begin on Mondays, UTC (STAT-01)."""
     who = await require_user(request)
     game = game_of(request)
     weeks = whole_number(request, "weeks", default=WEEKS_DEFAULT, low=1, high=WEEKS_MAX)
-    today = _today()
-    first = week_of(today) - timedelta(weeks=weeks - 1)
+    monday = week_of(_day(request.query.get("day")))
+    first, last = monday - timedelta(weeks=weeks - 1), monday + timedelta(days=6)
     async with picture(request) as conn:
-        found = await statistics.days_between(conn, "user", who.subject, first, today, game)
+        found = await statistics.days_between(conn, "user", who.subject, first, last, game)
         by_week: dict[date, dict[str, list[Tally]]] = {}
         for name, days in found.items():
             for day, tally in days:
@@ -367,17 +367,13 @@ async def _before(conn: Connection, user_id: str, played: Iterable[str]) -> dict
     return await history.ratings_at(conn, "user", user_id, list(played), then_ms)
 
 
-def _today() -> date:
-    return day_of(round(time.time() * 1000))
-
-
 def _day(text: str | None) -> date:
     if text is None:
-        return _today()
+        return day_of(round(time.time() * 1000))
     try:
-        # fromisoformat alone would take weeks and dates without dashes.
         day = date.fromisoformat(text)
-        if day.isoformat() == text:
+        # It also takes weeks, and dates without dashes. Twelve weeks around a day must be dates.
+        if day.isoformat() == text and 1000 < day.year < 9000:
             return day
     except ValueError:
         pass

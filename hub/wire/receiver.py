@@ -99,13 +99,18 @@ class Receiver:
                 return opcode, payload
             if first & FIN and not self._kind:
                 if opcode == TEXT and not _is_utf8(payload):
-                    self._fail(INVALID_DATA, "not UTF-8")
+                    self.fail(INVALID_DATA, "not UTF-8")
                     return None
                 return opcode, payload
             whole = self._gather(opcode, payload, last=bool(first & FIN))
             if whole is not None:
                 return whole
         return None
+
+    def fail(self, code: int, reason: str) -> None:
+        """Ends it, also when whoever asks has had enough: what is unread is forgotten."""
+        self.failure = Failure(code, reason)
+        self._buffer, self._at, self._parts = b"", 0, None
 
     # -- frames -----------------------------------------------------------------------------------
 
@@ -123,7 +128,7 @@ class Receiver:
         length, mask_at = second & LENGTH, at + 2
         wrong = self._what_is_wrong(first, second)
         if wrong:
-            self._fail(PROTOCOL_ERROR, wrong)
+            self.fail(PROTOCOL_ERROR, wrong)
             return None
         if length >= 126:
             size = 2 if length == 126 else 8
@@ -133,10 +138,10 @@ class Receiver:
             mask_at += size
             length = int.from_bytes(buffer[at + 2 : mask_at], "big")
             if length < (126 if size == 2 else 65_536) or length >> 63:
-                self._fail(PROTOCOL_ERROR, "the length is not as short as it can be")
+                self.fail(PROTOCOL_ERROR, "the length is not as short as it can be")
                 return None
         if not first & CLOSE and length + len(self._parts or b"") > self._max_bytes:
-            self._fail(TOO_BIG, "message too big")
+            self.fail(TOO_BIG, "message too big")
             return None
         start = mask_at + 4
         if len(buffer) < start + length:
@@ -186,7 +191,7 @@ class Receiver:
             try:
                 self._utf8.decode(payload, final=last)
             except UnicodeDecodeError:
-                self._fail(INVALID_DATA, "not UTF-8")
+                self.fail(INVALID_DATA, "not UTF-8")
                 return None
         self._parts += payload
         if not last:
@@ -198,14 +203,10 @@ class Receiver:
     def _close_is_well_formed(self, payload: bytes) -> bool:
         """Section 5.5.1: nothing, or a code that may be sent and a reason in UTF-8."""
         if not _is_utf8(payload[2:]):
-            self._fail(INVALID_DATA, "not UTF-8")
+            self.fail(INVALID_DATA, "not UTF-8")
         elif payload and (len(payload) < 2 or not may_be_sent(close_code(payload))):
-            self._fail(PROTOCOL_ERROR, "not a close code")
+            self.fail(PROTOCOL_ERROR, "not a close code")
         return self.failure is None
-
-    def _fail(self, code: int, reason: str) -> None:
-        self.failure = Failure(code, reason)
-        self._buffer, self._at, self._parts = b"", 0, None
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-import msgpack
 import structlog
+from msgspec import Struct, msgpack
 from redis.asyncio import Redis
 
 from storage.database import Connection, time_ms, to_time
@@ -27,17 +27,22 @@ from storage.redis import AWAY
 
 log = structlog.get_logger(__name__)
 
+# What msgspec packs reads as what any other msgpack does, in a third of the time.
+_pack = msgpack.Encoder().encode
+_unpack = msgpack.Decoder().decode
+
 WAKE_CHANNEL = "gamehub:wake"
 # The most facts that one transaction may announce; more is a mistake of the caller.
 ANNOUNCED_MAX = 200_000
+# From so many facts on a transaction appends them by COPY: a round trip more, less work for each.
+COPY_MIN = 64
 # A pipeline that wants few types looks at so many facts at a time.
 SPAN_MAX = 20_000
 # A drain waits so long for a cursor that another process holds; then it leaves it to that one.
 CURSOR_WAIT_MS = 5_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """A fact to be announced. `occurred_at_ms` is ms since the epoch; subject is `kind:ID`.
 
     cause_id is None for a root fact; root_id then equals event_id.
@@ -53,16 +58,14 @@ class Event:
     payload: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedEvent(Event):
+class LoggedEvent(Event, frozen=True, kw_only=True):
     """A fact in the log with its number; `recorded_at_ms` is the database's time."""
 
     seq: int
     recorded_at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldEvent(Event):
+class HeldEvent(Event, frozen=True, kw_only=True):
     """A fact of a delayed match: in the log only when `delay_s` has passed since its commit.
 
     match: what everyone may know of the match from then on (storage.matches.pack), if it changes.
@@ -75,14 +78,14 @@ class HeldEvent(Event):
 
     def released(self) -> Event:
         """The fact itself: its time has come."""
-        return Event(**{each.name: getattr(self, each.name) for each in fields(Event)})
+        return Event(**{name: getattr(self, name) for name in Event.__struct_fields__})
 
 
 def held(
     event: Event, delay_s: int, *, match: bytes | None = None, tournament_id: str | None = None
 ) -> HeldEvent:
     """The same root fact, to be held back."""
-    shared = {each.name: getattr(event, each.name) for each in fields(Event)}
+    shared = {name: getattr(event, name) for name in Event.__struct_fields__}
     return HeldEvent(**shared, delay_s=delay_s, match=match, tournament_id=tournament_id)
 
 
@@ -141,6 +144,14 @@ FROM head, unnest($2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::uuid[]
 """
 
 
+_NUMBER = """
+-- Numbers for the facts of a large transaction; log.head stays locked until the commit.
+UPDATE log.head SET seq = seq + $1 WHERE shard = 0 RETURNING seq - $1
+"""
+_COLUMNS = (
+    "seq", "event_id", "type", "v", "subject", "cause_id", "root_id", "occurred_at", "payload",
+)  # fmt: skip
+
 _HOLD = """
 -- A fact of a delayed match; never before an earlier one of the same match, or, for the end of a
 -- tournament, of the same tournament.
@@ -157,21 +168,30 @@ async def _append(tx: Transaction) -> None:
     for event in tx.events:
         if isinstance(event, HeldEvent):
             await _hold(tx.connection, event)
-    events = [event for event in tx.events if not isinstance(event, HeldEvent)]
-    if not events:
-        return
-    await tx.connection.execute(
-        _APPEND,
-        len(events),
-        [event.event_id for event in events],
-        [event.type for event in events],
-        [event.v for event in events],
-        [event.subject for event in events],
-        [event.cause_id for event in events],
-        [event.root_id for event in events],
-        [to_time(event.occurred_at_ms, "occurred_at") for event in events],
-        [msgpack.packb(event.payload, use_bin_type=True) for event in events],
-    )
+    rows = [
+        (
+            event.event_id,
+            event.type,
+            event.v,
+            event.subject,
+            event.cause_id,
+            event.root_id,
+            to_time(event.occurred_at_ms, "occurred_at"),
+            _pack(event.payload),
+        )
+        for event in tx.events
+        if not isinstance(event, HeldEvent)
+    ]
+    if len(rows) >= COPY_MIN:
+        base = await tx.connection.fetchval(_NUMBER, len(rows))
+        await tx.connection.copy_records_to_table(
+            "facts",
+            schema_name="log",
+            columns=_COLUMNS,
+            records=[(seq, *row) for seq, row in enumerate(rows, base + 1)],
+        )
+    elif rows:
+        await tx.connection.execute(_APPEND, len(rows), *map(list, zip(*rows, strict=True)))
 
 
 async def _hold(conn: Connection, event: HeldEvent) -> None:
@@ -184,7 +204,7 @@ async def _hold(conn: Connection, event: HeldEvent) -> None:
         event.subject,
         event.tournament_id,
         to_time(event.occurred_at_ms, "occurred_at"),
-        msgpack.packb(event.payload, use_bin_type=True),
+        _pack(event.payload),
         event.match,
         event.type == "tournament.completed",
     )
@@ -281,7 +301,7 @@ def _logged(row: asyncpg.Record) -> LoggedEvent:
         root_id=row["root_id"],
         occurred_at_ms=time_ms(row["occurred_at"]),
         recorded_at_ms=time_ms(row["recorded_at"]),
-        payload=msgpack.unpackb(row["payload"], raw=False, strict_map_key=False),
+        payload=_unpack(row["payload"]),
     )
 
 

@@ -1,4 +1,6 @@
 -- The rows can be made again from the log by either release.
+DROP SCHEMA IF EXISTS rebuild_next CASCADE;
+DROP SCHEMA rebuild CASCADE;
 DROP SCHEMA achievements CASCADE;
 DROP SCHEMA battlepass CASCADE;
 DROP SCHEMA ratings CASCADE;

@@ -116,7 +116,8 @@ CREATE TABLE ratings.current (
     reached_minute int NOT NULL,
     reached_at timestamptz NOT NULL,
     last_rated_at timestamptz NOT NULL,
-    PRIMARY KEY (game, subject_type, subject_id)
+    -- The subject first: one index fewer to write, for it finds a subject's games too.
+    PRIMARY KEY (subject_type, subject_id, game)
 );
 COMMENT ON COLUMN ratings.current.rated IS 'matches that were rated';
 COMMENT ON COLUMN ratings.current.reached_minute IS
@@ -125,7 +126,6 @@ COMMENT ON COLUMN ratings.current.reached_minute IS
 CREATE INDEX current_game_subject_type_rating_won_reached_minute_subject_id_idx
     ON ratings.current
     (game, subject_type, rating DESC, won DESC, reached_minute, subject_id COLLATE "C");
-CREATE INDEX current_subject_type_subject_id_idx ON ratings.current (subject_type, subject_id);
 
 -- One row per user and per team per match (HIST-01). What else the match was stands in its fact in
 -- the log, by `log_seq`: players, scores, duration, map.
@@ -170,3 +170,120 @@ CREATE TABLE achievements.earned (
     log_seq bigint NOT NULL,
     PRIMARY KEY (user_id, code)
 );
+
+-- -- making all of it again, beside the live tables -------------------------------------------------
+CREATE SCHEMA rebuild;
+
+CREATE TABLE rebuild.tables (
+    position smallint PRIMARY KEY,
+    schema_name name NOT NULL,
+    table_name name NOT NULL
+);
+COMMENT ON TABLE rebuild.tables IS 'what the fold writes, and nobody else';
+INSERT INTO rebuild.tables (position, schema_name, table_name) VALUES
+    (1, 'games', 'games'),
+    (2, 'seasons', 'seasons'),
+    (3, 'statistics', 'lifetime'),
+    (4, 'statistics', 'days'),
+    (5, 'statistics', 'careers'),
+    (6, 'statistics', 'entered'),
+    (7, 'statistics', 'played_for'),
+    (8, 'ratings', 'current'),
+    (9, 'history', 'entries'),
+    (10, 'battlepass', 'progress'),
+    (11, 'achievements', 'earned');
+
+-- Empty tables rebuild_next.<schema>__<table> without indexes; what an earlier rebuild left is gone.
+CREATE FUNCTION rebuild.begin() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    each record;
+BEGIN
+    DROP SCHEMA IF EXISTS rebuild_next CASCADE;
+    CREATE SCHEMA rebuild_next;
+    FOR each IN SELECT * FROM rebuild.tables ORDER BY position LOOP
+        EXECUTE format('CREATE TABLE rebuild_next.%I (LIKE %I.%I INCLUDING ALL EXCLUDING INDEXES)',
+                       each.schema_name || '__' || each.table_name,
+                       each.schema_name, each.table_name);
+    END LOOP;
+END
+$$;
+
+-- The indexes that the live table has, on the new one, under the same names.
+CREATE FUNCTION rebuild.add_indexes(of_schema name, of_table name) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    live regclass := format('%I.%I', of_schema, of_table)::regclass;
+    next text := format('rebuild_next.%I', of_schema || '__' || of_table);
+    each record;
+BEGIN
+    FOR each IN
+        SELECT i.indexrelid::regclass AS index, pg_get_indexdef(i.indexrelid) AS definition,
+               c.conname AS constraint_name, pg_get_constraintdef(c.oid) AS constraint_definition
+        FROM pg_index i
+        LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.conrelid = i.indrelid
+        WHERE i.indrelid = live
+        ORDER BY i.indexrelid
+    LOOP
+        IF each.constraint_name IS NOT NULL THEN
+            EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', next, each.constraint_name,
+                           each.constraint_definition);
+        ELSE
+            EXECUTE replace(each.definition, format(' ON %I.%I ', of_schema, of_table),
+                            format(' ON %s ', next));
+        END IF;
+    END LOOP;
+    EXECUTE format('ANALYZE %s', next);
+END
+$$;
+
+-- How the new tables differ from the live ones: at most `most` rows of each side and table.
+CREATE FUNCTION rebuild.differences(most int)
+RETURNS TABLE (in_table text, side text, contents jsonb) LANGUAGE plpgsql AS $$
+DECLARE
+    each record;
+BEGIN
+    FOR each IN SELECT * FROM rebuild.tables ORDER BY position LOOP
+        RETURN QUERY EXECUTE format(
+            'SELECT %1$L, ''live'', to_jsonb(d) FROM ('
+            'SELECT * FROM %2$s EXCEPT SELECT * FROM %3$s LIMIT %4$s) AS d',
+            each.schema_name || '.' || each.table_name,
+            format('%I.%I', each.schema_name, each.table_name),
+            format('rebuild_next.%I', each.schema_name || '__' || each.table_name), most);
+        RETURN QUERY EXECUTE format(
+            'SELECT %1$L, ''rebuilt'', to_jsonb(d) FROM ('
+            'SELECT * FROM %3$s EXCEPT SELECT * FROM %2$s LIMIT %4$s) AS d',
+            each.schema_name || '.' || each.table_name,
+            format('%I.%I', each.schema_name, each.table_name),
+            format('rebuild_next.%I', each.schema_name || '__' || each.table_name), most);
+    END LOOP;
+END
+$$;
+
+-- The new tables take the places and the rights of the live ones.
+CREATE FUNCTION rebuild.swap() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    each record;
+    given record;
+    next text;
+BEGIN
+    FOR each IN SELECT * FROM rebuild.tables ORDER BY position LOOP
+        next := each.schema_name || '__' || each.table_name;
+        FOR given IN
+            SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END AS to_role,
+                   a.privilege_type AS right_name
+            FROM pg_class c
+            CROSS JOIN aclexplode(c.relacl) AS a
+            LEFT JOIN pg_roles r ON r.oid = a.grantee
+            WHERE c.oid = format('%I.%I', each.schema_name, each.table_name)::regclass
+        LOOP
+            EXECUTE format('GRANT %s ON rebuild_next.%I TO %s', given.right_name, next,
+                           given.to_role);
+        END LOOP;
+        EXECUTE format('DROP TABLE %I.%I', each.schema_name, each.table_name);
+        EXECUTE format('ALTER TABLE rebuild_next.%I RENAME TO %I', next, each.table_name);
+        EXECUTE format('ALTER TABLE rebuild_next.%I SET SCHEMA %I', each.table_name,
+                       each.schema_name);
+    END LOOP;
+    DROP SCHEMA rebuild_next;
+END
+$$;

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.counters import Kinds, merge_stats
 from domain.errors import ImpossibleValue
 from domain.facts import normalise
 from domain.ids import is_id
 from domain.matches import Match, result_payload, scheduled
-from domain.results import Outcome, Result, places_of, result_of, sum_stats
+from domain.results import Outcome, Result, places_of, result_of
 
 PLAYED = "2026-03-01T18:41:00.000Z"
 PLAYED_MS = 1_772_390_460_000
@@ -49,7 +50,7 @@ def result(
 
 
 def outcomes(found: Result) -> dict[str, Outcome]:
-    return {each.id: found.outcome_of(each.side) for each in found.players.values()}
+    return {each.id: each.outcome for each in found.players.values()}
 
 
 def places(found: Result) -> dict[str, int]:
@@ -193,6 +194,28 @@ def test_a_series_sums_its_games_where_nothing_else_is_said() -> None:
     assert (found.players["ben"].stats, found.players["ben"].games) == (None, 0)
 
 
+def test_bests_of_a_series_are_not_summed() -> None:
+    games = [game(1, "red", 3), game(2, "red", 5)]
+    for each, answer_ms, rally in zip(games, (900, 700), (12, 9), strict=True):
+        each["players"][0]["stats"] |= {"fastest_answer_ms": answer_ms, "longest_rally": rally}
+    found = result(TEAMS, winner_id="red", games=games)
+    assert found.players["ana"].stats == {
+        "kills": 8, "fastest_answer_ms": 700, "longest_rally": 21,
+    }  # fmt: skip
+    # As the game declares.
+    found.count_by(Kinds({"longest_rally": "max", "kills": "min"}))
+    assert found.players["ana"].stats == {
+        "kills": 3, "fastest_answer_ms": 700, "longest_rally": 12,
+    }  # fmt: skip
+
+
+def test_what_is_said_of_the_whole_match_is_not_counted_again() -> None:
+    whole = [{"player_id": "ana", "team_id": "red", "stats": {"kills": 20}}]
+    found = result(TEAMS, winner_id="red", games=[game(1, "red", 3)], players=whole)
+    found.count_by(Kinds({"kills": "max"}))
+    assert found.players["ana"].stats == {"kills": 20}
+
+
 def test_the_lines_of_the_whole_match_win_over_those_of_its_games() -> None:
     whole = [{"player_id": "ana", "team_id": "red", "stats": {"kills": 20}}]
     found = result(TEAMS, winner_id="red", games=[game(1, "red", 3)], players=whole, duration_s=7)
@@ -210,8 +233,8 @@ def test_a_line_without_counters_still_counts_as_said() -> None:
 def test_sums_keep_whole_numbers_and_do_not_depend_on_the_order() -> None:
     lines: list[dict[str, float]] = [{"kills": 1, "share": 0.1}, {"kills": 2}, {"share": 0.2}]
     lines += [{"share": 0.3}]
-    assert sum_stats(lines) == sum_stats(lines[::-1]) == {"kills": 3, "share": 0.6}
-    assert type(sum_stats(lines)["kills"]) is int
+    assert merge_stats(lines) == merge_stats(lines[::-1]) == {"kills": 3, "share": 0.6}
+    assert type(merge_stats(lines)["kills"]) is int
 
 
 # -- everyone for themselves -----------------------------------------------------------------------

@@ -157,7 +157,7 @@ async def tables(database_url: str) -> tuple[Counter[str], int, Counter[str]]:
         outcomes = Counter(
             row["outcome"]
             for row in await connection.fetch(
-                "SELECT outcome FROM history.matches WHERE subject_type = 'team'"
+                "SELECT outcome FROM history.entries WHERE subject_type = 'team'"
             )
         )
         return types, distinct, outcomes
@@ -192,7 +192,7 @@ async def check_season(database_url: str, records: list[dict[str, Any]]) -> None
     connection = await asyncpg.connect(database_url)
     try:
         rows = await connection.fetchval(
-            "SELECT count(*) FROM history.matches WHERE subject_type = 'user'"
+            "SELECT count(*) FROM history.entries WHERE subject_type = 'user'"
         )
     finally:
         await connection.close()

@@ -1,101 +1,132 @@
-"""History rows: stored once, read newest first, page by page."""
+"""History on Postgres: pages without holes, the curve of ratings, and who beat whom."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import asyncpg
 import pytest
 
 from domain.errors import InvalidSchema
-from domain.history import rows_of
-from domain.times import time_text
+from domain.history import Entry
+from domain.results import Outcome, SubjectType
 from storage import history
 
-
-def result(number: int, played_at_ms: int) -> dict[str, Any]:
-    return {
-        "match_id": f"m{number:03}",
-        "game": "chess",
-        "played_at": time_text(played_at_ms),
-        "competitors": [{"id": "red", "name": "Red"}, {"id": "blue", "name": "Blue"}],
-        "scores": {"red": number, "blue": 0},
-        "outcome": "win",
-        "winner_id": "red",
-        "players": [{"player_id": "ann", "team_id": "red", "stats": {"kills": 2, "share": 0.5}}],
-    }
+BASE_MS = 1_500_000_000_000
+MINUTE_MS = 60_000
 
 
-async def fill(conn: Any, count: int) -> None:
-    # Three results share each time.
-    results = [result(n, 1_500_000_000_000 + n // 3 * 1000) for n in range(count)]
-    pairs = [(n, row) for n, each in enumerate(results) for row in rows_of("match.completed", each)]
-    await history.add(conn, pairs)
+def entry(
+    number: int,
+    subject_id: str = "ann",
+    *,
+    kind: SubjectType = "user",
+    side: int | None = 0,
+    outcome: Outcome = "win",
+    rated: bool = True,
+    game: str = "chess",
+) -> Entry:
+    return Entry(
+        subject_type=kind,
+        subject_id=subject_id,
+        match_id=f"m{number:03}",
+        log_seq=number + 1,
+        game=game,
+        tournament_id=None,
+        team_id="red",
+        side=side,
+        played_at_ms=BASE_MS + number * MINUTE_MS,
+        outcome=outcome,
+        decided_by="play",
+        rating_before=1200 + number if rated else None,
+        rating_after=1201 + number if rated else None,
+    )
 
 
-async def test_a_page_as_json_shows_it(pool: asyncpg.Pool) -> None:
+async def add(pool: asyncpg.Pool, entries: Sequence[Entry]) -> None:
     async with pool.acquire() as conn:
-        await fill(conn, 1)
-        (row,), cursor = await history.page(conn, "user", "ann")
-    assert cursor is None
-    assert row == {
-        "match_id": "m000",
-        "game": "chess",
-        "tournament_id": None,
-        "played_at": "2017-07-14T02:40:00.000Z",
-        "name": None,
-        "team_id": "red",
-        "opponents": [{"id": "blue", "name": "Blue", "type": "team"}],
-        "outcome": "win",
-        "decided_by": "play",
-        "scores": {"red": 0, "blue": 0},
-        "best_of": None,
-        "duration_s": None,
-        "map": None,
-        "mode": None,
-        "games_played": 0,
-        "stats": {"kills": 2, "share": 0.5},
-    }
+        await history.add(conn, entries)
+
+
+async def test_an_entry_comes_back_as_it_was(pool: asyncpg.Pool) -> None:
+    entries = [entry(0), entry(1, outcome="none", rated=False, side=None)]
+    await add(pool, entries)
+    async with pool.acquire() as conn:
+        assert await history.page(conn, "user", "ann") == (entries[::-1], None)
+        assert await history.page(conn, "team", "ann") == ([], None)
+        assert await history.page(conn, "user", "ann", game="go") == ([], None)
 
 
 @pytest.mark.parametrize("limit", [1, 10, 50])
 async def test_newest_first_without_holes(pool: asyncpg.Pool, limit: int) -> None:
+    await add(pool, [entry(n) for n in range(40)])
     async with pool.acquire() as conn:
-        await fill(conn, 40)
         seen: list[str] = []
         cursor = None
         while True:
-            rows, cursor = await history.page(conn, "team", "blue", limit, cursor)
-            seen += [each["match_id"] for each in rows]
+            page, cursor = await history.page(conn, "user", "ann", limit, cursor)
+            seen += [each.match_id for each in page]
             if cursor is None:
                 break
             # What is played meanwhile does not move the pages.
-            await history.add(
-                conn,
-                [(99, row) for row in rows_of("match.completed", result(99, 1_600_000_000_000))],
-            )
+            await history.add(conn, [entry(100 + len(seen))])
     assert seen == [f"m{n:03}" for n in range(39, -1, -1)]
 
 
-async def test_a_replay_changes_nothing(pool: asyncpg.Pool) -> None:
+async def test_a_cursor_of_nobody_is_refused(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as conn:
-        await fill(conn, 20)
-        before = await conn.fetch("SELECT *, xmin FROM history.matches ORDER BY 1, 2, 3")
-        await fill(conn, 20)
-        assert await conn.fetch("SELECT *, xmin FROM history.matches ORDER BY 1, 2, 3") == before
-
-
-async def test_more_rows_than_one_statement_takes(
-    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(history, "INSERT_ROWS_MAX", 7)
-    async with pool.acquire() as conn:
-        await fill(conn, 20)
-        assert await conn.fetchval("SELECT count(*) FROM history.matches") == 60
-
-
-async def test_nobody_known_is_an_empty_page(pool: asyncpg.Pool) -> None:
-    async with pool.acquire() as conn:
-        assert await history.page(conn, "user", "nobody") == ([], None)
         with pytest.raises(InvalidSchema):
-            await history.page(conn, "user", "nobody", cursor="WzFd")
+            await history.page(conn, "user", "ann", cursor="WzFd")
+
+
+async def test_a_match_is_remembered_once(pool: asyncpg.Pool) -> None:
+    await add(pool, [entry(1)])
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await add(pool, [entry(1)])
+
+
+async def test_the_curve_is_in_the_order_of_the_log(pool: asyncpg.Pool) -> None:
+    await add(pool, [entry(n, rated=n != 2) for n in range(5)] + [entry(9, game="go")])
+    async with pool.acquire() as conn:
+        curve = await history.curve(conn, "user", "ann", "chess", 3)
+    assert [(each.match_id, each.rating) for each in curve] == [
+        ("m001", 1202),
+        ("m003", 1204),
+        ("m004", 1205),
+    ]
+
+
+@pytest.mark.parametrize(("minute", "rating"), [(-1, 1200), (0, 1201), (1, 1201), (2, 1203)])
+async def test_the_rating_at_a_time(pool: asyncpg.Pool, minute: int, rating: int) -> None:
+    await add(pool, [entry(0), entry(1, rated=False), entry(2)])
+    async with pool.acquire() as conn:
+        at_ms = BASE_MS + minute * MINUTE_MS
+        found = await history.ratings_at(conn, "user", "ann", ["chess", "quiz"], at_ms)
+        assert found == {"chess": rating}
+        assert await history.ratings_at(conn, "user", "bob", ["chess"], at_ms) == {}
+
+
+async def test_who_beat_whom(pool: asyncpg.Pool) -> None:
+    await add(
+        pool,
+        [
+            entry(1, "ann"),
+            entry(1, "bob", side=1, outcome="loss"),
+            entry(2, "ann", outcome="draw"),
+            entry(2, "bob", side=1, outcome="draw"),
+            # On one side together, and of no side: not against each other.
+            entry(3, "ann"),
+            entry(3, "bob"),
+            entry(4, "ann"),
+            entry(4, "bob", side=None, outcome="none"),
+            entry(5, "ann"),
+            entry(5, "blue", kind="team", side=1, outcome="loss"),
+        ],
+    )
+    nothing = {"win": 0, "loss": 0, "draw": 0, "none": 0}
+    async with pool.acquire() as conn:
+        ann, bob, blue = ("user", "ann"), ("user", "bob"), ("team", "blue")
+        assert await history.matchup(conn, ann, bob) == {**nothing, "win": 1, "draw": 1}
+        assert await history.matchup(conn, bob, ann) == {**nothing, "loss": 1, "draw": 1}
+        assert await history.matchup(conn, ann, blue) == {**nothing, "win": 1}
+        assert await history.matchup(conn, ann, bob, "go") == nothing

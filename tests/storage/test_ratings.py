@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from domain.ratings import Rating
+from domain.times import TIME_MAX_MS, TIME_MIN_MS
 from storage import ratings
 from storage.ratings import Key, Neighbours, Standing, Stored
 
@@ -48,6 +49,20 @@ async def test_a_batch_comes_back_as_it_was_stored(pool: asyncpg.Pool) -> None:
             "go": rows["go", "user", "ann"],
         }
         assert await ratings.of_subject(conn, "user", "bob") == {}
+
+
+async def test_times_keep_their_milliseconds(pool: asyncpg.Pool) -> None:
+    times = [TIME_MIN_MS, -1, 0, 1, 1_534_348_983_001, 1_534_348_983_999, TIME_MAX_MS]
+    rows = {
+        ("chess", "user", f"u{ms}"): Stored(Rating(), 0, ms, TIME_MAX_MS - abs(ms)) for ms in times
+    }
+    await fill(pool, rows)
+    async with pool.acquire() as conn:
+        assert await ratings.load(conn, rows) == rows
+        said = await conn.fetchval(
+            "SELECT reached_at::text FROM ratings.current WHERE subject_id = 'u1534348983001'"
+        )
+    assert said == "2018-08-15 16:03:03.001+00"
 
 
 async def test_a_row_is_replaced_as_a_whole(pool: asyncpg.Pool) -> None:

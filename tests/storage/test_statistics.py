@@ -164,3 +164,16 @@ async def test_who_took_part_and_for_which_team(conn: Connection) -> None:
     ) == {("user", "ann", "cup"), ("team", "reds", "cup")}
     assert await statistics.members_of(conn, "cup", ["reds", "blues"]) == {"reds": ["ann", "bob"]}
     assert await statistics.members_of(conn, "league", {"reds"}) == {"reds": ["zed"]}
+
+
+async def test_for_whom_users_played(conn: Connection) -> None:
+    await statistics.add_played_for(conn, [("ann", "reds"), ("ann", "reds"), ("bob", "blues")])
+    await statistics.add_played_for(conn, [("ann", "reds"), ("ann", "blues")])
+    asked = [("ann", "reds"), ("ann", "blues"), ("bob", "reds"), ("bob", "blues")]
+    assert await statistics.played_for(conn, asked) == {
+        ("ann", "reds"),
+        ("ann", "blues"),
+        ("bob", "blues"),
+    }
+    await statistics.add_played_for(conn, [])
+    assert await statistics.played_for(conn, []) == set()

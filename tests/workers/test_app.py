@@ -49,7 +49,7 @@ async def drained(pool: asyncpg.Pool) -> bool:
 
 async def history_rows(pool: asyncpg.Pool) -> int:
     async with pool.acquire() as conn:
-        count: int = await conn.fetchval("SELECT count(*) FROM history.matches")
+        count: int = await conn.fetchval("SELECT count(*) FROM history.entries")
     return count
 
 

@@ -16,7 +16,7 @@ from storage import deadletters, log
 from storage.log import Event, LoggedEvent, Transaction
 from storage.redis import connect
 from tests.facts import completed, scheduled, started
-from workers import history, pipeline
+from workers import fold, pipeline
 from workers.pipeline import Drained, Pipeline, drain, retry
 
 
@@ -248,13 +248,13 @@ async def test_a_database_behind_the_release_is_nobodys_fault(
 ) -> None:
     """A worker that comes before its migration must not set the whole log aside."""
     await commit_facts(pool, [scheduled(1), started(2), completed(3)])
-    await pool.execute("ALTER TABLE history.matches RENAME TO later")
+    await pool.execute("ALTER TABLE history.entries RENAME TO later")
     for _ in range(6):
         with pytest.raises(Unavailable):
-            await drain(history.PIPELINE, pool, redis)
-    await pool.execute("ALTER TABLE history.later RENAME TO matches")
-    # Of a result's two sides with two users each, the users' totals follow.
-    assert await drain(history.PIPELINE, pool, redis) == Drained(3 + 4)
+            await drain(fold.PIPELINE, pool, redis)
+    await pool.execute("ALTER TABLE history.later RENAME TO entries")
+    # Of the three facts the fold wants the result alone.
+    assert await drain(fold.PIPELINE, pool, redis) == Drained(1)
     assert await letters_of(pool) == 0
 
 

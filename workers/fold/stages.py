@@ -6,6 +6,7 @@ from domain.games import policy_of
 from domain.results import Result
 from domain.seasons import season_of
 from storage.log import LoggedEvent
+from storage.rebuild import Root
 from workers.fold.achievements import complete_tournament, unlock
 from workers.fold.battlepass import give_xp
 from workers.fold.history import remember
@@ -15,7 +16,7 @@ from workers.fold.telling import Telling
 from workers.fold.world import World
 
 
-def fold(world: World, event: LoggedEvent, result: Result | None, telling: Telling) -> None:
+def fold(world: World, event: LoggedEvent | Root, result: Result | None, telling: Telling) -> None:
     """Folds one fact into the world, in the log's order; `result`: what result_of makes of it."""
     if result is not None:
         fold_result(world, result, event.seq, telling)
@@ -33,6 +34,8 @@ def fold_result(world: World, result: Result, log_seq: int, telling: Telling) ->
     Each stage is over for everyone before the next begins.
     """
     rules = world.rules(result.game)
+    if rules.kinds.declared:
+        result.count_by(rules.kinds)
     careers = {user_id: world.career(user_id) for user_id in result.players}
     before = {user_id: dict(career) for user_id, career in careers.items()}
     shown = count(world, result, rules, careers, telling)

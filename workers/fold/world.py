@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import date
 
 from domain import battlepass
+from domain.counters import Kinds
 from domain.games import GamePolicy
 from domain.history import Entry
 from domain.payloads_derived import RatingPolicy
 from domain.results import SubjectType
 from domain.seasons import Season
-from domain.statistics import Kinds, Lifetime, Tally
+from domain.statistics import Lifetime, Tally
 from storage.ratings import Stored
 
 SubjectKey = tuple[str, str, str]  # type, id, game

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -9,44 +10,66 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-from domain.history import HistoryRow
-from storage import history
+from domain.history import Entry
+from domain.results import SubjectType
+from storage import history, log
+from storage.log import Event
 from tests.hub.api.serving import Client, bearer, serving
 
 BASE_MS = 1_534_348_800_000
 
 
-def row(number: int, **changes: Any) -> HistoryRow:
-    whole: dict[str, Any] = {
-        "subject_type": "user",
-        "subject_id": "ana",
-        "match_id": f"cup/m-{number:02}",
-        "game": "cod",
-        "tournament_id": None,
-        "played_at_ms": BASE_MS + number // 2 * 60_000,  # pairs share a time
-        "name": "Ana",
-        "team_id": "red",
-        "opponents": [{"id": "blue", "type": "team", "name": "Blue"}],
-        "outcome": "win",
-        "decided_by": "play",
-        "scores": {"red": 3, "blue": 1},
-        "best_of": 5,
-        "duration_s": 1800,
-        "map": None,
-        "mode": None,
-        "games_played": 4,
-        "stats": {"kills": number},
-        **changes,
-    }
-    return HistoryRow(**whole)
+def entry(number: int, subject_type: SubjectType = "user") -> Entry:
+    return Entry(
+        subject_type=subject_type,
+        subject_id="ana",
+        match_id=f"cup/m-{number:02}",
+        log_seq=number + 1,
+        game="cod",
+        tournament_id=None,
+        team_id="red",
+        side=0,
+        played_at_ms=BASE_MS + number // 2 * 60_000,  # pairs share a time
+        outcome="win",
+        decided_by="play",
+        rating_before=1200 + number,
+        rating_after=1201 + number,
+    )
+
+
+def fact(number: int) -> Event:
+    event_id = uuid.uuid4()
+    line = {"player_id": "ana", "name": "Ana", "team_id": "red", "stats": {"kills": number}}
+    return Event(
+        event_id=event_id,
+        type="match.completed",
+        v=1,
+        subject=f"match:cup/m-{number:02}",
+        cause_id=None,
+        root_id=event_id,
+        occurred_at_ms=BASE_MS,
+        payload={
+            "match_id": f"cup/m-{number:02}",
+            "game": "cod",
+            "played_at": "2018-08-15T16:00:00.000Z",
+            "competitors": [{"id": "red", "name": "Red"}, {"id": "blue", "name": "Blue"}],
+            "scores": {"red": 3, "blue": 1},
+            "outcome": "win",
+            "winner_id": "red",
+            "duration_s": 1800,
+            "best_of": 5,
+            "players": [line],
+        },
+    )
 
 
 @pytest.fixture
 async def client(pool: asyncpg.Pool, redis_url: str) -> AsyncIterator[Client]:
-    rows = [(number + 1, row(number)) for number in range(23)]
-    rows.append((24, row(1, subject_type="team")))
-    async with pool.acquire() as connection:
-        await history.add(connection, rows)
+    async with log.transaction(pool) as tx:
+        for number in range(23):
+            log.announce(tx, fact(number))
+        await history.add(tx.connection, [entry(number) for number in range(23)])
+        await history.add(tx.connection, [entry(1, "team")])
     async with serving(pool, redis_url) as opened:
         yield opened
 
@@ -63,6 +86,8 @@ async def test_ten_newest_first(client: Client) -> None:
         f"cup/m-{number:02}" for number in range(22, 12, -1)
     ]
     assert body["history"][0]["stats"] == {"kills": 22}
+    assert body["history"][0]["opponents"] == [{"id": "blue", "name": "Blue", "type": "team"}]
+    assert (body["history"][0]["rating_before"], body["history"][0]["rating_after"]) == (1222, 1223)
     assert body["history"][0]["played_at"] == "2018-08-15T16:11:00.000Z"
 
 

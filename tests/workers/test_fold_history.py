@@ -1,15 +1,21 @@
-"""History rows: who gets one, with which outcome and which numbers."""
+"""History: who gets an entry, with which outcome, and what a line of it shows."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.history import HistoryRow, rows_of, sum_stats
+from domain.counters import merge_stats
+from domain.history import Entry
+from domain.history import line as shown_line
+from domain.results import result_of
+from workers.fold.history import remember
+from workers.fold.world import World
 
 RED = {"id": "red", "name": "Red", "roster": [{"id": "ann", "name": "Ann"}, {"id": "bob"}]}
 BLUE = {"id": "blue", "name": "Blue"}
@@ -32,6 +38,26 @@ def result(**changes: Any) -> dict[str, Any]:
     }
 
 
+@dataclass
+class Row:
+    """An entry, and the line that HTTP shows of it."""
+
+    entry: Entry
+    line: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        return self.line[name] if name in self.line else getattr(self.entry, name)
+
+
+def rows_of(fact_type: str, payload: dict[str, Any]) -> list[Row]:
+    found = result_of(fact_type, payload)
+    if found is None:
+        return []
+    world = World()
+    remember(world, found, 1, {})
+    return [Row(each, shown_line(each, found, payload)) for each in world.entries]
+
+
 def outcomes(payload: dict[str, Any], fact_type: str = "match.completed") -> dict[str, str]:
     return {
         f"{each.subject_type}:{each.subject_id}": each.outcome
@@ -39,7 +65,7 @@ def outcomes(payload: dict[str, Any], fact_type: str = "match.completed") -> dic
     }
 
 
-def row(payload: dict[str, Any], subject: str) -> HistoryRow:
+def row(payload: dict[str, Any], subject: str) -> Row:
     (found,) = (
         each
         for each in rows_of("match.completed", payload)
@@ -142,7 +168,7 @@ def test_map_and_mode_of_the_only_game() -> None:
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(-(10**12), 10**12))))
 def test_sums_of_whole_numbers_are_exact(lines: list[dict[str, float]]) -> None:
-    sums = sum_stats(lines)
+    sums = merge_stats(lines)
     for name in "abc":
         expected = sum(each.get(name, 0) for each in lines)
         assert sums.get(name, 0) == expected
@@ -153,5 +179,5 @@ def test_sums_of_whole_numbers_are_exact(lines: list[dict[str, float]]) -> None:
 def test_sums_of_fractions_do_not_depend_on_the_order(values: list[float], dice: Any) -> None:
     shuffled = values[:]
     dice.shuffle(shuffled)
-    first = sum_stats([{"a": each} for each in values])["a"]
-    assert first == sum_stats([{"a": each} for each in shuffled])["a"] == math.fsum(values)
+    first = merge_stats([{"a": each} for each in values])["a"]
+    assert first == merge_stats([{"a": each} for each in shuffled])["a"] == math.fsum(values)

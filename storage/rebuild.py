@@ -1,0 +1,169 @@
+"""The fold's tables made again beside the live ones: filled, compared, and put in their place."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import msgpack
+
+from domain.errors import Unavailable
+from storage.database import Connection, from_json, time_ms
+
+# Indexes of millions of rows take longer than a statement of the hub ever may.
+STATEMENT_TIMEOUT_S = 3600.0
+# Facts of one read of the log.
+PAGE_MAX = 5_000
+# Rows that `differences` names per table and side.
+NAMED_MAX = 20
+
+_LOCK_KEY = 0x67616D65666F6C64  # "gamefold"
+
+
+@asynccontextmanager
+async def alone(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
+    """A connection on which no other rebuild runs; raises Unavailable when one does."""
+    async with pool.acquire() as conn:
+        if not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):
+            raise Unavailable("another rebuild of the fold is running")
+        try:
+            await patient(conn)
+            yield conn
+        finally:
+            await conn.execute("SELECT pg_advisory_unlock($1)", _LOCK_KEY)
+
+
+async def patient(conn: Connection) -> None:
+    """Statements and transactions of this connection may take long; the pool resets it."""
+    await conn.execute(
+        "SELECT set_config('statement_timeout', '0', false),"
+        " set_config('idle_in_transaction_session_timeout', '0', false),"
+        " set_config('maintenance_work_mem', '256MB', false)"
+    )
+
+
+async def begin(conn: Connection) -> None:
+    """Empty tables beside the live ones, without indexes."""
+    await conn.execute("SELECT rebuild.begin()")
+
+
+async def drop(conn: Connection) -> None:
+    """The tables beside the live ones are gone."""
+    await conn.execute("DROP SCHEMA IF EXISTS rebuild_next CASCADE")
+
+
+async def put(conn: Connection, noun: str, table: str, records: Iterable[tuple[Any, ...]]) -> None:
+    """Adds whole rows, in the order of the table's columns."""
+    await conn.copy_records_to_table(
+        f"{noun}__{table}",
+        schema_name="rebuild_next",
+        records=records,
+        timeout=STATEMENT_TIMEOUT_S,
+    )
+
+
+async def add_indexes(conn: Connection, noun: str, table: str) -> None:
+    """The new table gets what the live one has."""
+    await conn.execute(
+        "SELECT rebuild.add_indexes($1, $2)", noun, table, timeout=STATEMENT_TIMEOUT_S
+    )
+
+
+async def swap(conn: Connection) -> None:
+    """In the transaction of the caller: the new tables are the live ones from its commit on."""
+    await conn.execute("SELECT rebuild.swap()", timeout=STATEMENT_TIMEOUT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that only the live or only the rebuilt table has."""
+
+    table: str
+    side: str
+    row: dict[str, Any]
+
+
+async def differences(conn: Connection) -> list[Difference]:
+    """Rows that the live and the new tables do not share, up to NAMED_MAX per table and side."""
+    rows = await conn.fetch(
+        "SELECT * FROM rebuild.differences($1)", NAMED_MAX, timeout=STATEMENT_TIMEOUT_S
+    )
+    return [Difference(row["in_table"], row["side"], from_json(row["contents"])) for row in rows]
+
+
+_CHANGED = """
+-- Whose rating the new table has otherwise than the live one.
+SELECT coalesce(live.game, next.game) AS game,
+       coalesce(live.subject_type, next.subject_type) AS subject_type,
+       coalesce(live.subject_id, next.subject_id) AS subject_id,
+       live.rating AS before, next.rating AS after, next.peak, next.rated, next.won, next.name
+FROM ratings.current live
+FULL JOIN rebuild_next.ratings__current next USING (game, subject_type, subject_id)
+WHERE live.rating IS DISTINCT FROM next.rating
+ORDER BY 1, 2, 3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedRating:
+    """A rating that a re-fold changes; None: there is or was none."""
+
+    game: str
+    subject_type: str
+    subject_id: str
+    before: int | None
+    after: int | None
+    peak: int | None
+    rated: int | None
+    won: int | None
+    name: str | None
+
+
+async def changed_ratings(conn: Connection) -> list[ChangedRating]:
+    """Whose rating the swap will change."""
+    rows = await conn.fetch(_CHANGED, timeout=STATEMENT_TIMEOUT_S)
+    return [ChangedRating(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A fact as the fold reads it again."""
+
+    seq: int
+    type: str
+    occurred_at_ms: int
+    payload: dict[str, Any]
+
+
+_ROOTS = """
+-- The facts of these types in a part of the log, in its order.
+SELECT seq, type, occurred_at, payload FROM log.facts
+WHERE seq > $1 AND seq <= $2 AND type = ANY($3::text[]) ORDER BY seq LIMIT $4
+"""
+
+
+async def read(
+    conn: Connection, after_seq: int, until_seq: int, types: frozenset[str]
+) -> list[Root]:
+    """The next facts after a number, up to PAGE_MAX of them; fewer only at `until_seq`."""
+    rows = await conn.fetch(
+        _ROOTS, after_seq, until_seq, sorted(types), PAGE_MAX, timeout=STATEMENT_TIMEOUT_S
+    )
+    return [
+        Root(
+            row["seq"],
+            row["type"],
+            time_ms(row["occurred_at"]),
+            msgpack.unpackb(row["payload"], raw=False, strict_map_key=False),
+        )
+        for row in rows
+    ]
+
+
+async def cursor(conn: Connection) -> int:
+    """Up to where the live tables are folded; locked by nobody."""
+    seq: int | None = await conn.fetchval("SELECT seq FROM log.cursors WHERE pipeline = 'fold'")
+    return seq or 0
