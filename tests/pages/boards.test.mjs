@@ -58,6 +58,12 @@ test('what is pushed while the board is read is not lost', () => {
   assert.equal(board.fill({ version: 3, size: 2, rows: [row(1, 'b'), row(2, 'a')] }), false);
 });
 
+test('a board that was read without a version is read again at the next push', () => {
+  const board = new LiveBoard();
+  assert.ok(board.fill({ version: null, size: 1, rows: [row(1, 'a')] }));
+  assert.equal(board.hear({ version: 1, size: 1, rows: [pushed(1, 'a')] }), false);
+});
+
 test('pages below the first stay when the first is read again', () => {
   const board = new LiveBoard();
   board.fill({ version: 1, size: 4, rows: [row(1, 'a'), row(2, 'b')] });

@@ -12,11 +12,14 @@
  * @property {number|null} [trend]    Places won since last night; null: it was not there.
  * @property {string|null} [country]
  *
- * @typedef {{version: number, size: number, rows: Row[]}} Told   What is read, and what is pushed.
+ * @typedef {{version: number|null, size: number, rows: Row[]}} Told   What is read, and what is pushed;
+ *   a board that is read without its version is read again at the next push.
  */
 
 /** Pushes tell of so many places; what is below is as it was read. */
 export const LIVE_ROWS = 100;
+/** No push follows this version. */
+const UNKNOWN = -1;
 
 /**
  * The rows after a push. A row that is told takes its place; whoever stood there and is not told of
@@ -45,7 +48,7 @@ export class LiveBoard {
     this.rows = null;
     this.version = 0;
     this.size = 0;
-    /** Pushes since the reading began. @type {Told[]|null} */
+    /** Pushes since the reading began. @type {any[]|null} */
     this.meanwhile = null;
   }
 
@@ -68,7 +71,7 @@ export class LiveBoard {
     const ids = new Set(rows.map((row) => row.id));
     const below = (this.rows ?? []).filter((row) => row.rank >= keep && !ids.has(row.id));
     this.rows = [...rows, ...below];
-    this.version = version;
+    this.version = version ?? UNKNOWN;
     this.size = size;
     const waiting = this.meanwhile ?? [];
     this.meanwhile = null;
@@ -83,7 +86,7 @@ export class LiveBoard {
 
   /**
    * A push.
-   * @param {Told} push
+   * @param {{version: number, size: number, rows: Row[]}} push
    * @returns {boolean} False where something is missing: read again.
    */
   hear(push) {
