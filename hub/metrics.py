@@ -136,6 +136,14 @@ class Metrics:
             REQUEST_BUCKETS_S,
         )
 
+        self.cache_reads = self._counter(
+            "cache_reads_total",
+            "Reads of rendered pages in Redis, by cache and outcome: hit, miss, or away when the"
+            " page came from Postgres alone.",
+            "cache",
+            "outcome",
+        )
+
     def _start_dependency_metrics(self) -> None:
         self.dependency_up = self._gauge(
             "dependency_up", "1 when the dependency answered the last check, else 0.", "dependency"
