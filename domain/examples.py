@@ -300,6 +300,7 @@ LEADERBOARD: dict[str, Any] = {
             "wins": 1,
             "tier": "Gold",
             "trend": 3,
+            "country": "DE",
         }
     ],
     "size": 4,
