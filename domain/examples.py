@@ -256,12 +256,12 @@ XP: dict[str, Any] = {
     "user_id": "ana",
     "source": "match_win",
     "amount": 300,
-    "total_xp": 1000,
-    "level": 3,
+    "total_xp": 300,
+    "level": 1,
     "season_id": "2026-spring",
     "match_id": MATCH,
 }
-LEVELUP: dict[str, Any] = {"user_id": "ana", "old": 2, "new": 3}
+LEVELUP: dict[str, Any] = {"user_id": "ana", "old": 1, "new": 2}
 TIER: dict[str, Any] = {"user_id": "ana", "season_id": "2026-spring", "tier": 1}
 REWARD: dict[str, Any] = {**TIER, "reward": {"type": "coins", "amount": 50, "item": None}}
 ACHIEVEMENT: dict[str, Any] = {
@@ -333,8 +333,8 @@ SEASON_STARTED: dict[str, Any] = {
     "game": None,
     "name": "Spring",
     "ends_at": "2026-06-01T00:00:00.000Z",
-    "xp_per_tier": 1000,
-    "rewards": {"5": {"type": "coins", "amount": 50, "item": None}},
+    "xp_per_tier": 300,
+    "rewards": {"1": {"type": "coins", "amount": 50, "item": None}},
     "rating": None,
     "by": "olga",
 }

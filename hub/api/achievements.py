@@ -10,14 +10,16 @@ import orjson
 from aiohttp import web
 from msgspec import Struct
 
+from domain import examples
 from domain.achievements import CATALOGUE, Achievement, Category, Rarity, progress
 from domain.events import Role
 from domain.ids import check_id
 from domain.payloads_derived import Reward
-from domain.times import time_text
+from domain.times import parse_time, time_text
 from hub.api.bodies import answer
 from hub.api.figures import picture, visible
 from hub.api.operations import Example, operation
+from hub.api.samples import CAREER, EARNED
 from hub.auth import require
 from storage import achievements, statistics
 from storage.achievements import Earned
@@ -94,6 +96,18 @@ def _of_player(
     }
 
 
+def _answer(
+    user_id: str, earned: Mapping[str, Earned], counters: Mapping[str, float]
+) -> dict[str, Any]:
+    return {
+        "id": user_id,
+        "earned": sum(each.code in earned for each in CATALOGUE),
+        "achievements": [_of_player(each, earned.get(each.code), counters) for each in CATALOGUE],
+    }
+
+
+_PLAYED_MS = parse_time(examples.COMPLETED["played_at"], "played_at")
+_SAMPLE = {code: Earned(code, _PLAYED_MS, examples.MATCH, 0) for code in EARNED}
 _SHOWN = {"achievements": [_entry(each) for each in CATALOGUE]}
 _CATALOGUE = orjson.Fragment(orjson.dumps(_SHOWN))
 
@@ -112,11 +126,7 @@ async def list_achievements(request: web.Request) -> web.Response:
     etag=True,
     example=Example(
         path={"id": "ana"},
-        answer={
-            "id": "ana",
-            "earned": 0,
-            "achievements": [_of_player(each, None, {}) for each in CATALOGUE],
-        },
+        answer=_answer("ana", _SAMPLE, CAREER),
     ),
 )
 async def player_achievements(request: web.Request) -> web.Response:
@@ -130,6 +140,4 @@ async def player_achievements(request: web.Request) -> web.Response:
         await visible(conn, who, user_id)
         earned = {each.code: each for each in await achievements.of_user(conn, user_id)}
         counters = (await statistics.load_careers(conn, [user_id])).get(user_id, {})
-    shown = [_of_player(each, earned.get(each.code), counters) for each in CATALOGUE]
-    known = sum(each["earned_at"] is not None for each in shown)
-    return answer({"id": user_id, "earned": known, "achievements": shown}, etag=True)
+    return answer(_answer(user_id, earned, counters), etag=True)

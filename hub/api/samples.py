@@ -134,6 +134,29 @@ BATTLEPASS: dict[str, Any] = {
 }
 
 
+# Ana's counters after the final, and what they earned, the last first.
+CAREER: dict[str, float] = {
+    "matches_played": 1,
+    "matches_won": 1,
+    "best_streak": 1,
+    "games_played": 2,
+    "tournaments_played": 1,
+    "best_rating": 1232,
+    "kills": 31,
+    "teams_played_for": 1,
+    "coins_earned": 35,
+    "perfect_series": 1,
+}
+EARNED = (
+    "FIRST_COINS",
+    "FIRST_TEAM",
+    "FIRST_TOURNAMENT",
+    "PERFECT_SERIES",
+    "FIRST_WIN",
+    "FIRST_MATCH",
+)
+
+
 def _earned(code: str) -> dict[str, Any]:
     each = BY_CODE[code]
     coins = None if each.reward is None else {"type": "coins", "amount": each.reward.amount}
@@ -153,19 +176,7 @@ NOTICE: dict[str, Any] = {
     "title": "6 achievements unlocked",
     "body": "First coins, Team player, Contender and 3 more",
     "count": 6,
-    "data": {
-        "items": [
-            _earned(each)
-            for each in (
-                "FIRST_COINS",
-                "FIRST_TEAM",
-                "FIRST_TOURNAMENT",
-                "PERFECT_SERIES",
-                "FIRST_WIN",
-                "FIRST_MATCH",
-            )
-        ]
-    },
+    "data": {"items": [_earned(each) for each in EARNED]},
     "created_at": "2026-03-01T18:41:01.000Z",
     "updated_at": "2026-03-01T18:41:01.000Z",
     "read_at": None,

@@ -78,11 +78,16 @@ async def move_cursor(
     await conn.execute(_MOVE, pipeline, seq, facts, busy_ms)
 
 
+_COUNT_FAILURE = """
+-- A batch failed; its transaction is gone, and with it the row of a pipeline that is new.
+INSERT INTO log.cursors (pipeline, failures) VALUES ($1, 1)
+ON CONFLICT (pipeline) DO UPDATE SET failures = cursors.failures + 1
+"""
+
+
 async def count_failure(conn: Connection, pipeline: str) -> None:
-    """A batch failed and is tried again; of one that was never there nothing is counted."""
-    await conn.execute(
-        "UPDATE log.cursors SET failures = failures + 1 WHERE pipeline = $1", pipeline
-    )
+    """A batch failed and is tried again."""
+    await conn.execute(_COUNT_FAILURE, pipeline)
 
 
 _LAG = """
