@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from domain.errors import GamehubError, SettingsError
-from gamehub import cli_audit, cli_bench, cli_letters, cli_log, cli_role, cli_token
+from gamehub import cli_audit, cli_bench, cli_letters, cli_log, cli_rebuild, cli_role, cli_token
 from gamehub.cli_options import (
     Data,
     Host,
@@ -51,6 +51,7 @@ app.add_typer(cli_letters.deadletters_app, name="deadletters")
 app.add_typer(cli_letters.quarantine_app, name="quarantine")
 app.add_typer(cli_log.app, name="log")
 app.add_typer(cli_audit.app, name="audit")
+app.add_typer(cli_rebuild.app, name="rebuild")
 app.command()(cli_bench.bench)
 
 
