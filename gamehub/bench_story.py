@@ -165,7 +165,7 @@ async def _round(
     used = [used_by([each.pid]).cpu_s for each in processes]
     deadline = time.monotonic() + SETTLE_S
     while len(seen) < total and time.monotonic() < deadline:
-        await asyncio.sleep(_LOOK_S)  # noqa: ASYNC110 - sockets note what comes, at no cost
+        await asyncio.sleep(_LOOK_S)
     ages = array("q", (seen[match] - due_ns for match, due_ns in due.items() if match in seen))
     return Story(
         seen=spread(ages),
