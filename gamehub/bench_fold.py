@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -133,7 +133,7 @@ async def fill(url: str, load: Workload) -> None:
     part = 20_000
     try:
         events = (event_of(each, next(numbers)) for each in payloads(load))
-        while chunk := [event for event, _ in zip(events, range(part), strict=False)]:
+        while chunk := list(islice(events, part)):
             await copy(pool, chunk)
         await pool.execute("VACUUM ANALYZE log.facts")
     finally:
