@@ -219,14 +219,15 @@ async def test_a_board_and_alerts_on_air(
         await duel(server, "m/1", "bob", "cat")
         maker = await opened(browser, f"{hub.url}/overlays#token={ann}", complaints)
         await maker.wait_for_selector("#maker", timeout=WAIT_MS)
-        await maker.wait_for_function("() => document.forms.maker.elements.game.value === 'arena'")
         for kind, flag in (("leaderboard", "Board"), ("alerts", "Alerts")):
             await maker.check(f"input[value={kind}]", force=True)
+            if kind == "leaderboard":
+                await maker.fill("input[name=game]", "arena")
             await maker.click("#maker .go")
             await shows(maker, "#list .flag", flag)
         cards = maker.locator(".overlay")
-        await cards.nth(0).frame_locator("iframe").get_by_text("First win").wait_for()
-        await cards.nth(1).frame_locator("iframe").get_by_text("Bob").wait_for()
+        await cards.nth(0).frame_locator("iframe").locator(".alert .text").wait_for()
+        await cards.nth(1).frame_locator("iframe").locator(".who").first.wait_for()
         await shot(maker, tmp_path, "overlays-of-ranks")
         alerts_at, board_at = [
             await cards.nth(i).locator(".address input").input_value() for i in (0, 1)
