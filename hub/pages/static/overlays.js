@@ -95,6 +95,8 @@ byId('maker').addEventListener('change', () => {
   const named = NAMES.get(byId('maker').elements.kind.value);
   byId('maker-match').hidden = named !== 'match';
   byId('maker-game').hidden = byId('maker-scope').hidden = named !== 'game';
+  // The first game may have come since the page was opened.
+  if (named === 'game' && byId('maker').elements.game.value === '') void loadGames();
 });
 byId('maker').addEventListener('submit', async (/** @type {Event} */ event) => {
   event.preventDefault();
