@@ -164,7 +164,7 @@ async def _round(
     due = await _sent(server, results, rate)
     used = [used_by([each.pid]).cpu_s for each in processes]
     deadline = time.monotonic() + SETTLE_S
-    while len(seen) < total and time.monotonic() < deadline:
+    while len(seen) < total and time.monotonic() < deadline:  # noqa: ASYNC110 - sockets fill it
         await asyncio.sleep(_LOOK_S)
     ages = array("q", (seen[match] - due_ns for match, due_ns in due.items() if match in seen))
     return Story(
