@@ -18,11 +18,13 @@ _LATER: dict[str, dict[str, Any]] = {
 }
 
 
+_SORTED = msgspec.msgpack.Encoder(order="sorted")
+_PLAIN = msgspec.msgpack.Encoder()
+
+
 def content_hash(fact_type: str, match_id: str | None, data: dict[str, Any]) -> bytes:
     """Hash of {type, match, data} with sorted keys; ts, seq and stream never count."""
-    packed = msgspec.msgpack.encode(
-        {"type": fact_type, "match": match_id, "data": data}, order="sorted"
-    )
+    packed = _SORTED.encode({"type": fact_type, "match": match_id, "data": data})
     return hashlib.blake2b(packed, digest_size=16).digest()
 
 
@@ -48,7 +50,7 @@ def normalise(fact_type: str, match_id: str | None, data: dict[str, Any]) -> dic
         if plain[name] == default:
             del plain[name]
     check_id(plain.get("match_id") or plain.get("tournament_id"), "match")
-    size = len(msgspec.msgpack.encode(plain))
+    size = len(_PLAIN.encode(plain))
     if size > FACT_BYTES_MAX:
         raise PayloadTooLarge(f"data has {size} bytes, at most {FACT_BYTES_MAX}", field="data")
     return plain

@@ -51,3 +51,13 @@ def changed(profile: Profile, raw: dict[str, Any]) -> tuple[Profile, list[str]]:
     after = replace(profile, **{name: getattr(said, name) for name in raw})
     names = ProfileChange.__struct_fields__
     return after, [name for name in names if getattr(after, name) != getattr(profile, name)]
+
+
+def check_may_see(who: Principal, profile: Profile) -> None:
+    """Raises Forbidden unless `who` may see what the user played (STAT-06).
+
+    Who hides it is seen by itself and by ADMIN; boards show name and rating of everyone.
+    """
+    itself = who.kind == "user" and who.subject == profile.user_id
+    if not (profile.is_public or itself or who.role >= Role.ADMIN):
+        raise Forbidden("this player does not show what it played")

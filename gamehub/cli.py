@@ -18,7 +18,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from domain.errors import GamehubError, SettingsError
-from gamehub import cli_audit, cli_bench, cli_letters, cli_log, cli_rebuild, cli_role, cli_token
+from gamehub import (
+    cli_audit,
+    cli_bench,
+    cli_game,
+    cli_letters,
+    cli_log,
+    cli_rebuild,
+    cli_role,
+    cli_season,
+    cli_token,
+)
 from gamehub.cli_options import (
     Data,
     Host,
@@ -47,11 +57,13 @@ migrate_app = typer.Typer(help="Bring the database up to date, back, or show whe
 app.add_typer(migrate_app, name="migrate")
 app.add_typer(cli_token.app, name="token")
 app.add_typer(cli_role.app, name="role")
+app.add_typer(cli_rebuild.app, name="rebuild")
 app.add_typer(cli_letters.deadletters_app, name="deadletters")
 app.add_typer(cli_letters.quarantine_app, name="quarantine")
 app.add_typer(cli_log.app, name="log")
 app.add_typer(cli_audit.app, name="audit")
-app.add_typer(cli_rebuild.app, name="rebuild")
+app.add_typer(cli_game.app, name="game")
+app.add_typer(cli_season.app, name="season")
 app.command()(cli_bench.bench)
 
 
@@ -159,8 +171,10 @@ def hub(
         from gamehub import hub_processes
 
         raise typer.Exit(hub_processes.run(settings))
+    from gamehub import garbage
     from hub import app as hub_app
 
+    garbage.look_rarely()
     raise typer.Exit(hub_app.run(settings, inherited(sockets)))
 
 
@@ -168,10 +182,11 @@ def hub(
 def worker(data: Data = None) -> None:
     """One worker process, on DATABASE_URL and REDIS_URL or the running gamehub's servers."""
     settings = with_servers_and_keys(settings_from(data=data))
-    from gamehub import logs
+    from gamehub import garbage, logs
     from workers import app as worker_app
 
     logs.configure("worker", level=settings.log_level, log_format=settings.log_format)
+    garbage.look_rarely()
     raise typer.Exit(worker_app.run(settings))
 
 

@@ -52,6 +52,28 @@ def changing(data: str | None, work: Callable[[asyncpg.Pool], Awaitable[T]]) -> 
     return on_servers(data, work_and_tell)
 
 
+def announcing(data: str | None, work: Callable[[asyncpg.Pool], Awaitable[T]]) -> T:
+    """The same for work that announces facts: afterwards the workers are woken.
+
+    With Redis away they find out by themselves, within a second.
+    """
+
+    async def work_and_wake(pool: asyncpg.Pool, settings: Settings) -> T:
+        from storage import log as facts
+        from storage import redis as redis_store
+
+        result = await work(pool)
+        assert settings.redis_url is not None
+        redis = redis_store.connect(settings.redis_url)
+        try:
+            await facts.wake(redis)
+        finally:
+            await redis.aclose()
+        return result
+
+    return on_servers(data, work_and_wake)
+
+
 async def _on_pool(settings: Settings, work: Callable[[asyncpg.Pool, Settings], Awaitable[T]]) -> T:
     from storage import database
 

@@ -17,7 +17,7 @@ from typing import cast
 import uvloop
 
 from loadtest.pinning import pin
-from loadtest.programs import compiled, end_with_parent
+from loadtest.programs import compiled, ending_with_us
 from loadtest.target import Target
 
 ACCEPTED = (
@@ -32,10 +32,9 @@ def running_floor(folder: Path, core: int | None, source_count: int = 0) -> Iter
     program = compiled("floor", folder)
     words = [str(program), "0"] if program else [sys.executable, "-m", "loadtest.floor", "0"]
     process = subprocess.Popen(
-        words,
+        ending_with_us(words),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        preexec_fn=end_with_parent,  # noqa: PLW1509 - before any thread is started
     )
     try:
         if core is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadtest.pinning import Cores, pin
-from loadtest.programs import end_with_parent
+from loadtest.programs import ending_with_us
 from loadtest.target import Target
 from protocol.errors import HubUnreachable
 
@@ -44,13 +44,12 @@ def installation(folder: Path, cores: Cores, outer: Mapping[str, str]) -> Iterat
     environ = {"WS_RATE_EXEMPT_CIDRS": LOOPBACK} | dict(outer) | ours
     with log.open("wb") as output:
         up = subprocess.Popen(
-            [sys.executable, "-m", "gamehub", "up"],
+            ending_with_us([sys.executable, "-m", "gamehub", "up"]),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             env=environ,
             start_new_session=True,  # Ctrl-C is for us
-            preexec_fn=end_with_parent,  # noqa: PLW1509 - before any thread is started
         )
     try:
         url = _started(up, data, log)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
+import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 COMPILE_TIMEOUT_S = 60
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _HERE = Path(__file__).resolve().parent
 
 
@@ -40,7 +37,6 @@ def compiler_found() -> str | None:
     return next((each for each in found if each is not None), None)
 
 
-def end_with_parent() -> None:
-    """In a child that is about to start: the kernel sends it SIGTERM when we die, however we do."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+def ending_with_us(words: list[str]) -> list[str]:
+    """The command line of a program whose life is tied to ours; its pid stays the child's."""
+    return [sys.executable, "-I", "-S", str(_HERE / "child.py"), str(os.getpid()), *words]

@@ -25,7 +25,7 @@ _LIBRARIES = ("gamehub", "aiohttp", "asyncpg", "msgspec", "orjson", "redis", "uv
 class Goal(Struct, frozen=True):
     """`kind` says what is compared with `value`: the ratio to the floor, or the hub's figure."""
 
-    kind: str  # ratio_max, max, min, above_floor_max
+    kind: str  # ratio_max, ratio_min, max, min, above_floor_max
     value: float
     text: str
 
@@ -62,6 +62,8 @@ class Figure(Struct, frozen=True, kw_only=True):
             return None
         if self.goal.kind == "ratio_max":
             return None if self.ratio is None else self.ratio <= self.goal.value
+        if self.goal.kind == "ratio_min":
+            return None if self.ratio is None else self.ratio >= self.goal.value
         if self.goal.kind == "above_floor_max":
             below = self.floor_median
             return None if below is None else self.median <= below + self.goal.value

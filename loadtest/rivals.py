@@ -17,7 +17,7 @@ from loadtest.bed import Bed
 from loadtest.fanout import case_of
 from loadtest.install import SOURCES
 from loadtest.pinning import pin
-from loadtest.programs import end_with_parent
+from loadtest.programs import ending_with_us
 from loadtest.report import Result
 from loadtest.sides import Shape, compared, floor_side, hub_side, notes_on, rounds_of
 from loadtest.target import Target
@@ -123,10 +123,9 @@ def _installed(folder: Path) -> bool:
 def _running(words: list[str], name: str, core: int | None) -> Iterator[Target]:
     """A rival as a target, pinned to `core`; it ends with us."""
     with subprocess.Popen(
-        words,
+        ending_with_us(words),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        preexec_fn=end_with_parent,  # noqa: PLW1509 - before any thread is started
     ) as process:
         try:
             assert process.stdout is not None

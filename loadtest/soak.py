@@ -9,7 +9,7 @@ import statistics
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -282,7 +282,6 @@ def _result(
     grown, risen = growth_kib(samples)
     allowed = Goal("max", MEMORY_GROWTH_MAX_KIB, f"<= {MEMORY_GROWTH_MAX_KIB:,}")
     done = ", ".join(f"{count:,} x {what}" for what, count in acts.most_common())
-    most: Callable[[str], float] = lambda name: max(getattr(each, name) for each in samples)  # noqa: E731
     figures = [
         ("memory, slope after the first quarter", "KiB", grown, allowed),
         ("memory, last quarter against second", "KiB", risen, allowed),
@@ -291,7 +290,7 @@ def _result(
         ("tasks left over", "", after.tasks - before.tasks, _most(TASKS_LEFT_MAX)),
         ("rooms left over", "", after.rooms, _most(0)),
         ("connections left over", "", after.connections, _most(0)),
-        ("connections at most", "", most("connections"), None),
+        ("connections at most", "", max(each.connections for each in samples), None),
         ("events that viewers had", "", float(events), None),
         ("times that a stalled reader lagged", "", after.lagged - before.lagged, None),
         ("starts from a snapshot, all told", "", float(told), None),

@@ -71,11 +71,17 @@ def markdown(report: Report) -> str:
     how = f"medians of {report.rounds} rounds, hub and floor in turn; {report.pinning}"
     where = f"{about['processor']}, {about['cores']} cores, {about['memory_mib']:,} MiB"
     parts = [f"`{report.command}`, {report.at}; {how}.", ""]
-    parts += [f"{where}, {about['system']}; {versions}.", ""]
+    parts += [f"{where}, {about['system']}; {versions}.", "", *tables(report)]
+    return "\n".join(parts)
+
+
+def tables(report: Report) -> list[str]:
+    """A table per case, as lines of Markdown."""
+    parts: list[str] = []
     for result in report.results:
         parts += [f"**{result.scenario}**: {result.case}", ""]
         parts += [f"| | hub | {result.beside or report.floor or 'floor'} | ratio | goal |"]
         parts += ["| --- | ---: | ---: | ---: | --- |"]
         parts += ["| " + " | ".join(row) + " |" for row in rows(result)]
         parts += ["", *(f"{note}\n" for note in result.notes)]
-    return "\n".join(parts)
+    return parts

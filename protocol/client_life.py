@@ -60,11 +60,16 @@ class Life:
     async def close(self) -> None:
         """Ends the connection at once."""
         self._closed = True
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                # Waited for, not awaited: whoever is cancelled meanwhile must hear of it.
+                await asyncio.wait([self._task])
+        finally:
+            await self._closing()
         if self._task is not None:
-            self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError, GamehubError):
-                await self._task
-        await self._closing()
+                self._task.result()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The task is over: those who wait learn why."""

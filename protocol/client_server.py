@@ -310,8 +310,9 @@ class GameServer(Life):
         finally:
             confirm.cancel()
             writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError, *LOST):
-                await writer
+            [end] = await asyncio.gather(writer, return_exceptions=True)  # raises our own cancel
+            if isinstance(end, Exception) and not isinstance(end, LOST):
+                raise end
 
     async def _welcome(self, ws: ClientConnection) -> bool:
         async with asyncio.timeout(WELCOME_TIMEOUT_S):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import fields
 from typing import Any
 
 import asyncpg
@@ -28,7 +27,7 @@ TRIES_MAX = 3
 _CONTENT = (
     "game", "competitors", "tournament_id", "title", "round", "best_of", "delay_s", "starts_at_ms",
 )  # fmt: skip
-assert set(_CONTENT) <= {each.name for each in fields(Match)}
+assert set(_CONTENT) <= set(Match.__struct_fields__)
 
 
 async def schedule(

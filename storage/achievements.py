@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from storage.database import Connection, time_ms, to_time
 
@@ -47,11 +48,17 @@ async def load(conn: Connection, user_ids: Collection[str]) -> dict[str, set[str
 
 async def add(conn: Connection, rows: Iterable[tuple[str, str, int, str | None, int]]) -> None:
     """Stores (user id, code, earned at in ms, match id, log seq) (ACH-02)."""
-    new = list(rows)
+    new = records(rows)
     if new:
-        users, codes, moments, matches, seqs = (list(column) for column in zip(*new, strict=True))
-        times = [to_time(ms, "earned_at") for ms in moments]
-        await conn.execute(_ADD, users, codes, times, matches, seqs)
+        await conn.execute(_ADD, *(list(column) for column in zip(*new, strict=True)))
+
+
+def records(rows: Iterable[tuple[str, str, int, str | None, int]]) -> list[tuple[Any, ...]]:
+    """Rows in the order of the table's columns."""
+    return [
+        (user_id, code, to_time(at_ms, "earned_at"), match_id, log_seq)
+        for user_id, code, at_ms, match_id, log_seq in rows
+    ]
 
 
 async def of_user(conn: Connection, user_id: str) -> list[Earned]:

@@ -62,6 +62,7 @@ FOR_PEOPLE = (
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 async def connect_pool(
@@ -166,12 +167,14 @@ def to_ms(moment: datetime | None) -> int | None:
 
 def time_ms(moment: datetime) -> int:
     """A timestamptz in ms since the epoch, rounded."""
-    return round((moment - _EPOCH) / timedelta(milliseconds=1))
+    since = moment - _EPOCH
+    # In whole numbers: four times as fast as a division of timedeltas, and rows have two of them.
+    return since.days * 86_400_000 + since.seconds * 1000 + (since.microseconds + 500) // 1000
 
 
 def to_json(value: Any) -> str:
     """A value for a `$n::text::jsonb` parameter."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _JSON.encode(value)
 
 
 def from_json(text: str | None) -> Any:

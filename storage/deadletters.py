@@ -68,6 +68,12 @@ async def page(conn: Connection, limit: int = 50, after_id: int = 0) -> list[Let
     return [_letter(row) for row in rows]
 
 
+async def seqs(conn: Connection, pipeline: str) -> set[int]:
+    """The numbers of all facts that one pipeline passed over."""
+    rows = await conn.fetch("SELECT seq FROM deadletters.letters WHERE pipeline = $1", pipeline)
+    return {row["seq"] for row in rows}
+
+
 async def get(conn: Connection, letter_id: int) -> Letter | None:
     """One letter, or None."""
     row = await conn.fetchrow("SELECT * FROM deadletters.letters WHERE id = $1", letter_id)
@@ -91,6 +97,12 @@ async def count(conn: Connection) -> int:
     """How many facts wait for somebody (health)."""
     number: int = await conn.fetchval("SELECT count(*) FROM deadletters.letters")
     return number
+
+
+async def count_by_pipeline(conn: Connection) -> dict[str, int]:
+    """Pipeline -> how many of its facts wait for somebody; those without any are missing."""
+    rows = await conn.fetch("SELECT pipeline, count(*) FROM deadletters.letters GROUP BY pipeline")
+    return {row[0]: row[1] for row in rows}
 
 
 def _letter(row: asyncpg.Record) -> Letter:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -62,14 +63,21 @@ async def save(conn: Connection, rows: Sequence[GamePolicy]) -> None:
     for row in sorted(rows, key=lambda each: each.log_seq):
         latest[row.game] = row
     kept = list(latest.values())
-    await conn.execute(
-        _SAVE,
-        [row.game for row in kept],
-        [row.title for row in kept],
-        [msgspec.json.encode(row.rating).decode() for row in kept],
-        [msgspec.json.encode(row.stats).decode() for row in kept],
-        [row.log_seq for row in kept],
-    )
+    await conn.execute(_SAVE, *zip(*records(kept), strict=True))
+
+
+def records(rows: Iterable[GamePolicy]) -> list[tuple[Any, ...]]:
+    """Rows in the order of the table's columns."""
+    return [
+        (
+            row.game,
+            row.title,
+            msgspec.json.encode(row.rating).decode(),
+            msgspec.json.encode(row.stats).decode(),
+            row.log_seq,
+        )
+        for row in rows
+    ]
 
 
 def _policy(row: asyncpg.Record) -> GamePolicy:

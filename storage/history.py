@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import asyncpg
 
@@ -16,51 +16,32 @@ from storage.database import Connection, pack_position, time_ms, to_time, unpack
 PAGE_DEFAULT = 10
 PAGE_MAX = 50
 
-COLUMNS = (
-    "subject_type",
-    "subject_id",
-    "match_id",
-    "log_seq",
-    "game",
-    "tournament_id",
-    "team_id",
-    "side",
-    "played_at",
-    "outcome",
-    "decided_by",
-    "rating_before",
-    "rating_after",
-)
+
+async def add(conn: Connection, entries: Sequence[Entry]) -> None:
+    """Stores the entries of results; raises UniqueViolationError when a match is there already."""
+    await conn.copy_records_to_table("entries", schema_name="history", records=records(entries))
 
 
-async def add(conn: Connection, entries: Sequence[Entry], *, schema: str = "history") -> None:
-    """Stores the entries of results; raises UniqueViolationError when a match is there already.
-
-    `schema`: where a table of the same form is made beside the live one.
-    """
-    await conn.copy_records_to_table(
-        "entries",
-        schema_name=schema,
-        columns=COLUMNS,
-        records=[
-            (
-                each.subject_type,
-                each.subject_id,
-                each.match_id,
-                each.log_seq,
-                each.game,
-                each.tournament_id,
-                each.team_id,
-                each.side,
-                to_time(each.played_at_ms, "played_at"),
-                each.outcome,
-                each.decided_by,
-                each.rating_before,
-                each.rating_after,
-            )
-            for each in entries
-        ],
-    )
+def records(entries: Sequence[Entry]) -> list[tuple[Any, ...]]:
+    """Rows in the order of the table's columns."""
+    return [
+        (
+            each.subject_type,
+            each.subject_id,
+            each.match_id,
+            each.log_seq,
+            each.game,
+            each.tournament_id,
+            each.team_id,
+            each.side,
+            to_time(each.played_at_ms, "played_at"),
+            each.outcome,
+            each.decided_by,
+            each.rating_before,
+            each.rating_after,
+        )
+        for each in entries
+    ]
 
 
 _PAGE = """
@@ -146,26 +127,26 @@ async def curve(
 
 
 _BEFORE = """
--- The rating that a subject had at a time: after its last match until then, else before its first.
-SELECT coalesce(
+-- The rating that a subject had at a time, game by game: after its last match until then, else
+-- before its first.
+SELECT g.game, coalesce(
     (SELECT rating_after FROM history.entries
-     WHERE subject_type = $1 AND subject_id = $2 AND game = $3 AND rating_after IS NOT NULL
+     WHERE subject_type = $1 AND subject_id = $2 AND game = g.game AND rating_after IS NOT NULL
        AND played_at <= $4
      ORDER BY played_at DESC, log_seq DESC LIMIT 1),
     (SELECT rating_before FROM history.entries
-     WHERE subject_type = $1 AND subject_id = $2 AND game = $3 AND rating_after IS NOT NULL
-     ORDER BY played_at, log_seq LIMIT 1))
+     WHERE subject_type = $1 AND subject_id = $2 AND game = g.game AND rating_after IS NOT NULL
+     ORDER BY played_at, log_seq LIMIT 1)) AS rating
+FROM unnest($3::text[]) AS g(game)
 """
 
 
-async def rating_at(
-    conn: Connection, subject_type: str, subject_id: str, game: str, at_ms: int
-) -> int | None:
-    """The rating at a time, None for who never played a rated match (STAT-03)."""
-    rating: int | None = await conn.fetchval(
-        _BEFORE, subject_type, subject_id, game, to_time(at_ms)
-    )
-    return rating
+async def ratings_at(
+    conn: Connection, subject_type: str, subject_id: str, games: Collection[str], at_ms: int
+) -> dict[str, int]:
+    """The ratings at a time by game; games without a rated match are missing (STAT-03)."""
+    rows = await conn.fetch(_BEFORE, subject_type, subject_id, list(games), to_time(at_ms))
+    return {row["game"]: row["rating"] for row in rows if row["rating"] is not None}
 
 
 _MATCHUP = """

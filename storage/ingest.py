@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import msgpack
+from msgspec import Struct
 
 from storage.database import Connection, from_json, time_ms, to_json, to_time
 
@@ -28,8 +28,7 @@ LATEST_MAX = 256
 LATEST_WITHIN_S = 3600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
+class Stream(Struct, frozen=True, kw_only=True):
     """One spool of a server: the last FACT done, and whether its connection is known closed."""
 
     server: str
@@ -38,8 +37,7 @@ class Stream:
     closed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(Struct, frozen=True, kw_only=True):
     """What became of one FACT: `code` None = acked; `event_id` names its fact in the log."""
 
     server: str
@@ -52,8 +50,7 @@ class Receipt:
     field: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(Struct, frozen=True, kw_only=True):
     """A FACT that was nacked, with everything that is needed to try it again."""
 
     id: int = 0
@@ -98,7 +95,7 @@ async def lock_streams(conn: Connection, keys: Iterable[StreamKey]) -> dict[Stre
     if len(rows) < len(wanted):
         await conn.execute(_ADD_STREAMS, *columns)
         rows = await conn.fetch(_LOCK_STREAMS, *columns)
-    return {(row["server"], row["stream"]): Stream(**dict(row)) for row in rows}
+    return {(row["server"], row["stream"]): Stream(**row) for row in rows}
 
 
 _MOVE = """
@@ -239,7 +236,7 @@ async def receipts(
         return {}
     columns = [list(column) for column in zip(*wanted, strict=True)]
     rows = await conn.fetch(_RECEIPTS, *columns)
-    return {(row["server"], row["stream"], row["seq"]): Receipt(**dict(row)) for row in rows}
+    return {(row["server"], row["stream"], row["seq"]): Receipt(**row) for row in rows}
 
 
 async def add_receipts(conn: Connection, new: Sequence[Receipt]) -> None:

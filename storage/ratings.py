@@ -9,7 +9,7 @@ from typing import NamedTuple
 import asyncpg
 
 from domain.ratings import RATING_MAX, Rating
-from storage.database import Connection
+from storage.database import Connection, to_time
 
 # Game, subject type (team or user), subject id.
 Key = tuple[str, str, str]
@@ -99,6 +99,18 @@ async def save(conn: Connection, rows: Mapping[Key, Stored]) -> None:
     if rows:
         columns = zip(*(_values(key, row) for key, row in rows.items()), strict=True)
         await conn.execute(_SAVE, *columns)
+
+
+def records(rows: Mapping[Key, Stored]) -> list[tuple[object, ...]]:
+    """Rows in the order of the table's columns."""
+    return [
+        (
+            *_values(key, row)[:-2],
+            to_time(row.reached_at_ms, "reached_at"),
+            to_time(row.last_rated_ms, "last_rated_at"),
+        )
+        for key, row in rows.items()
+    ]
 
 
 _OF_SUBJECT = """

@@ -24,7 +24,7 @@ _LOCK_KEY = 0x67616D65666F6C64  # "gamefold"
 
 
 @asynccontextmanager
-async def alone(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
+async def alone(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
     """A connection on which no other rebuild runs; raises Unavailable when one does."""
     async with pool.acquire() as conn:
         if not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):
@@ -91,9 +91,7 @@ async def differences(conn: Connection) -> list[Difference]:
     rows = await conn.fetch(
         "SELECT * FROM rebuild.differences($1)", NAMED_MAX, timeout=STATEMENT_TIMEOUT_S
     )
-    return [
-        Difference(row["in_table"], row["side"], from_json(row["contents"])) for row in rows
-    ]
+    return [Difference(row["in_table"], row["side"], from_json(row["contents"])) for row in rows]
 
 
 _CHANGED = """

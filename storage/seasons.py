@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -48,19 +49,26 @@ async def all(conn: Connection) -> list[Season]:  # noqa: A001 - read as seasons
 
 async def add(conn: Connection, rows: Sequence[Season]) -> None:
     """Stores seasons; a replay finds them there and changes nothing."""
-    await conn.execute(
-        _ADD,
-        [row.season_id for row in rows],
-        [row.game for row in rows],
-        [row.number for row in rows],
-        [row.name for row in rows],
-        [to_time(row.starts_at_ms, "starts_at") for row in rows],
-        [to_time(row.ends_at_ms, "ends_at") for row in rows],
-        [row.xp_per_tier for row in rows],
-        [msgspec.json.encode(row.rewards).decode() for row in rows],
-        [None if row.rating is None else msgspec.json.encode(row.rating).decode() for row in rows],
-        [row.log_seq for row in rows],
-    )
+    await conn.execute(_ADD, *zip(*records(rows), strict=True))
+
+
+def records(rows: Iterable[Season]) -> list[tuple[Any, ...]]:
+    """Rows in the order of the table's columns."""
+    return [
+        (
+            row.season_id,
+            row.game,
+            row.number,
+            row.name,
+            to_time(row.starts_at_ms, "starts_at"),
+            to_time(row.ends_at_ms, "ends_at"),
+            row.xp_per_tier,
+            msgspec.json.encode(row.rewards).decode(),
+            None if row.rating is None else msgspec.json.encode(row.rating).decode(),
+            row.log_seq,
+        )
+        for row in rows
+    ]
 
 
 def _season(row: asyncpg.Record) -> Season:

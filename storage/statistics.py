@@ -86,9 +86,13 @@ SET played = EXCLUDED.played, won = EXCLUDED.won, lost = EXCLUDED.lost, drawn = 
 
 async def save_lifetime(conn: Connection, lifetimes: Mapping[LifetimeKey, Lifetime]) -> None:
     """Stores lifetimes as they are now."""
-    if not lifetimes:
-        return
-    rows = [
+    if lifetimes:
+        await conn.execute(_SAVE_LIFETIME, *_columns(lifetime_records(lifetimes)))
+
+
+def lifetime_records(lifetimes: Mapping[LifetimeKey, Lifetime]) -> list[tuple[Any, ...]]:
+    """Rows in the order of the table's columns."""
+    return [
         (
             *key,
             one.played,
@@ -106,7 +110,6 @@ async def save_lifetime(conn: Connection, lifetimes: Mapping[LifetimeKey, Lifeti
         )
         for key, one in lifetimes.items()
     ]
-    await conn.execute(_SAVE_LIFETIME, *_columns(rows))
 
 
 _LOAD_DAYS = """
@@ -153,9 +156,13 @@ SET played = EXCLUDED.played, won = EXCLUDED.won, lost = EXCLUDED.lost, drawn = 
 
 async def save_days(conn: Connection, days: Mapping[DayKey, Tally]) -> None:
     """Stores days as they are now."""
-    if not days:
-        return
-    rows = [
+    if days:
+        await conn.execute(_SAVE_DAYS, *_columns(day_records(days)))
+
+
+def day_records(days: Mapping[DayKey, Tally]) -> list[tuple[Any, ...]]:
+    """Rows in the order of the table's columns."""
+    return [
         (
             *key,
             one.played,
@@ -168,7 +175,6 @@ async def save_days(conn: Connection, days: Mapping[DayKey, Tally]) -> None:
         )
         for key, one in days.items()
     ]
-    await conn.execute(_SAVE_DAYS, *_columns(rows))
 
 
 _LOAD_CAREERS = """
@@ -195,8 +201,12 @@ async def load_careers(conn: Connection, user_ids: Collection[str]) -> dict[str,
 async def save_careers(conn: Connection, careers: Mapping[str, Mapping[str, float]]) -> None:
     """Stores career counters as they are now."""
     if careers:
-        texts = [_text(counters) for counters in careers.values()]
-        await conn.execute(_SAVE_CAREERS, list(careers), texts)
+        await conn.execute(_SAVE_CAREERS, *_columns(career_records(careers)))
+
+
+def career_records(careers: Mapping[str, Mapping[str, float]]) -> list[tuple[Any, ...]]:
+    """Rows in the order of the table's columns."""
+    return [(user_id, _text(counters)) for user_id, counters in careers.items()]
 
 
 _ENTERED = """

@@ -16,7 +16,7 @@ from storage.redis import connect as connect_redis
 from tests.hubs import RunningHub, user_token
 from tests.sockets import RawServer, viewer
 from tests.sources import ROOT
-from workers import relay
+from workers.app import PIPELINES
 from workers.pipeline import drain
 
 Document = dict[str, Any]
@@ -26,7 +26,7 @@ VOLATILE = frozenset(
     {
         "session", "epoch", "id", "ts", "token", "expires_at", "subject", "offset", "stream",
         "issued_until", "granted_at", "path", "url", "preview_path", "created_at", "occurred_at",
-        "recorded_at", "event_id", "root_id", "seq", "user_agent", "trace_id",
+        "recorded_at", "updated_at", "event_id", "root_id", "seq", "user_agent", "trace_id",
     }
 )  # fmt: skip
 
@@ -85,7 +85,7 @@ def agree(example: Any, real: Any) -> None:
 async def work(pool: asyncpg.Pool, redis_url: str) -> None:
     """What the workers do with the log, once."""
     redis = connect_redis(redis_url)
-    for each in (relay.PIPELINE,):
+    for each in PIPELINES.values():
         await drain(each, pool, redis)
     await redis.aclose()
 

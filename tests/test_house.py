@@ -50,14 +50,14 @@ GROUND = {
     "storage": {"database", "redis", "log", "wallet"},
     "services": set[str](),
     "workers": {"broker", "pipeline"},
-    "hub/api": {"errors", "bodies", "operations"},
+    "hub/api": {"errors", "bodies", "figures", "operations", "samples"},
     "hub/pages": set[str](),
 }
 WIRING = {"workers/app.py", "hub/api/routes.py", "hub/live/routes.py"}
 # hub/ itself: what its parts may use of one another besides the ground of the folder.
 HUB_GROUND = {
-    "hub.audit", "hub.auth", "hub.auth_keys", "hub.bucket", "hub.context", "hub.metrics",
-    "hub.peer", "hub.standing",
+    "hub.audit", "hub.auth", "hub.auth_keys", "hub.background", "hub.bucket", "hub.context",
+    "hub.metrics", "hub.peer", "hub.standing",
 }  # fmt: skip
 HUB_PARTS = {
     "api": set[str](),

@@ -13,6 +13,7 @@ cursor stays, and the next drain tries again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -59,8 +60,8 @@ class Pipeline:
     retry: Retry | None = None
 
 
-# retry(tx, redis, letter) in the transaction that takes the letter away.
-Retry = Callable[[Transaction, Redis, Letter], Awaitable[None]]
+# In the transaction that takes the letter away.
+Retry = Callable[[Transaction, asyncpg.Pool, Redis, Letter], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ async def drain(
             logger.warning(
                 "batch_failed", pipeline=pipeline.name, attempt=failures, error=_text(error)
             )
+            await _count_failure(pool, pipeline)
             if failures <= len(BACKOFF_S):
                 await asyncio.sleep(BACKOFF_S[failures - 1])
             elif failures > 2 * len(BACKOFF_S):
@@ -112,8 +114,15 @@ async def drain(
     return Drained(facts)
 
 
+async def _count_failure(pool: asyncpg.Pool, pipeline: Pipeline) -> None:
+    """For operators; what it cannot count is in the log anyway."""
+    with contextlib.suppress(Unavailable), answering():
+        async with pool.acquire() as connection:
+            await log.count_failure(connection, pipeline.name)
+
+
 async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: bool) -> int | None:
-    """One batch; answers how many of its facts it did, None at the head or while another is at it."""
+    """One batch; how many of its facts it did, None at the head or while another is at it."""
     started_s = time.monotonic()
     async with log.transaction(pool) as tx:
         after = await log.lock_cursor(tx.connection, pipeline.name, wait=True)
@@ -248,7 +257,7 @@ async def retry(
                     if pipeline.retry is None:
                         await pipeline.apply(tx, redis, facts)
                     else:
-                        await pipeline.retry(tx, redis, letter)
+                        await pipeline.retry(tx, pool, redis, letter)
             except Exception as error:
                 if _is_outage(error):
                     raise

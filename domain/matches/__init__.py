@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.errors import (
     Forbidden,
@@ -47,8 +48,7 @@ _RESULT_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class Match(Struct, frozen=True, kw_only=True):
     """What the hub remembers of a match; times are ms since the epoch, UTC."""
 
     match_id: str
@@ -71,8 +71,7 @@ class Match:
     holder_stream: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sender:
+class Sender(Struct, frozen=True, kw_only=True):
     """Who sends a FACT: the server's token and its stream."""
 
     server: str
@@ -104,8 +103,7 @@ def lease_of(match: Match, sender: Sender, *, alive: bool, closed: bool) -> Leas
     return "other" if alive else "free"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What an acceptable FACT does: `fact` is None when it is acked and changes nothing."""
 
     match: Match | None

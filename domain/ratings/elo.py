@@ -59,6 +59,11 @@ def scores_of(places: Sequence[int]) -> list[float]:
     Of two sides that is 1 and 0, or 0.5 for both. Only the order of `places` counts.
     """
     count = len(places)
+    if count == 2:
+        one, two = places
+        if one == two:
+            return [0.5, 0.5]
+        return [1.0, 0.0] if one < two else [0.0, 1.0]
     return [
         (count - (sum(other < place for other in places) + (places.count(place) + 1) / 2))
         / (count - 1)
@@ -100,10 +105,12 @@ def rate_elo(
     after = []
     for index, (side, score) in enumerate(zip(sides, scores_of(places), strict=True)):
         own = means[index]
-        # fsum: the order of the sides changes nothing.
-        expected = fsum(
-            expected_score(own, other) for at, other in enumerate(means) if at != index
-        ) / (len(sides) - 1)
+        if len(means) == 2:
+            expected = expected_score(own, means[1 - index])
+        else:
+            # fsum: the order of the sides changes nothing.
+            pairs = [expected_score(own, other) for at, other in enumerate(means) if at != index]
+            expected = fsum(pairs) / len(pairs)
         after.append(
             [
                 _moved(each, k_of(each.rating, each.rated) * weight * (score - expected))

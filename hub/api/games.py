@@ -25,6 +25,9 @@ from services import games as declaring
 from storage import games, ratings
 from storage import log as facts
 
+# Counting all ratings is the dearest read of this page, and a list of games is not news.
+LIST_MAX_AGE_S = 10
+
 
 class GameShown(Struct, kw_only=True):
     """What a game is from here on; a game that declared nothing has the defaults."""
@@ -63,6 +66,7 @@ _BODY = {key: value for key, value in _ARENA.items() if key != "game"}
 @operation(
     tag="games",
     answers={200: GameList},
+    etag=True,
     example=Example(answer={"games": [{**_ARENA, "players": 0, "teams": 0}]}),
 )
 async def list_games(request: web.Request) -> web.Response:
@@ -77,7 +81,7 @@ async def list_games(request: web.Request) -> web.Response:
         row = rated.get(game)
         counts = {"players": row.players if row else 0, "teams": row.teams if row else 0}
         listed.append({**_shown(declared.get(game) or GamePolicy(game=game)), **counts})
-    return answer({"games": listed})
+    return answer({"games": listed}, etag=True, max_age_s=LIST_MAX_AGE_S)
 
 
 @operation(

@@ -7,18 +7,17 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from domain import examples
 from domain.errors import InvalidSchema
-from domain.events import Role
+from domain.events import Principal, Role
 from domain.history import Entry, line
 from domain.ids import check_id
 from domain.results import result_of
 from domain.times import time_text
 from hub.api.bodies import CURSOR_LENGTH_MAX, answer, cursor_of, whole_number
-from hub.api.errors import ACQUIRE_TIMEOUT_S
+from hub.api.figures import GameQuery, game_of, picture, visible
 from hub.api.operations import Example, operation
-from hub.auth import require
-from hub.context import CONTEXT
+from hub.api.samples import HISTORY
+from hub.auth import require, require_user
 from storage import history
 from storage import log as facts
 
@@ -64,8 +63,8 @@ class MatchHistory(Struct, kw_only=True):
     next_cursor: str | None
 
 
-class HistoryQuery(Struct, kw_only=True):
-    """Which page."""
+class HistoryQuery(GameQuery, kw_only=True):
+    """Of which game, and which page."""
 
     limit: Annotated[int, Meta(ge=1, le=history.PAGE_MAX)] = history.PAGE_DEFAULT
     cursor: Annotated[str, Meta(min_length=1, max_length=CURSOR_LENGTH_MAX)] | None = None
@@ -76,33 +75,12 @@ class HistoryQuery(Struct, kw_only=True):
     path={"subject_type": "user or team", "subject_id": "whose matches, percent-encoded"},
     query=HistoryQuery,
     answers={200: MatchHistory},
+    etag=True,
     example=Example(
         path={"subject_type": "user", "subject_id": "ana"},
         query={"limit": "1"},
         answer={
-            "history": [
-                {
-                    "match_id": examples.MATCH,
-                    "game": examples.GAME,
-                    "tournament_id": examples.TOURNAMENT,
-                    "played_at": examples.COMPLETED["played_at"],
-                    "name": "Ana",
-                    "team_id": examples.FOXES,
-                    "opponents": [{"id": examples.HERONS, "type": "team", "name": "Blue Herons"}],
-                    "outcome": "win",
-                    "place": None,
-                    "decided_by": "play",
-                    "rating_before": 1200,
-                    "rating_after": 1232,
-                    "scores": examples.COMPLETED["scores"],
-                    "best_of": 3,
-                    "duration_s": 2330,
-                    "map": None,
-                    "mode": None,
-                    "games_played": 2,
-                    "stats": examples.COMPLETED["players"][0]["stats"],
-                }
-            ],
+            "history": [HISTORY],
             "next_cursor": None,
         },
     ),
@@ -110,21 +88,42 @@ class HistoryQuery(Struct, kw_only=True):
 async def read_history(request: web.Request) -> web.Response:
     """One page of matches that a user or team played, newest first (HIST-03).
 
-    Nobody known is an empty page.
+    Nobody known is an empty page. 403 forbidden_action where a user does not show it (STAT-06).
     """
-    await require(request, Role.SPECTATOR)
+    who = await require(request, Role.SPECTATOR)
     subject_type = request.match_info["subject_type"]
     if subject_type not in SUBJECT_TYPES:
         raise InvalidSchema("subject_type must be user or team", field="subject_type")
     subject_id = check_id(request.match_info["subject_id"], "subject_id")
+    return await _page(request, who, subject_type, subject_id)
+
+
+@operation(
+    tag="stats",
+    query=HistoryQuery,
+    answers={200: MatchHistory},
+    etag=True,
+    example=Example(query={"limit": "1"}, answer={"history": [HISTORY], "next_cursor": None}),
+)
+async def own_matches(request: web.Request) -> web.Response:
+    """One page of matches that the caller played, newest first (STAT-07)."""
+    who = await require_user(request)
+    return await _page(request, who, "user", who.subject)
+
+
+async def _page(
+    request: web.Request, who: Principal, subject_type: str, subject_id: str
+) -> web.Response:
     limit = whole_number(
         request, "limit", default=history.PAGE_DEFAULT, low=1, high=history.PAGE_MAX
     )
-    cursor = cursor_of(request)
-    async with request.app[CONTEXT].pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-        entries, following = await history.page(connection, subject_type, subject_id, limit, cursor)
-        told = await facts.by_seqs(connection, [each.log_seq for each in entries])
-    return answer({"history": _lines(entries, told), "next_cursor": following})
+    cursor, game = cursor_of(request), game_of(request)
+    async with picture(request) as conn:
+        if subject_type == "user":
+            await visible(conn, who, subject_id)
+        entries, following = await history.page(conn, subject_type, subject_id, limit, cursor, game)
+        told = await facts.by_seqs(conn, [each.log_seq for each in entries])
+    return answer({"history": _lines(entries, told), "next_cursor": following}, etag=True)
 
 
 def _lines(entries: list[Entry], told: dict[int, facts.LoggedEvent]) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ async def get_profile(request: web.Request) -> web.Response:
     check_may_own(who)
     context = request.app[CONTEXT]
     async with context.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-        return answer(_shown(await profiles.get(connection, who.subject)))
+        return answer(_shown(await profiles.get(connection, who.subject)), etag=True)
 
 
 @operation(

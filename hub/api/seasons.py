@@ -61,19 +61,20 @@ class SeasonBody(Struct, kw_only=True):
 
 
 _SPRING = {key: value for key, value in examples.SEASON_STARTED.items() if key != "by"}
-# Examples are asked of a real hub, on any day: the start must lie in the past, the end behind it.
 _BODY = {
     "season_id": "2026-spring",
     "name": "Spring",
     "starts_at": "2026-03-01T00:00:00.000Z",
     "ends_at": "2026-06-01T00:00:00.000Z",
-    "rewards": {"5": {"type": "coins", "amount": 50}},
+    "xp_per_tier": 300,
+    "rewards": {"1": {"type": "coins", "amount": 50}},
 }
 
 
 @operation(
     tag="seasons",
     answers={200: SeasonList},
+    etag=True,
     example=Example(answer={"seasons": [_SPRING]}),
 )
 async def list_seasons(request: web.Request) -> web.Response:
@@ -82,7 +83,7 @@ async def list_seasons(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     async with context.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
         rows = await seasons.all(connection)
-    return answer({"seasons": [_shown(row) for row in rows]})
+    return answer({"seasons": [_shown(row) for row in rows]}, etag=True)
 
 
 @operation(

@@ -17,6 +17,7 @@ from domain.errors import (
     Forbidden,
     GamehubError,
     InvalidSchema,
+    RateLimited,
     TokenExpired,
     TokenRevoked,
     Unauthenticated,
@@ -212,6 +213,10 @@ class ServerSocket(Socket):
         except GamehubError as error:
             self._refuse(error)
 
+    def on_flood(self, error: GamehubError) -> None:
+        """Says why, and closes."""
+        self._refuse(error)
+
     async def _paced(self, intake: Intake, bucket: Bucket, data: bytes) -> None:
         """Over its rate: the message waits, and what comes behind it."""
         while True:
@@ -363,7 +368,7 @@ def _close_code(error: GamehubError) -> int:
         return outbound.CLOSE_NO_TOKEN
     if isinstance(error, TokenExpired):
         return outbound.CLOSE_EXPIRED
-    if isinstance(error, (InvalidSchema, ConnectionLimit)):
+    if isinstance(error, (InvalidSchema, ConnectionLimit, RateLimited)):
         return outbound.CLOSE_POLICY
     if isinstance(error, (Unavailable, Draining)):
         return 1012

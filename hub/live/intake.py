@@ -65,6 +65,8 @@ class Intake:
         self._live_open: deque[list[int]] = deque()
         self._live_slots: dict[int, list[int]] = {}
         self._facts: deque[Fact] = deque()
+        # While all lanes of a message are pumped anyway.
+        self._pumping = False
         frames_in = road.metrics.frames_in
         self._live_in, self._fact_in = frames_in.labels("live"), frames_in.labels("fact")
         self._outstanding = 0
@@ -157,8 +159,13 @@ class Intake:
                 lane = self._receive_fact(frame, sink, sender, now_ms, share_bytes)
             if lane is not None:
                 lanes[lane.match_id] = lane
-        for lane in lanes.values():
-            self.road.pump(self, lane)
+        self._pumping = True
+        try:
+            for lane in lanes.values():
+                self.road.pump(self, lane)
+        finally:
+            self._pumping = False
+        self._next_fact()
         lives = sum(live)
         self._live_in.inc(lives)
         self._fact_in.inc(len(live) - lives)
@@ -241,9 +248,14 @@ class Intake:
         """This FACT goes to the log now; the next one may follow."""
         assert self._facts[0] is fact
         self._facts.popleft()
+        if not self._pumping:
+            self._next_fact()
+
+    def _next_fact(self) -> None:
+        """The lane of the first FACT that is not on its way may have waited for those before."""
         if self._facts:
             lane = self.lanes.get(self._facts[0].lane_id)
-            if lane is not None:
+            if lane is not None and not lane.busy:
                 self.road.pump_soon(self, lane)
 
     # -- frames done ------------------------------------------------------------------------------

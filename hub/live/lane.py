@@ -158,11 +158,17 @@ class Lane:
     stored_at_s: float = 0.0
     stored_epoch: str = ""
     room: str = field(init=False)
-    ids: RootIds = field(init=False)
+    _ids: RootIds | None = None
 
     def __post_init__(self) -> None:
         self.room = f"match:{self.match_id}"
-        self.ids = RootIds(self.server, self.stream, "live")
+
+    @property
+    def ids(self) -> RootIds:
+        """Of its LIVE frames; most matches that are only told about never have one."""
+        if self._ids is None:
+            self._ids = RootIds(self.server, self.stream, "live")
+        return self._ids
 
     @property
     def busy(self) -> bool:

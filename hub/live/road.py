@@ -11,6 +11,7 @@ import structlog
 
 from domain.errors import GamehubError, Unavailable
 from domain.matches import LEASE_S, Match
+from hub.background import Background
 from hub.live.intake import Intake
 from hub.live.lane import UNKNOWN, Fact, Item, Lane, Live
 from hub.sessions.room import roll_forward
@@ -52,7 +53,7 @@ class Road:
         self._to_commit: deque[tuple[Intake, Lane, Fact]] = deque()
         self._publish_now = asyncio.Event()
         self._commit_now = asyncio.Event()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background(self._broke_down)
         self.live_seqs: dict[str, int] = {}
         self._keeping = asyncio.Lock()
         self._waking: asyncio.Task[Any] | None = None
@@ -63,29 +64,18 @@ class Road:
 
     def start(self) -> None:
         """Starts the publisher and the committer."""
-        self._spawn(self._publisher())
-        self._spawn(self._committer())
+        self._background.spawn(self._publisher())
+        self._background.spawn(self._committer())
 
     async def stop(self) -> None:
         """Stops both; what is unfinished was never acked, so its server sends it again."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.stop()
         if self._line is not None:
             self._line.close()
 
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.critical("road_failed", exc_info=task.exception())
-            self.failed.set()
+    def _broke_down(self, error: BaseException) -> None:
+        log.critical("road_failed", exc_info=error)
+        self.failed.set()
 
     # -- steps of a lane --------------------------------------------------------------------------
 
@@ -103,7 +93,7 @@ class Road:
             now_s = time.monotonic()
             if not lane.lease_known(now_s) or (lane.held and not lane.document_loaded):
                 lane.steps += 1
-                self._spawn(self._prepare(intake, lane, head))
+                self._background.spawn(self._prepare(intake, lane, head))
                 return
             self._publish_run(intake, lane)
 
@@ -360,7 +350,7 @@ class Road:
         """Tells the workers; acks do not wait for it, and one signal at a time is enough."""
         self._wake_wanted = True
         if self._waking is None or self._waking.done():
-            self._waking = self._spawn(self._wake_until_told())
+            self._waking = self._background.spawn(self._wake_until_told())
 
     async def _wake_until_told(self) -> None:
         while self._wake_wanted:

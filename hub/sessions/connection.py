@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from domain.errors import (
-    ConnectionLimit,
-    GamehubError,
-    TokenInvalid,
-    Unavailable,
-)
+from domain.errors import ConnectionLimit, GamehubError, TokenInvalid, Unavailable
 from hub.sessions import session as core
 from hub.sessions.door import Arrival, Door, door_close_code, note_end
 from hub.sessions.fanout import EventFrame
@@ -127,6 +122,10 @@ class Connection(Socket):
         effects = session.received(data, now_s)
         self._door.count_message(session.last_op)
         self._do(effects)
+
+    def on_flood(self, error: GamehubError) -> None:
+        """Says why, as before every 4008."""
+        self._refuse(error, None)
 
     def on_silence(self) -> None:
         """Nothing may follow a close frame (RFC 6455, 5.5.1)."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from domain.errors import Unavailable
+from hub.background import Background
 from hub.sessions.bus import Bus, Message
 from hub.sessions.fanout import encode
 from hub.sessions.room import Room, room_key, snapshot_message
@@ -47,7 +48,7 @@ class Feed:
         self._touched: dict[Room, None] = {}
         self._tick = Tick(tick_s)
         self._tick_bytes = tick_bytes
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background(_log_failure)
         self._reads = asyncio.Semaphore(READS_MAX)
 
     def start(self) -> None:
@@ -57,10 +58,7 @@ class Feed:
 
     async def stop(self) -> None:
         """Stops listening."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.stop()
         await self.bus.stop()
 
     def add(self, room: Room) -> None:
@@ -265,17 +263,12 @@ class Feed:
                 elif lag is not None:
                     lag.skip(max(before, behind.get(member, 0)), view.offset)
 
-    def spawn(self, work: Any) -> asyncio.Task[Any]:
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Runs something in the background; its failure is logged."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
+        return self._background.spawn(work)
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled() or task.exception() is None:
-            return
-        # Unavailable was told to whoever waited for it.
-        if not isinstance(task.exception(), Unavailable):
-            log.error("rooms_failed", exc_info=task.exception())
+
+def _log_failure(error: BaseException) -> None:
+    # Unavailable was told to whoever waited for it.
+    if not isinstance(error, Unavailable):
+        log.error("rooms_failed", exc_info=error)

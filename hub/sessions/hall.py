@@ -14,6 +14,7 @@ from domain.errors import GamehubError, InvalidSchema, Unavailable, UnknownRoom
 from domain.events import Principal, Role, TournamentRoles
 from domain.ids import split_room
 from hub.audit import origin
+from hub.background import Background
 from hub.sessions.late import LateCounts, follow
 from hub.sessions.rooms import TICK_BYTES, Rooms
 from protocol.inbound import Since
@@ -86,7 +87,7 @@ class Hall:
         self._known_matches: dict[str, Seen] = {}
         self._late_counts = LateCounts()
         self._reported: dict[str, dict[str, int]] | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background(_log_failure)
 
     def start(self) -> None:
         """Starts the background work."""
@@ -97,23 +98,13 @@ class Hall:
 
     async def stop(self) -> None:
         """Stops the background work and takes this node out of the counts."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.stop()
         await self.rooms.stop()
         await presence.retire(self._context.redis, self._context.node)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Runs something in the background; its failure is logged."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("background_failed", exc_info=task.exception())
+        self._background.spawn(work)
 
     # -- what sessions ask for --------------------------------------------------------------------
 
@@ -254,3 +245,7 @@ class Hall:
 
 def _unknown(match_id: str) -> UnknownRoom:
     return UnknownRoom(f"there is no match {match_id!r}", field="room")
+
+
+def _log_failure(error: BaseException) -> None:
+    log.error("background_failed", exc_info=error)

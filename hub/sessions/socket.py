@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from domain.errors import GamehubError, RateLimited
 from hub.sessions.outbox import STUCK_S
 from hub.sessions.wheel import Wheel
 from hub.wire import frames
@@ -24,8 +25,10 @@ CLOSE_TIMEOUT_S = 3.0
 # Bytes that are kept unread while a message waits for Redis, say; over it nothing more is taken
 # from the kernel. What one read brings comes on top.
 UNREAD_BYTES_MAX = 65_536
-# Pongs that go out in one write.
-PONGS_BYTES_MAX = 4096
+# Pings and pongs of one peer within so long; one more, and it is closed with 4008. Libraries send
+# one every few seconds, and a read may bring tens of thousands, which would hold the loop.
+CONTROLS_MAX = 100
+CONTROLS_WINDOW_S = 1.0
 # How often a peer that does not read is looked at.
 BLOCKED_LOOK_S = 0.25
 _PING = frames.control_frame(frames.PING)
@@ -42,6 +45,8 @@ class Socket(asyncio.Protocol):
 
     __slots__ = (
         "_blocked_since_s",
+        "_controls",
+        "_controls_since_s",
         "_gone",
         "_pinged_s",
         "_reading",
@@ -64,6 +69,9 @@ class Socket(asyncio.Protocol):
         self.due = 0
         self.heard_s = time.monotonic()
         self._pinged_s = 0.0
+        # Pings and pongs since then.
+        self._controls = 0
+        self._controls_since_s = self.heard_s
         # The code of the close frame that was sent, or answered: nothing may follow it.
         self.close_sent: int | None = None
         self._reading = True
@@ -91,6 +99,10 @@ class Socket(asyncio.Protocol):
 
     def on_control(self) -> None:
         """A ping or a pong came; pings are answered already."""
+
+    @abstractmethod
+    def on_flood(self, error: GamehubError) -> None:
+        """More than CONTROLS_MAX came: what the peer is told before it is closed."""
 
     @abstractmethod
     def on_silence(self) -> None:
@@ -185,8 +197,8 @@ class Socket(asyncio.Protocol):
             opcode, payload = found
             if opcode == frames.PING:
                 pongs += frames.control_frame(frames.PONG, payload)
-            # A write each would cost more than all else about a flood of pings.
-            if pongs and (opcode < frames.PING or len(pongs) > PONGS_BYTES_MAX):
+            # One write for many.
+            if pongs and opcode < frames.PING:
                 self._answer_pings(pongs)
             if opcode <= frames.BINARY:
                 if self.close_sent is None:
@@ -196,11 +208,30 @@ class Socket(asyncio.Protocol):
             elif opcode == frames.CLOSE:
                 self._peer_closes(frames.close_code(payload))
                 return
+            elif self._is_flood():
+                self._refuse_flood()
             elif self.close_sent is None:
                 self.on_control()
         self._answer_pings(pongs)
         if receiver.failure is not None and self.close_sent is None:
             self._refuse_more(*receiver.failure)
+
+    def _is_flood(self) -> bool:
+        """Counts a ping or pong; whether it and the CONTROLS_MAX before came within the window."""
+        self._controls += 1
+        if self._controls <= CONTROLS_MAX:
+            return False
+        since_s, self._controls_since_s = self._controls_since_s, self.heard_s
+        self._controls = 1
+        return self.heard_s - since_s < CONTROLS_WINDOW_S
+
+    def _refuse_flood(self) -> None:
+        text = "too many WebSocket pings and pongs"
+        if self.close_sent is None:
+            self.on_flood(RateLimited(text, retry_after_ms=round(CONTROLS_WINDOW_S * 1000)))
+        # Also behind a close frame: nothing more of it is read.
+        self._receiver.fail(frames.POLICY, text)
+        self._refuse_more(frames.POLICY, text)
 
     def _answer_pings(self, pongs: bytearray) -> None:
         """Writes the pongs, unless a close frame went out, and empties them."""
@@ -218,7 +249,7 @@ class Socket(asyncio.Protocol):
             self.transport.close()
 
     def _refuse_more(self, code: int, reason: str) -> None:
-        """It broke the protocol: what else it sends is passed over unread.
+        """It broke the protocol or floods: what else it sends is passed over unread.
 
         Only our side is ended, or the peer would lose the close frame to a reset; it ends the other
         one, or is dropped.

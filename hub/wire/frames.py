@@ -26,6 +26,7 @@ PROTOCOL_ERROR = 1002
 NO_CODE = 1005  # never sent: a close frame without a code
 ABNORMAL = 1006  # never sent: no close frame at all
 INVALID_DATA = 1007
+POLICY = 4008  # ours; RFC 6455 has 1008 for it
 TOO_BIG = 4009  # ours; RFC 6455 has 1009 for it
 
 # Codes that a client may send: those of section 7.4.1 and of the registry, and anybody's own.

@@ -35,6 +35,10 @@ from hub.wire.frames import (
 from hub.wire.mask import unmask
 
 Received = tuple[int, bytes]
+# Fragments of one message, and one more for each 16 bytes; over it a message is as good as too big.
+# Empty ones add nothing to its size, and a read may bring tens of thousands of them.
+FRAGMENTS_MAX = 1024
+FRAGMENT_BYTES_MIN = 16
 
 
 class Failure(NamedTuple):
@@ -47,10 +51,20 @@ class Failure(NamedTuple):
 class Receiver:
     """One client's side of a connection.
 
-    max_bytes: the largest message, its fragments summed; over it the failure is TOO_BIG.
+    max_bytes: the largest message, its fragments summed; over it, or over FRAGMENTS_MAX, the
+    failure is TOO_BIG.
     """
 
-    __slots__ = ("_at", "_buffer", "_kind", "_max_bytes", "_parts", "_utf8", "failure")
+    __slots__ = (
+        "_at",
+        "_buffer",
+        "_fragments",
+        "_kind",
+        "_max_bytes",
+        "_parts",
+        "_utf8",
+        "failure",
+    )
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -59,6 +73,7 @@ class Receiver:
         # The message whose fragments are coming: its opcode (0: none) and what came of it.
         self._kind = 0
         self._parts: bytearray | None = None
+        self._fragments = 0
         self._utf8: codecs.IncrementalDecoder | None = None
         self.failure: Failure | None = None
 
@@ -99,13 +114,18 @@ class Receiver:
                 return opcode, payload
             if first & FIN and not self._kind:
                 if opcode == TEXT and not _is_utf8(payload):
-                    self._fail(INVALID_DATA, "not UTF-8")
+                    self.fail(INVALID_DATA, "not UTF-8")
                     return None
                 return opcode, payload
             whole = self._gather(opcode, payload, last=bool(first & FIN))
             if whole is not None:
                 return whole
         return None
+
+    def fail(self, code: int, reason: str) -> None:
+        """Ends it, also when whoever asks has had enough: what is unread is forgotten."""
+        self.failure = Failure(code, reason)
+        self._buffer, self._at, self._parts = b"", 0, None
 
     # -- frames -----------------------------------------------------------------------------------
 
@@ -123,7 +143,7 @@ class Receiver:
         length, mask_at = second & LENGTH, at + 2
         wrong = self._what_is_wrong(first, second)
         if wrong:
-            self._fail(PROTOCOL_ERROR, wrong)
+            self.fail(PROTOCOL_ERROR, wrong)
             return None
         if length >= 126:
             size = 2 if length == 126 else 8
@@ -133,10 +153,10 @@ class Receiver:
             mask_at += size
             length = int.from_bytes(buffer[at + 2 : mask_at], "big")
             if length < (126 if size == 2 else 65_536) or length >> 63:
-                self._fail(PROTOCOL_ERROR, "the length is not as short as it can be")
+                self.fail(PROTOCOL_ERROR, "the length is not as short as it can be")
                 return None
         if not first & CLOSE and length + len(self._parts or b"") > self._max_bytes:
-            self._fail(TOO_BIG, "message too big")
+            self.fail(TOO_BIG, "message too big")
             return None
         start = mask_at + 4
         if len(buffer) < start + length:
@@ -178,15 +198,19 @@ class Receiver:
     def _gather(self, opcode: int, payload: bytes, *, last: bool) -> Received | None:
         """One fragment; the message when it is the last. Text is checked as it comes (5.6)."""
         if opcode != CONTINUATION:
-            self._kind, self._parts = opcode, bytearray()
+            self._kind, self._parts, self._fragments = opcode, bytearray(), 0
             if opcode == TEXT:
                 self._utf8 = codecs.getincrementaldecoder("utf-8")()
         assert self._parts is not None
+        self._fragments += 1
+        if self._fragments > FRAGMENTS_MAX + len(self._parts) // FRAGMENT_BYTES_MIN:
+            self.fail(TOO_BIG, "message in too many fragments")
+            return None
         if self._utf8 is not None:
             try:
                 self._utf8.decode(payload, final=last)
             except UnicodeDecodeError:
-                self._fail(INVALID_DATA, "not UTF-8")
+                self.fail(INVALID_DATA, "not UTF-8")
                 return None
         self._parts += payload
         if not last:
@@ -198,14 +222,10 @@ class Receiver:
     def _close_is_well_formed(self, payload: bytes) -> bool:
         """Section 5.5.1: nothing, or a code that may be sent and a reason in UTF-8."""
         if not _is_utf8(payload[2:]):
-            self._fail(INVALID_DATA, "not UTF-8")
+            self.fail(INVALID_DATA, "not UTF-8")
         elif payload and (len(payload) < 2 or not may_be_sent(close_code(payload))):
-            self._fail(PROTOCOL_ERROR, "not a close code")
+            self.fail(PROTOCOL_ERROR, "not a close code")
         return self.failure is None
-
-    def _fail(self, code: int, reason: str) -> None:
-        self.failure = Failure(code, reason)
-        self._buffer, self._at, self._parts = b"", 0, None
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
+from msgspec import Struct
 
 from domain.errors import Forbidden, InvalidSchema, Refusal, SequenceGap, SequenceReused
 from domain.events import EVENT_TYPES
@@ -25,8 +26,7 @@ CLOCK_AHEAD_MS = 60_000
 Status = Literal["accepted", "duplicate", "nacked"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FactFrame:
+class FactFrame(Struct, frozen=True, kw_only=True):
     """One FACT as it came in; received_ms is the hub's clock, ts_ms the server's."""
 
     sender: Sender
@@ -43,8 +43,7 @@ class FactFrame:
         return self.sender.server, self.sender.stream
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FactOutcome:
+class FactOutcome(Struct, frozen=True, kw_only=True):
     """The answer to one FACT.
 
     accepted: it is in the log as `event`. duplicate: acked and nothing changed; `event` is there

@@ -112,6 +112,7 @@ async def test_an_open_key_is_found(settings: Settings) -> None:
     assert found["Keys"].mend == f"chmod 600 {signing}"
 
 
+# The kernel lets root write whatever the mode says, so that nothing is closed to it.
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 async def test_a_closed_data_directory_is_found(settings: Settings, tmp_path: Path) -> None:
     closed = tmp_path / "closed"

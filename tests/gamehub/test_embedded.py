@@ -307,6 +307,7 @@ def test_a_large_log_is_set_aside(tmp_path: Path) -> None:
     assert log.with_name("some.log.1").exists()
 
 
+# Postgres refuses root, and only root may start a program as somebody else.
 @pytest.mark.skipif(not AS_ROOT, reason="only root drops to another user")
 def test_as_root_servers_run_as_somebody_else(home: Home) -> None:
     with postgres_on(home) as server, valkey_on(home) as cache:
@@ -314,6 +315,7 @@ def test_as_root_servers_run_as_somebody_else(home: Home) -> None:
             assert Path(f"/proc/{pid}").stat().st_uid == home.uid != 0
 
 
+# Without root the servers are the user's own, for whom no home is closed.
 @pytest.mark.skipif(not AS_ROOT, reason="only root drops to another user")
 def test_as_root_under_a_closed_home_the_servers_live_elsewhere(data_dir: Path) -> None:
     closed = data_dir.parent / "home"
@@ -332,6 +334,7 @@ def test_as_root_under_a_closed_home_the_servers_live_elsewhere(data_dir: Path) 
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
+# The place is looked up only where the servers run as somebody else, which needs root.
 @pytest.mark.skipif(not AS_ROOT, reason="only root drops to another user")
 def test_as_root_a_place_that_others_can_write_to_is_refused(data_dir: Path) -> None:
     make_data_directory(data_dir)
@@ -343,6 +346,7 @@ def test_as_root_a_place_that_others_can_write_to_is_refused(data_dir: Path) -> 
         find_home(data_dir)
 
 
+# Without root the programs run as the user who installed them: nothing is copied.
 @pytest.mark.skipif(not AS_ROOT, reason="only root drops to another user")
 def test_as_root_programs_under_a_closed_home_are_copied(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
@@ -368,6 +372,7 @@ def test_as_root_programs_under_a_closed_home_are_copied(
         assert cache.running()
 
 
+# Becoming `nobody` takes root; run by an ordinary user, the rest of this file shows the same.
 @pytest.mark.skipif(not AS_ROOT, reason="needs root to become somebody else")
 def test_as_an_ordinary_user_everything_is_in_the_data_directory(data_dir: Path) -> None:
     nobody = pwd.getpwnam("nobody")
@@ -384,6 +389,7 @@ def test_as_an_ordinary_user_everything_is_in_the_data_directory(data_dir: Path)
         check=False,
     )
     if probe.returncode != 0:
+        # The code itself must be within reach of `nobody`; where it is, is not ours to change.
         pytest.skip("this checkout is under a closed home: another user cannot run it")
     host = start_host(mine / "data", command)
     said = heard(host)

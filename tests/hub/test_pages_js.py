@@ -15,6 +15,7 @@ TIMEOUT_S = 60
 def test_the_javascript_tests_pass() -> None:
     node = shutil.which("node")
     if node is None:
+        # Node is no requirement of the project: the same pages are tested in a browser as well.
         pytest.skip("node is not installed; the JavaScript tests are optional")
     files = sorted(str(path) for path in TESTS.glob("*.test.mjs"))
     assert files

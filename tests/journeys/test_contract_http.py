@@ -22,11 +22,17 @@ from tests.hubs import RunningHub, server_token, user_token
 from tests.published import agree, document, promoted, tell, validator, work
 from tests.sockets import server
 
+# What is read of results, by who played.
+FOLLOWING = tuple(
+    f"/api/v1/{each}/" for each in ("history", "stats", "players", "me", "leaderboards")
+)
+# What is read of declarations, once the fold has them.
+DECLARED = ("/api/v1/games", "/api/v1/seasons")
 MATCH, ROOM = examples.MATCH, examples.ROOM
 
 
-def token_for(hub: RunningHub, told: Operation) -> str | None:
-    """A token that the operation takes."""
+def token_for(hub: RunningHub, told: Operation, path: str = "") -> str | None:
+    """A token that the operation takes; what is one's own is asked for by who played."""
     if told.who == "nobody":
         return None
     if told.who == "server":
@@ -34,7 +40,7 @@ def token_for(hub: RunningHub, told: Operation) -> str | None:
     role = {"viewer": "SPECTATOR", "player": "PLAYER", "admin": "ADMIN", "tournament": "ADMIN"}.get(
         told.who, "ORGANIZER"
     )
-    return user_token(hub.settings, role=role, sub="olga")
+    return user_token(hub.settings, role=role, sub="ana" if "/me/" in path else "olga")
 
 
 def check_answer(path: str, method: str, status: int, headers: Any, media: str, body: bytes) -> Any:
@@ -62,7 +68,7 @@ async def ask(
     hub: RunningHub, path: str, method: str, told: Operation, url: str, **more: Any
 ) -> tuple[int, Any]:
     """One request; its answer is held to the document."""
-    token = more.pop("token", token_for(hub, told))
+    token = more.pop("token", token_for(hub, told, path))
     headers = {**more.pop("headers", {})}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
@@ -80,26 +86,38 @@ async def test_every_example_over_http_is_answered_as_documented(
     hub: RunningHub, pool: asyncpg.Pool, redis_url: str
 ) -> None:
     asked = contract_http.described()
-    # What makes something goes first, and history comes when the result is in.
-    methods = ["post", "put", "get", "delete"]
-    order = sorted(asked, key=lambda each: (each[0].startswith("/api/v1/history"),
-                                            methods.index(each[1])))  # fmt: skip
+    # What makes something goes first, and what follows from results when the result is in.
+    methods = ["put", "get", "patch", "post", "delete"]
+    first = ["post", *methods]
+    order = sorted(
+        asked,
+        key=lambda each: (
+            each[0].startswith(FOLLOWING),
+            (methods if each[0].startswith(FOLLOWING) else first).index(each[1]),
+        ),
+    )
     made_id = "-"
+    played = False
     for path, method, told, _ in order:
         if told.example is None:
             continue
-        if path.startswith("/api/v1/history"):
+        if path.startswith(FOLLOWING) and not played:
+            played = True
             async with server(hub.url, server_token(hub.settings)) as sender:
                 await tell(sender, 0, 6)
+            await work(pool, redis_url)
+        if path in DECLARED:
             await work(pool, redis_url)
         if path.startswith("/api/v1/ops/facts"):
             [publish] = [each for each in examples.VIEWERS if each.send["op"] == "publish"]
             await promoted(hub, publish, "gamehub.v1+json")
         url = contract_http.url_of(path, told).replace(told.example.path.get("id", "-"), made_id)
-        if not path.startswith("/api/v1/overlays/"):
+        if not path.startswith(("/api/v1/overlays/", "/api/v1/me/notifications/")):
             url = contract_http.url_of(path, told)
         status, body = await ask(hub, path, method, told, url, json=told.example.body)
         made_id = body.get("id", made_id) if path == "/api/v1/overlays" else made_id
+        if path == "/api/v1/me/notifications":
+            made_id = body["notifications"][0]["id"]
         assert status == told.example.status, body
         agree(told.example.answer, body)
 

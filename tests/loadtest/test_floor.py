@@ -17,6 +17,7 @@ from loadtest.target import used
 from tests.hubs import eventually
 
 
+# The load test does without a compiler; the next test shows that its floor does, too.
 @pytest.mark.skipif(compiler_found() is None, reason="no compiler")
 @pytest.mark.parametrize("name", ["floor", "viewers"])
 def test_it_compiles_where_a_compiler_is(name: str, tmp_path: Path) -> None:
@@ -30,6 +31,7 @@ async def test_only_a_rooms_members_hear_it(
     if not c:
         monkeypatch.setattr(floor, "compiled", lambda name, folder: None)
     elif compiler_found() is None:
+        # The other case, the floor in Python, is what such a machine is measured beside.
         pytest.skip("no compiler")
     with floor.running_floor(tmp_path, cores().server) as target:
         assert target.name == ("C floor" if c else "asyncio floor")

@@ -132,6 +132,7 @@ def test_small_things(capfd: pytest.CaptureFixture[str]) -> None:
     assert [target.source(nth) for nth in range(3)] == ["127.0.0.2", "127.0.0.3", "127.0.0.2"]
 
 
+# Elsewhere there is no /proc, and the hub's own /metrics are read instead.
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_what_a_process_uses_is_read_from_proc() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

@@ -57,6 +57,7 @@ async def test_every_event_reaches_every_viewer_and_costs_something(
     database_url: str, redis_url: str, tmp_path: Path, c: bool
 ) -> None:
     if c and compiler_found() is None:
+        # The other case, the viewers in Python, is what such a machine measures with.
         pytest.skip("no compiler")
     shape = Shape(rooms=3, members=4, servers=2, burst=2, warm_up_s=0.1)
     async with small_bed(database_url, redis_url, tmp_path, c=c) as bed:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from itertools import cycle, islice
 from typing import Any
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from domain.errors import SequenceGap, Unavailable
 from domain.ids import root_event_id

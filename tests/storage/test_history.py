@@ -101,8 +101,9 @@ async def test_the_rating_at_a_time(pool: asyncpg.Pool, minute: int, rating: int
     await add(pool, [entry(0), entry(1, rated=False), entry(2)])
     async with pool.acquire() as conn:
         at_ms = BASE_MS + minute * MINUTE_MS
-        assert await history.rating_at(conn, "user", "ann", "chess", at_ms) == rating
-        assert await history.rating_at(conn, "user", "bob", "chess", at_ms) is None
+        found = await history.ratings_at(conn, "user", "ann", ["chess", "quiz"], at_ms)
+        assert found == {"chess": rating}
+        assert await history.ratings_at(conn, "user", "bob", ["chess"], at_ms) == {}
 
 
 async def test_who_beat_whom(pool: asyncpg.Pool) -> None:

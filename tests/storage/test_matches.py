@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from domain.errors import ImpossibleValue, InvalidSchema
 from domain.matches import Match, Status

@@ -91,6 +91,7 @@ async def test_user_password_and_database_are_those_of_the_url(
     client: Redis, redis_url: str
 ) -> None:
     if not redis_url.startswith("redis://"):
+        # Host and port are what is tested here: a path to a Unix socket has neither.
         pytest.skip("needs an address")
     may: dict[str, Any] = {"categories": ["+@all"], "keys": ["*"]}
     await client.acl_setuser("ann", enabled=True, passwords=["+s3cr t"], **may)
@@ -173,6 +174,7 @@ async def test_a_greeting_that_is_refused_is_told_at_once_to_an_ear_too(
     redis_url: str,
 ) -> None:
     if not redis_url.startswith("redis://"):
+        # Host and port are what is tested here: a path to a Unix socket has neither.
         pytest.skip("needs an address")
     host = redis_url.rpartition("@")[2].removeprefix("redis://").partition("/")[0]
     refused: list[Exception] = []

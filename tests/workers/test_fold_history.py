@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.counters import merge_stats
 from domain.history import Entry
 from domain.history import line as shown_line
-from domain.results import result_of, sum_stats
+from domain.results import result_of
 from workers.fold.history import remember
 from workers.fold.world import World
 
@@ -167,7 +168,7 @@ def test_map_and_mode_of_the_only_game() -> None:
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(-(10**12), 10**12))))
 def test_sums_of_whole_numbers_are_exact(lines: list[dict[str, float]]) -> None:
-    sums = sum_stats(lines)
+    sums = merge_stats(lines)
     for name in "abc":
         expected = sum(each.get(name, 0) for each in lines)
         assert sums.get(name, 0) == expected
@@ -178,5 +179,5 @@ def test_sums_of_whole_numbers_are_exact(lines: list[dict[str, float]]) -> None:
 def test_sums_of_fractions_do_not_depend_on_the_order(values: list[float], dice: Any) -> None:
     shuffled = values[:]
     dice.shuffle(shuffled)
-    first = sum_stats([{"a": each} for each in values])["a"]
-    assert first == sum_stats([{"a": each} for each in shuffled])["a"] == math.fsum(values)
+    first = merge_stats([{"a": each} for each in values])["a"]
+    assert first == merge_stats([{"a": each} for each in shuffled])["a"] == math.fsum(values)

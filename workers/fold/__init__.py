@@ -13,21 +13,17 @@ import structlog
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
-from domain.events import EVENT_TYPES
-from domain.ids import derived_event_id
-from domain.results import RESULT_TYPES, Result, result_of
-from storage import log
-from storage.log import Event, LoggedEvent, Transaction
-from workers.fold import state
+from domain.results import Result, result_of
+from storage import leaderboards
+from storage.log import LoggedEvent, Transaction
+from workers.fold import rebuild, state
+from workers.fold.facts import BARRIERS, NAME, TYPES, announce
 from workers.fold.stages import fold
 from workers.fold.telling import Telling
 from workers.pipeline import Pipeline
 
 logger = structlog.get_logger(__name__)
 
-# A fact of these has the world for itself: what follows it sees what it changed, stored.
-BARRIERS = frozenset({"tournament.completed", "season.started", "game.configured"})
-TYPES = RESULT_TYPES | BARRIERS
 # Facts of one transaction, and about how many they may bring: a batch ends where it would be more.
 BATCH_MAX = 1_000
 TOLD_MAX = 8_000
@@ -48,7 +44,7 @@ async def apply(tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]) -> 
         tellings.append((event, telling))
     await state.save(tx.connection, world)
     await _look_up_ranks(redis, [telling for _, telling in tellings])
-    await _announce(tx, tellings)
+    await announce(tx, tellings)
     return len(facts)
 
 
@@ -76,7 +72,7 @@ async def _look_up_ranks(redis: Redis, tellings: Sequence[Telling]) -> None:
     if not wanted:
         return
     try:
-        ranks: list[int | None] = [None for _ in wanted]
+        ranks = await leaderboards.places(redis, [where for _, where in wanted])
     except Unavailable as error:
         logger.warning("ranks_missing", error=error.message)
         return
@@ -84,38 +80,4 @@ async def _look_up_ranks(redis: Redis, tellings: Sequence[Telling]) -> None:
         stats["current_rank"] = rank
 
 
-async def _announce(tx: Transaction, tellings: Sequence[tuple[LoggedEvent, Telling]]) -> None:
-    """Announces what follows, except for what the log has: of a fact that is folded once more."""
-    again = await log.told_of(tx.connection, [event.root_id for event, _ in tellings])
-    known: set[object] = set()
-    if again:
-        ids = [
-            each.event_id
-            for cause, telling in tellings
-            if cause.root_id in again
-            for each in _events(cause, telling)
-        ]
-        known = {each.event_id for each in await log.by_ids(tx.connection, ids)}
-    for cause, telling in tellings:
-        for event in _events(cause, telling):
-            if event.event_id not in known:
-                log.announce(tx, event)
-
-
-def _events(cause: LoggedEvent, telling: Telling) -> list[Event]:
-    return [
-        Event(
-            event_id=derived_event_id(cause.root_id, event_type, subject, key),
-            type=event_type,
-            v=EVENT_TYPES[event_type].v,
-            subject=subject,
-            cause_id=cause.event_id,
-            root_id=cause.root_id,
-            occurred_at_ms=cause.occurred_at_ms,
-            payload=payload,
-        )
-        for event_type, subject, key, payload in telling.told
-    ]
-
-
-PIPELINE = Pipeline("fold", apply, types=TYPES, batch_max=BATCH_MAX)
+PIPELINE = Pipeline(NAME, apply, types=TYPES, batch_max=BATCH_MAX, retry=rebuild.retry)

@@ -6,6 +6,7 @@ from domain.games import policy_of
 from domain.results import Result
 from domain.seasons import season_of
 from storage.log import LoggedEvent
+from storage.rebuild import Root
 from workers.fold.achievements import complete_tournament, unlock
 from workers.fold.battlepass import give_xp
 from workers.fold.history import remember
@@ -15,7 +16,7 @@ from workers.fold.telling import Telling
 from workers.fold.world import World
 
 
-def fold(world: World, event: LoggedEvent, result: Result | None, telling: Telling) -> None:
+def fold(world: World, event: LoggedEvent | Root, result: Result | None, telling: Telling) -> None:
     """Folds one fact into the world, in the log's order; `result`: what result_of makes of it."""
     if result is not None:
         fold_result(world, result, event.seq, telling)

@@ -163,7 +163,7 @@ async def test_the_bell_on_two_screens(hub: RunningHub, pool: asyncpg.Pool, redi
         await ask(hub, "/read-all", "POST")
         await work(pool, redis)
         for screen in (phone, desk):
-            told = []
+            told: list[tuple[str, int]] = []
             while len(told) < 5:
                 event = await screen.hear_op("event")
                 if event["type"].startswith("notification."):

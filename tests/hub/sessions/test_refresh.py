@@ -34,8 +34,8 @@ async def heard_until_closed(raw: RawViewer) -> tuple[list[str], int]:
 @pytest.mark.proof
 async def test_a_fresh_token_extends_and_keeps_rooms_and_position(hub: RunningHub) -> None:
     """Also past the end of the first token: the timer follows the token that counts."""
+    ends_at_s = int(time.time()) + 3  # or later: a second may begin until the token is made
     short, long = user_token(hub.settings, ttl_s=3), user_token(hub.settings, "PLAYER")
-    ends_at_s = int(time.time()) + 3
     async with (
         server(hub.url, server_token(hub.settings)) as sender,
         viewer(hub.url, short) as raw,

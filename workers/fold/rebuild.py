@@ -1,0 +1,268 @@
+"""The fold once more, over the whole log: beside the live tables, compared with them or swapped in.
+
+The whole world is held in memory, history goes out page by page, everything in one transaction: a
+rebuild that is killed leaves nothing behind. The live fold goes on meanwhile; its cursor is locked
+only for what came in between, for the last tables, and for the swap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import structlog
+from redis.asyncio import Redis
+
+from domain.errors import Unavailable
+from domain.events import EVENT_TYPES
+from domain.ids import derived_event_id
+from domain.ratings import RATING_START, tier_of
+from domain.results import result_of
+from storage import (
+    achievements,
+    deadletters,
+    games,
+    history,
+    log,
+    ratings,
+    rebuild,
+    seasons,
+    statistics,
+)
+from storage.database import Connection, answering
+from storage.deadletters import Letter
+from storage.log import Event, LoggedEvent, Transaction
+from storage.rebuild import ChangedRating, Difference
+from workers.fold.facts import NAME, TYPES, announce
+from workers.fold.stages import fold
+from workers.fold.telling import Telling
+from workers.fold.world import World
+
+logger = structlog.get_logger(__name__)
+
+# Entries that wait for the next COPY.
+ENTRIES_MAX = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a rebuild is: facts folded, and up to which number of how many."""
+
+    facts: int
+    seq: int
+    until: int
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild did: facts folded, and what differed from the live tables."""
+
+    facts: int
+    differences: list[Difference] = field(default_factory=list)
+    ratings_changed: int = 0
+
+
+def _nobody(_progress: Progress) -> None:
+    return None
+
+
+async def rebuild_fold(
+    pool: asyncpg.Pool, *, check: bool = False, report: Report = _nobody
+) -> Rebuilt:
+    """Folds the whole log again and swaps the new tables in, or with `check` only compares them.
+
+    Dead letters of the fold stay left out. Raises Unavailable when Postgres is away or another
+    rebuild runs; then nothing has changed.
+    """
+    with answering():
+        async with rebuild.alone(pool) as conn, pool.acquire() as reader:
+            transaction = conn.transaction()
+            await transaction.start()
+            try:
+                builder = await _build(conn, reader, report=report)
+                changed = await rebuild.changed_ratings(conn)
+                different = await rebuild.differences(conn) if check else []
+                if not check:
+                    await rebuild.swap(conn)
+            except BaseException:
+                await transaction.rollback()
+                raise
+            if check:
+                await transaction.rollback()
+            else:
+                await transaction.commit()
+    return Rebuilt(builder.facts, different, len(changed))
+
+
+async def retry(tx: Transaction, pool: asyncpg.Pool, _redis: Redis, letter: Letter) -> None:
+    """Folds the whole log again with the dead letter's fact in its place, and swaps that in.
+
+    Announces what follows from that fact, and one net rating.updated of the reason `correction`
+    for everyone whose rating it changed since (contract: The fold). Raises whatever the stages
+    raise for a fact that still cannot be folded.
+    """
+    # With the caller's own that makes two connections, which is what the command line has.
+    async with rebuild.alone(pool) as reader:
+        await rebuild.patient(tx.connection)
+        builder = await _build(tx.connection, reader, loud=letter.seq)
+        changed = await rebuild.changed_ratings(tx.connection)
+        await rebuild.swap(tx.connection)
+    (cause,) = await log.by_ids(tx.connection, [letter.event_id])
+    await announce(tx, [(cause, builder.telling)])
+    told = {
+        (payload["game"], subject): payload["after"]
+        for event_type, subject, _, payload in builder.telling.told
+        if event_type == "rating.updated"
+    }
+    for each in changed:
+        subject = f"{each.subject_type}:{each.subject_id}"
+        if each.after is not None and told.get((each.game, subject)) != each.after:
+            log.announce(tx, _correction(cause, subject, each))
+
+
+def _correction(cause: LoggedEvent, subject: str, changed: ChangedRating) -> Event:
+    before = changed.before if changed.before is not None else RATING_START
+    after = changed.after
+    assert after is not None
+    payload: dict[str, Any] = {
+        "subject": subject,
+        "game": changed.game,
+        "before": before,
+        "after": after,
+        "delta": after - before,
+        "tier": tier_of(after),
+        "peak": changed.peak,
+        "rated": changed.rated,
+        "won": changed.won,
+        "name": changed.name,
+        "match_id": None,
+        "reason": "correction",
+    }
+    key = f"correction\n{changed.game}"
+    return Event(
+        event_id=derived_event_id(cause.root_id, "rating.updated", subject, key),
+        type="rating.updated",
+        v=EVENT_TYPES["rating.updated"].v,
+        subject=subject,
+        cause_id=cause.event_id,
+        root_id=cause.root_id,
+        occurred_at_ms=cause.occurred_at_ms,
+        payload=payload,
+    )
+
+
+async def _build(
+    conn: Connection, reader: Connection, *, report: Report = _nobody, loud: int | None = None
+) -> _Builder:
+    """All tables beside the live ones, in the caller's transaction, which has the cursor then."""
+    await rebuild.patient(reader)
+    await rebuild.begin(conn)
+    builder = _Builder(conn, reader, report, loud)
+    builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
+    await builder.go_to(await rebuild.cursor(conn))
+    # The longest part, while the live fold goes on.
+    await builder.flush()
+    await rebuild.add_indexes(conn, "history", "entries")
+    at = await log.lock_cursor(conn, NAME, wait=True)
+    if at is None:
+        raise Unavailable("the fold is busy, and its cursor was not to be had")
+    builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
+    await builder.go_to(at)
+    await builder.finish()
+    return builder
+
+
+class _Builder:
+    """The world of a rebuild, and how far it is. `telling`: what the fact `loud` brings."""
+
+    def __init__(
+        self, conn: Connection, reader: Connection, report: Report, loud: int | None
+    ) -> None:
+        self._conn = conn
+        self._reader = reader
+        self._report = report
+        self._loud = loud
+        self.skipped: Collection[int] = frozenset()
+        self.world = World()
+        self.telling = Telling()
+        self.seq = 0
+        self.facts = 0
+
+    async def go_to(self, until: int) -> None:
+        """Folds the log up to a number; the next page is on its way while one is folded."""
+        reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
+        try:
+            while page := await reading:
+                self.seq = page[-1].seq
+                reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
+                await asyncio.sleep(0)  # sends the question before the loop is busy
+                self._fold(page)
+                if len(self.world.entries) >= ENTRIES_MAX:
+                    await self.flush()
+                self._report(Progress(self.facts, self.seq, until))
+        finally:
+            reading.cancel()
+        self.seq = max(self.seq, until)
+        self._report(Progress(self.facts, self.seq, until))
+
+    def _fold(self, page: list[rebuild.Root]) -> None:
+        silent = Telling(silent=True)
+        for fact in page:
+            if fact.seq in self.skipped:
+                continue
+            if fact.type == "tournament.completed":
+                self._gather_members(fact)
+            telling = self.telling if fact.seq == self._loud else silent
+            fold(self.world, fact, result_of(fact.type, fact.payload), telling)
+            self.facts += 1
+
+    def _gather_members(self, fact: rebuild.Root) -> None:
+        """Who played for which team in the tournament, as the table would say it."""
+        tournament_id = fact.payload["tournament_id"]
+        found: dict[tuple[str, str], list[str]] = {}
+        for kind, user_id, entered, team_id in self.world.new_entered:
+            if entered == tournament_id and kind == "user" and team_id is not None:
+                found.setdefault((tournament_id, team_id), []).append(user_id)
+        # In the order of the table's answer.
+        self.world.members = {key: sorted(users) for key, users in found.items()}
+
+    async def flush(self) -> None:
+        """The entries so far go out."""
+        if self.world.entries:
+            records = history.records(self.world.entries)
+            await rebuild.put(self._conn, "history", "entries", records)
+            self.world.entries.clear()
+
+    async def finish(self) -> None:
+        """All other tables, as the world is now, with their indexes."""
+        await self.flush()
+        world, conn = self.world, self._conn
+        progress = [
+            (user_id, season_id, xp)
+            for user_id, by_season in world.xp.items()
+            for season_id, xp in by_season.items()
+        ]
+        earned = achievements.records(
+            (each.user_id, each.code, each.earned_at_ms, each.match_id, each.log_seq)
+            for each in world.new_earned
+        )
+        for noun, table, records in (
+            ("games", "games", games.records(world.policies.values())),
+            ("seasons", "seasons", seasons.records(world.seasons)),
+            ("statistics", "lifetime", statistics.lifetime_records(world.lifetime)),
+            ("statistics", "days", statistics.day_records(world.days)),
+            ("statistics", "careers", statistics.career_records(world.careers)),
+            ("statistics", "entered", world.new_entered),
+            ("statistics", "played_for", world.new_played_for),
+            ("ratings", "current", ratings.records(world.ratings)),
+            ("battlepass", "progress", progress),
+            ("achievements", "earned", earned),
+        ):
+            await rebuild.put(conn, noun, table, records)
+            await rebuild.add_indexes(conn, noun, table)
