@@ -176,7 +176,7 @@ async def test_a_bug_in_a_stage(
 async def test_a_fact_that_says_what_nobody_can_fold(
     pool: asyncpg.Pool, database_clones: Clones, database_url: str, redis_url: str
 ) -> None:
-    """No door lets such a fact in; here it stands in the log all the same, until it is corrected."""
+    """No door lets such a fact in; it stands in the log all the same, until it is corrected."""
     settings = settings_for(database_url, redis_url)
     async with HubProcess(settings) as hub, HubProcess(settings, "worker"):
         await play(hub, range(POISON))
