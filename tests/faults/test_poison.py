@@ -22,7 +22,7 @@ from storage.log import LoggedEvent
 from tests import projections
 from tests.gamehub.commands import environ_for, gamehub
 from tests.hubs import ROOT, HubProcess, eventually, server_token, settings_for
-from tests.projections import check_same, derived, everything, of_a_quiet_run
+from tests.projections import derived, everything, of_a_quiet_run
 from tests.servers import Clones
 from tests.sockets import server
 from workers.app import PIPELINES
