@@ -43,9 +43,11 @@ contract: $(VENV)/.installed ## Write .env.example and docs/contract from settin
 	@$(BIN)/python -m gamehub.contract
 
 .PHONY: bench
-bench: $(VENV)/.installed ## Measure a hub beside a floor and write docs/benchmarks.md (15 minutes)
+bench: $(VENV)/.installed ## Measure hub and fold beside floors and write docs/benchmarks.md (25 minutes)
 	@$(BIN)/python -m loadtest bench --document docs/benchmarks.md \
 	  --svg docs/images/latency.svg $(ARGS)
+	@$(BIN)/gamehub bench --only append --only ack --only fold --only story --only rebuild \
+	  --document docs/benchmarks.md
 
 .PHONY: soak
 soak: $(VENV)/.installed ## Press a hub for 20 minutes and look for leaks (ARGS="--seconds 120")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from gamehub.bench_cases import Part
 from gamehub.cli_options import console
 
 if TYPE_CHECKING:
@@ -48,8 +50,23 @@ def bench(
             "--dir", exists=True, file_okay=False, help="For the temporary data: whose disk counts."
         ),
     ] = None,
+    only: Annotated[
+        list[Part] | None,
+        typer.Option("--only", help="Instead of the three parts: cases of the log and the fold."),
+    ] = None,
+    results: Annotated[
+        int,
+        typer.Option("--results", min=10, max=100_000, help="Of the fold; a rebuild has 100 x."),
+    ] = 10_000,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, max=20, help="With --only.")] = 3,
+    document: Annotated[
+        Path | None, typer.Option("--document", help="With --only: write into this file's part.")
+    ] = None,
 ) -> None:
     """Measure a hub on this machine: it starts one of its own, and leaves nothing behind."""
+    if only:
+        _bench_parts(only, results, seconds, rounds, json_file, document, folder)
+        return
     from gamehub import bench as benchmark
     from loadtest.bench import Load, Progress
 
@@ -80,6 +97,26 @@ def bench(
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     show(report)
+
+
+def _bench_parts(
+    only: list[Part], results: int, seconds: int, rounds: int, json_file: Path | None,
+    document: Path | None, folder: Path | None,
+) -> None:  # fmt: skip
+    from gamehub import bench_ground, bench_parts
+    from loadtest.report import save
+
+    sizes = bench_parts.Sizes(
+        results=results, rebuilt=100 * results, seconds=seconds, rounds=rounds
+    )
+    command = " ".join(["gamehub", *sys.argv[1:]])
+    with console.status("Starting") as status:
+        report, fsync = bench_parts.run(only, sizes, folder, command, status.update)
+    if json_file is not None:
+        save(report, json_file)
+    bench_ground.shown(report, console, fsync)
+    if document is not None:
+        bench_ground.written(report, document, fsync)
 
 
 def show(report: Report) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from gamehub.contract_words_players import PLAYER_WORDS
+
 WORDS: dict[str, str] = {
+    **PLAYER_WORDS,
     # -- ids and names
     "match_id": "the match; in a frame to the hub it may be left out, for the frame names it",
     "match": "the match that this is about",
@@ -164,6 +167,8 @@ WORDS: dict[str, str] = {
     "RatingUpdated.after": "from now on",
     "RatingUpdated.reason": "a correction tells of the net change",
     "delta": "after - before",
+    "rating_before": "null: the match was not rated",
+    "rating_after": "null: the match was not rated",
     "tier": "the name of the band that the rating lies in",
     "peak": "the highest so far",
     "rated": "so many rated matches so far",
@@ -213,7 +218,7 @@ WORDS: dict[str, str] = {
         for field, word in (
             ("title", "its name, for people"),
             ("rating", "how it is rated"),
-            ("stats", "its counters: those that it does not declare are summed"),
+            ("stats", "its counters; others are summed, but `best_`, `max_` and `fastest_` ones"),
         )
     },
     "GameListed.players": "so many users have a rating in it",
@@ -302,6 +307,11 @@ WORDS: dict[str, str] = {
     "Dependency.detail": "what is wrong, in a few words",
     "pending": "migrations that are not applied yet",
     "dead_letters": "facts that a pipeline could not digest",
+    "batches": "batches that the pipeline has committed",
+    "PipelineLag.facts": "facts that the pipeline has dealt with",
+    "busy_s": "time that its batches took, in seconds",
+    "last_batch_ms": "time that its last batch took",
+    "failures": "batches that failed and were tried again",
     "pipelines": "how far each is behind the log",
     "pipeline": "its name",
     "lag_facts": "facts that it has not digested",

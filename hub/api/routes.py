@@ -25,15 +25,8 @@ from hub.api.players import rating_curve, read_player
 from hub.api.profiles import get_profile, update_profile
 from hub.api.seasons import list_seasons, start_season
 from hub.api.session import Visitors, spectate
-from hub.api.stats import (
-    own_day,
-    own_lifetime,
-    own_season,
-    own_trends,
-    own_weeks,
-    read_matchup,
-    read_stats,
-)
+from hub.api.stats.own import own_day, own_lifetime, own_season, own_trends, own_weeks
+from hub.api.stats.players import read_matchup, read_stats
 from hub.api.tokens import revoke
 from hub.api.tournaments import get_role, grant_role, list_roles, revoke_role
 

@@ -12,7 +12,7 @@ import structlog
 from domain import examples
 from tests.hubs import running_hub, user_token
 from tests.sockets import viewer
-from workers import history
+from workers import fold
 from workers.pipeline import Pipeline, drain
 
 NOTICE = {"type": "announcement.posted", "data": {"text": "hello"}}
@@ -47,7 +47,7 @@ async def test_from_a_request_to_its_fact_and_to_the_workers_line(
         async def choke(*_: object) -> None:
             raise ValueError("cannot digest this")
 
-        await drain(Pipeline(history.PIPELINE.name, choke), pool, hub.hub.context.redis)
+        await drain(Pipeline(fold.PIPELINE.name, choke), pool, hub.hub.context.redis)
 
     told = {each["request_id"]: each for each in lines if each["event"] == "fact_announced"}
     async with pool.acquire() as connection:

@@ -16,7 +16,7 @@ from storage.redis import connect
 from tests.facts import completed, sender, started
 from workers import fold, pipeline
 from workers.app import PIPELINES
-from workers.fold import stages
+from workers.fold import battlepass, stages
 from workers.fold.rebuild import Progress, rebuild_fold
 from workers.pipeline import drain, retry
 
@@ -151,7 +151,7 @@ async def test_a_poisonous_fact_finds_its_place_again(
     """Also what came after it is as if it had never been missing; each change is told once."""
     monkeypatch.setattr(pipeline, "BACKOFF_S", (0.0, 0.0, 0.0))
     poison = "m4"
-    sound = stages.give_xp
+    sound = battlepass.give_xp
 
     def broken(world: object, result: Result, *rest: object) -> None:
         if result.match_id == poison:
