@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from domain.settings import Settings
 from gamehub.cli_options import Data, console
 from gamehub.cli_pool import on_servers
 from gamehub.cli_tables import add, print_table, table
@@ -16,10 +17,9 @@ from gamehub.cli_tables import add, print_table, table
 if TYPE_CHECKING:
     import asyncpg
 
-    from domain.settings import Settings
     from workers.fold.rebuild import Progress as Done
     from workers.fold.rebuild import Rebuilt
-    from workers.leaderboards.rebuild import Rebuilt as Boards
+    from workers.leaderboards.rebuild import Rebuilt as RebuiltBoards
 
 app = typer.Typer(
     help="Make again what follows from the log: everything there can be lost and found.",
@@ -62,9 +62,8 @@ def fold(check: Check = False, data: Data = None) -> None:
     else:
         console.print("[green]done:[/] the new tables are the live ones")
         if rebuilt.ratings_changed:
-            console.print(
-                f"{rebuilt.ratings_changed:,} ratings changed; `gamehub rebuild boards` shows them"
-            )
+            console.print(f"{rebuilt.ratings_changed:,} ratings changed: the boards follow")
+            _boards(False, data)
 
 
 def _print_differences(rebuilt: Rebuilt) -> None:
@@ -89,17 +88,18 @@ def _bar() -> Progress:
     )
 
 
-# -- boards ----------------------------------------------------------------------------------------
-
-
 @app.command("boards")
-def boards(check: Check = False, data: Data = None) -> None:
+def rebuild_boards(check: Check = False, data: Data = None) -> None:
     """Make the sets of all boards again from the ratings, beside the live ones."""
+    _boards(check, data)
+
+
+def _boards(check: bool, data: str | None) -> None:
 
     def progress(board: str, subjects: int) -> None:
         console.print(f"{'compared' if check else 'made'} {board}: {subjects:,}")
 
-    async def work(pool: asyncpg.Pool, settings: Settings) -> Boards:
+    async def work(pool: asyncpg.Pool, settings: Settings) -> RebuiltBoards:
         from domain.leaderboards import Regions
         from storage.redis import connect
         from workers.leaderboards.rebuild import rebuild

@@ -129,7 +129,7 @@ async def read_notification(request: web.Request) -> web.Response:
 @operation(
     tag="notifications",
     answers={200: InboxRead},
-    example=Example(answer={"read": 0, "unread": 0}),
+    example=Example(answer={"read": 1, "unread": 0}),
 )
 async def read_all_notifications(request: web.Request) -> web.Response:
     """Marks all of the caller's notices as read."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import structlog
 from aiohttp import web
 from msgspec import Meta, Struct
+from redis.asyncio import Redis
 
 from domain.achievements import CATALOGUE
 from domain.battlepass import level_of
+from domain.errors import Unavailable
 from domain.events import Role
 from domain.ids import check_id
+from domain.leaderboards import PLAYERS, Regions, board_of
 from domain.ratings import tier_of
 from domain.statistics import trend
 from domain.times import time_text
@@ -29,9 +33,12 @@ from hub.api.figures import (
 from hub.api.operations import Example, operation
 from hub.api.samples import CARD, CURVE
 from hub.auth import require
-from storage import achievements, battlepass, history, ratings, statistics
+from hub.context import CONTEXT
+from storage import achievements, battlepass, history, leaderboards, ratings, statistics
 from storage.database import Connection
-from storage.ratings import Standing, Stored
+from storage.ratings import Stored
+
+log = structlog.get_logger(__name__)
 
 FORM_MAX = 10
 CURVE_DEFAULT = 100
@@ -128,7 +135,7 @@ async def read_player(request: web.Request) -> web.Response:
         earned = (await achievements.load(conn, [user_id])).get(user_id, set())
         career = (await statistics.load_careers(conn, [user_id])).get(user_id, {})
         xp = sum((await battlepass.load(conn, [user_id])).get(user_id, {}).values())
-        shown = await _ratings(conn, user_id, rated)
+        shown = await _ratings(request.app[CONTEXT].redis, conn, user_id, rated)
     body = {
         "id": user_id,
         "name": profile.display_name or _name(rated),
@@ -182,10 +189,10 @@ async def rating_curve(request: web.Request) -> web.Response:
 
 
 async def _ratings(
-    conn: Connection, user_id: str, rated: Mapping[str, Stored]
+    redis: Redis, conn: Connection, user_id: str, rated: Mapping[str, Stored]
 ) -> list[dict[str, Any]]:
     before = await ratings_before(conn, user_id, rated)
-    ranks = await _ranks(conn, user_id, rated)
+    ranks = await _ranks(redis, conn, user_id, rated)
     return [
         {
             "game": game,
@@ -201,22 +208,30 @@ async def _ratings(
     ]
 
 
-async def _ranks(conn: Connection, user_id: str, rated: Mapping[str, Stored]) -> dict[str, int]:
+async def _ranks(
+    redis: Redis, conn: Connection, user_id: str, rated: Mapping[str, Stored]
+) -> dict[str, int]:
+    """The places on the games' boards, from Redis, and where that has no such set from Postgres."""
     counted = Counter({game: each.rating.rated for game, each in rated.items()})
+    games = [game for game, _ in counted.most_common(RANKED_GAMES_MAX)]
     found = {}
-    for game, _ in counted.most_common(RANKED_GAMES_MAX):
-        stored = rated[game]
-        own = Standing(
-            user_id,
-            stored.rating.rating,
-            stored.rating.won,
-            stored.reached_minute,
-            stored.rating.rated,
-            stored.rating.peak,
-            stored.name,
-        )
-        found[game] = await ratings.rank(conn, game, "user", own)
+    for game, rank in zip(games, await _places(redis, user_id, games), strict=True):
+        if rank is None:
+            own = await ratings.standing(conn, game, "user", user_id)
+            rank = None if own is None else await ratings.rank(conn, game, "user", own)
+        if rank is not None:
+            found[game] = rank
     return found
+
+
+async def _places(redis: Redis, user_id: str, games: Sequence[str]) -> list[int | None]:
+    boards = [board_of(game, PLAYERS) for game in games]
+    try:
+        own = [await leaderboards.around(redis, each, user_id, 0, Regions()) for each in boards]
+    except Unavailable as error:
+        log.warning("ranks_missing", error=error.message)
+        return [None] * len(games)
+    return [each.first if each is not None and each.rows else None for each in own]
 
 
 def _most_rated(rated: Mapping[str, Stored]) -> str | None:
