@@ -28,6 +28,7 @@ from hub.api.figures import (
     lifetime_figures,
     picture,
     ratings_before,
+    ratings_of,
     visible,
 )
 from hub.api.operations import Example, operation
@@ -129,8 +130,8 @@ async def read_player(request: web.Request) -> web.Response:
     user_id = check_id(request.match_info["id"], "id")
     async with picture(request) as conn:
         profile = await visible(conn, who, user_id)
-        rated = await ratings.of_subject(conn, "user", user_id)
         lifetimes = await statistics.lifetimes_of(conn, "user", user_id)
+        rated = await ratings_of(conn, user_id, lifetimes)
         entries, _ = await history.page(conn, "user", user_id, FORM_MAX)
         earned = (await achievements.load(conn, [user_id])).get(user_id, set())
         career = (await statistics.load_careers(conn, [user_id])).get(user_id, {})
@@ -179,7 +180,8 @@ async def rating_curve(request: web.Request) -> web.Response:
     async with picture(request) as conn:
         await visible(conn, who, user_id)
         if game is None:
-            game = _most_rated(await ratings.of_subject(conn, "user", user_id))
+            lifetimes = await statistics.lifetimes_of(conn, "user", user_id)
+            game = _most_rated(await ratings_of(conn, user_id, lifetimes))
         points = [] if game is None else await history.curve(conn, "user", user_id, game, limit)
     shown = [
         {"at": time_text(each.at_ms), "rating": each.rating, "match_id": each.match_id}
