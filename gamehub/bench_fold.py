@@ -226,7 +226,7 @@ async def _pool(url: str, kind: type[asyncpg.Connection]) -> asyncpg.Pool:
 def _recorder(calls: list[Call]) -> type[asyncpg.Connection]:
     """A connection that notes every statement that writes, BEGIN and COMMIT with them."""
 
-    class Recorder(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+    class Recorder(asyncpg.Connection):
         async def execute(self, query: str, *words: Any, **named: Any) -> Any:
             _note(calls, "execute", query, words, named)
             return await super().execute(query, *words, **named)
@@ -243,10 +243,12 @@ def _recorder(calls: list[Call]) -> type[asyncpg.Connection]:
             _note(calls, "fetchrow", query, words, named)
             return await super().fetchrow(query, *words, **named)
 
-        async def copy_records_to_table(self, table: str, *, records: Any, **named: Any) -> Any:
+        async def copy_records_to_table(
+            self, table_name: str, *, records: Any, **named: Any
+        ) -> Any:
             rows = list(records)
-            calls.append(("copy_records_to_table", (table,), {"records": rows, **named}))
-            return await super().copy_records_to_table(table, records=rows, **named)
+            calls.append(("copy_records_to_table", (table_name,), {"records": rows, **named}))
+            return await super().copy_records_to_table(table_name, records=rows, **named)
 
     return Recorder
 

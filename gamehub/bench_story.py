@@ -164,8 +164,8 @@ async def _round(
     due = await _sent(server, results, rate)
     used = [used_by([each.pid]).cpu_s for each in processes]
     deadline = time.monotonic() + SETTLE_S
-    while len(seen) < total and time.monotonic() < deadline:
-        await asyncio.sleep(_LOOK_S)  # noqa: ASYNC110 - sockets note what comes, at no cost
+    while len(seen) < total and time.monotonic() < deadline:  # noqa: ASYNC110 - sockets fill it
+        await asyncio.sleep(_LOOK_S)
     ages = array("q", (seen[match] - due_ns for match, due_ns in due.items() if match in seen))
     return Story(
         seen=spread(ages),

@@ -27,7 +27,16 @@ from domain.settings import Settings
 from storage.database import connect_pool
 from storage.redis import connect
 from workers import broker as brokers
-from workers import fold, leaderboards, notifications, relay, release, retention
+from workers import (
+    clock,
+    fold,
+    leaderboards,
+    notifications,
+    relay,
+    release,
+    retention,
+    snapshots,
+)
 from workers.leaderboards import keeper
 from workers.listener import Listener
 from workers.pipeline import Pipeline, drain
@@ -43,6 +52,13 @@ PIPELINES: dict[str, Pipeline] = {
         relay.PIPELINE,
     )
 }
+
+
+# Jobs by the clock, UTC: pictures of boards when the day begins, counters when it is quiet.
+JOBS = (
+    clock.daily("snapshots", 0, 5, snapshots.take),
+    clock.daily("reconcile", 3, 0, snapshots.reconcile),
+)
 
 
 def pipelines(settings: Settings) -> dict[str, Pipeline]:
@@ -158,6 +174,7 @@ class Machine(Middleware):
                 retention.run(self._pool, settings.audit_kept_days), name="retention"
             ),
             asyncio.create_task(release.run(self._pool, self._redis), name="release"),
+            asyncio.create_task(clock.run(self._pool, JOBS), name="clock"),
             asyncio.create_task(
                 keeper.run(self._pool, self._redis, Regions(settings.region_groups())),
                 name="boards",

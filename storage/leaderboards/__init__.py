@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
 
@@ -157,6 +157,15 @@ async def scores(redis: Redis, board: str, ids: Sequence[str]) -> list[int | Non
     except AWAY as error:
         raise away(error) from error
     return [None if each is None else int(each) for each in kept]
+
+
+async def members(redis: Redis, board: str, first: int, limit: int) -> list[str]:
+    """The ids of a stretch of the set, whether it is complete or not; raises Unavailable."""
+    try:
+        found = await cast("Any", redis.zrange(key_of("set", board), first, first + limit - 1))
+    except AWAY as error:
+        raise away(error) from error
+    return [each.decode() for each in found if each]
 
 
 async def size(redis: Redis, board: str) -> int:

@@ -25,7 +25,9 @@ from tests.published import agree, document, promoted, tell, validator, work
 from tests.sockets import server
 
 # What is read of results, by who played.
-FOLLOWING = tuple(f"/api/v1/{each}/" for each in ("history", "stats", "players", "me"))
+FOLLOWING = tuple(
+    f"/api/v1/{each}/" for each in ("history", "stats", "players", "me", "leaderboards")
+)
 # What is read of declarations, once the fold has them.
 DECLARED = ("/api/v1/games", "/api/v1/seasons")
 MATCH, ROOM = examples.MATCH, examples.ROOM

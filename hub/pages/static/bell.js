@@ -26,8 +26,8 @@ export function ringFor(hub) {
       if (event.type === 'notification.read') return soon(0); // here or on another screen
       if (event.type !== 'notification.created') return;
       unread = event.data.unread;
-      const { id, type, title, body, count: n } = event.data;
-      notices = [{ id, type, title, body, count: n, at: new Date(event.ts).toISOString(), read: false },
+      const { id, title, body } = event.data;
+      notices = [{ id, title, body, at: new Date(event.ts).toISOString(), read: false },
         ...notices.filter((each) => each.id !== id)].slice(0, SHOWN);
       draw();
       if (parts) flash(parts.button, 'row');
@@ -102,7 +102,7 @@ function draw() {
       return Object.assign(el('li', {}, own.title, own.at, own.body), { own });
     },
     show: (node, each) => {
-      setText(node.own.title, each.count > 1 ? `${each.title} \u00d7${each.count}` : each.title);
+      setText(node.own.title, each.title);
       setText(node.own.body, each.body);
       const { day, time } = when(each.at, Date.now());
       setText(node.own.at, day === 'Today' ? time : day);

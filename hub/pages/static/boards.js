@@ -4,7 +4,7 @@ import { LIVE_ROWS, LiveBoard } from './boards-model.js';
 import { askToSignIn, byId, notice, openHub, tellReturn } from './chrome.js';
 import { eachFrame, el, keyed, setAttr, setText } from './dom.js';
 import { showPlace } from './boards-place.js';
-import { countryName, makeRow, showRow } from './ranks.js';
+import { countryName, haveTrend, makeRow, showRow } from './ranks.js';
 import { read, restore, signedIn } from './session.js';
 import { count, title } from './words.js';
 
@@ -233,7 +233,8 @@ function render() {
     list.dataset.board = boardName();
   }
   const type = tab === 'team' ? 'team' : 'user';
-  keyed(list, rows, { key: (row) => row.id, make: (row) => makeRow(row, type), show: (node, row) => showRow(node, row, me) });
+  const trends = haveTrend(rows);
+  keyed(list, rows, { key: (row) => row.id, make: (row) => makeRow(row, type), show: (node, row) => showRow(node, row, me, trends) });
   byId('more').hidden = cursor === null || !loaded;
   byId('empty').hidden = !loaded || rows.length > 0;
   setText(byId('empty-why'), tab === 'region' && region === null
@@ -262,7 +263,8 @@ function renderChoices() {
     },
     show: (node, each) => {
       setText(node.label, each.title ?? title(each.game));
-      setText(node.n, (tab === 'team' ? each.teams : each.players) || '');
+      const own = each.game === game && loaded && tab !== 'region' ? board.size : null;
+      setText(node.n, (own ?? (tab === 'team' ? each.teams : each.players)) || '');
       setAttr(node, 'aria-pressed', String(each.game === game));
     },
   });

@@ -3,7 +3,7 @@
 import { LiveBoard } from './boards-model.js';
 import { el, eachFrame, keyed, mayMove, setAttr, setText, setVar } from './dom.js';
 import { onAir, roll, rollingNumber } from './overlay-paint.js';
-import { countryName, showDelta, showTrend, trendBox } from './ranks.js';
+import { countryName, haveTrend, showDelta, showTrend, trendBox } from './ranks.js';
 import { colours } from './teams.js';
 import { code, title } from './words.js';
 
@@ -21,6 +21,7 @@ export class LeaderboardOverlay {
     this.air = air;
     this.options = options;
     this.board = new LiveBoard();
+    this.trends = false;
     /** Called where a push was missed. */
     this.onStale = () => {};
     const scope = options.scope;
@@ -50,6 +51,7 @@ export class LeaderboardOverlay {
   #draw() {
     const rows = (this.board.rows ?? []).slice(0, this.options.lines);
     if (rows.length === 0) return;
+    this.trends = haveTrend(rows);
     const accent = this.options.a;
     keyed(this.rows, rows, {
       key: (row) => row.id,
@@ -75,6 +77,7 @@ export class LeaderboardOverlay {
     setText(parts.rank, row.rank);
     setText(parts.emblem, code(row.name ?? row.id));
     setText(parts.name, row.name ?? row.id);
+    parts.trend.hidden = !this.trends;
     showTrend(parts.trend, row.trend);
     roll(parts.rating, row.rating);
     if (before === undefined) return;

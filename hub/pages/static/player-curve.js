@@ -13,6 +13,8 @@ import { signed, when } from './words.js';
 
 const PAD = { top: 26, right: 16, bottom: 30, left: 52 };
 const LABEL_PX = 76;
+/** Up to so many points are marked one by one. */
+const DOTS_MAX = 40;
 
 export class Curve {
   /** @param {any} box @param {(point: Point) => void} open Follows a point to its match. */
@@ -65,9 +67,10 @@ export class Curve {
     const area = svg('polygon', { class: 'area', points: `${x(0)},${bottom} ${dots.join(' ')} ${x(points.length - 1)},${bottom}`, fill: 'url(#fade)' });
     this.cross = svg('g', { class: 'cross' }, svg('line', { y1: PAD.top, y2: bottom }), svg('circle', { r: 5.5 }));
     this.cross.style.display = 'none';
+    const marks = points.length > DOTS_MAX ? [] : points.map((point, i) => svg('circle', { class: 'dot', cx: x(i), cy: y(point.rating), r: 3 }));
     const last = points.length - 1;
     const now = svg('circle', { class: 'now', cx: x(last), cy: y(points[last].rating), r: 4.5 });
-    this.paper.replaceChildren(svg('defs', {}, fade), ...parts, area, line, ...peakMark(frame, points, x, y, width), now, this.cross);
+    this.paper.replaceChildren(svg('defs', {}, fade), ...parts, area, line, ...marks, ...peakMark(frame, points, x, y, width), now, this.cross);
     setAttr(this.slider, 'data-tier', TIERS[tierAt(points[last].rating)][0].toLowerCase());
     this.#say(this.at);
     if (!fresh || !mayMove()) return;

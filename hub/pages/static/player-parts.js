@@ -159,6 +159,11 @@ function showLine(node, line, nameOf) {
   setText(parts.time, time);
 }
 
+/** On a phone so many of those that are not earned are shown at first: the nearest. */
+const NEAREST = 4;
+
+byId('achievements-more').addEventListener('click', () => byId('achievements').classList.add('all'));
+
 const RARITY = ['legendary', 'epic', 'rare', 'common'];
 
 /** @param {any[]} all The catalogue with what is earned. */
@@ -168,6 +173,8 @@ export function showAchievements(all) {
   const part = (/** @type {any} */ each) => each.progress && each.progress.want > 0 ? each.progress.have / each.progress.want : 0;
   const open = all.filter((each) => !each.earned_at).sort((x, y) => part(y) - part(x));
   setText(byId('trophies-count'), all.length > 0 ? `${earned.length} of ${all.length}` : '');
+  byId('achievements').classList.toggle('cut', open.length > NEAREST);
+  const far = new Set(open.slice(NEAREST));
   keyed(byId('achievements'), [...earned, ...open], {
     key: (each) => each.code,
     make: (each) => {
@@ -179,6 +186,7 @@ export function showAchievements(all) {
       const before = node.earned;
       node.earned = !!each.earned_at;
       node.classList.toggle('earned', node.earned);
+      node.classList.toggle('far', far.has(each));
       const { have = 0, want = 0 } = each.progress ?? {};
       const number = (/** @type {number} */ n) => Math.floor(n).toLocaleString('en-GB');
       setText(node.parts.note, node.earned ? `${title(each.rarity)} \u00b7 ${when(each.earned_at, Date.now()).day}`

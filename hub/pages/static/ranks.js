@@ -67,8 +67,16 @@ export function makeRow(row, type) {
   return Object.assign(el('li', {}, line), { line, parts });
 }
 
-/** @param {any} node @param {Row} row @param {string|null} me */
-export function showRow(node, row, me) {
+/**
+ * Whether there was a night before: else everyone would be new.
+ * @param {Row[]} rows
+ */
+export function haveTrend(rows) {
+  return rows.some((row) => row.trend !== null && row.trend !== undefined);
+}
+
+/** @param {any} node @param {Row} row @param {string|null} me @param {boolean} trends As haveTrend says. */
+export function showRow(node, row, me, trends) {
   const { line, parts } = node;
   const name = row.name ?? row.id;
   const before = node.shown;
@@ -77,7 +85,8 @@ export function showRow(node, row, me) {
   setAttr(line, 'data-place', row.rank <= 3 ? String(row.rank) : null);
   line.classList.toggle('me', row.id === me);
   setText(parts.rank, row.rank);
-  showTrend(parts.trend, row.trend);
+  if (trends) showTrend(parts.trend, row.trend);
+  else setAttr(parts.trend, 'data-way', 'none');
   setText(parts.emblem, code(name));
   setText(parts.name, name);
   parts.country.hidden = !row.country;
@@ -86,6 +95,7 @@ export function showRow(node, row, me) {
   showBadge(parts.tier, row.tier);
   setText(parts.wins, row.wins.toLocaleString('en-GB'));
   parts.wins.title = count(row.wins, 'win');
+  setAttr(parts.wins, 'data-one', row.wins === 1);
   setText(parts.rating, row.rating.toLocaleString('en-GB'));
   if (before !== undefined && (before.rating !== row.rating || before.rank !== row.rank)) changed(node, before, row);
 }
