@@ -105,6 +105,7 @@ CARD: dict[str, Any] = {
     ],
     "best_streak": 1,
     "achievements": {"earned": 6, "of": len(BY_CODE)},
+    "snapshots": [],
 }
 CURVE: dict[str, Any] = {
     "id": "ana",
