@@ -89,7 +89,7 @@ _PAGE: dict[str, Any] = {
     "version": None,
     "size": 3,
     "rows": [_ANA],
-    "next_cursor": "WzEyMzIsMSw1ODcyNDgxLCJhbmEiXQ",
+    "next_cursor": "WzEyMzIsMSw1ODcyMDAxLCJhbmEiXQ",
 }
 _REGION: dict[str, Any] = {
     **_PAGE,
