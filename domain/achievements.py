@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Literal
@@ -139,11 +140,12 @@ BY_CODE: Mapping[str, Achievement] = {each.code: each for each in CATALOGUE}
 _ORDER = {each.code: place for place, each in enumerate(CATALOGUE)}
 
 # By counter: the least mark, and (mark, entry) of each entry that asks for it.
-_MARKS: list[tuple[str, float, list[tuple[float, Achievement]]]] = [
-    (counter, min(want for want, _ in marks), marks)
+_MARKS: dict[str, tuple[float, list[tuple[float, Achievement]]]] = {
+    counter: (min(want for want, _ in marks), marks)
     for counter in COUNTERS
-    if (marks := [(each.criteria[counter], each) for each in CATALOGUE if counter in each.criteria])
-]
+    if (marks := [(e.criteria[counter], e) for e in CATALOGUE if counter in e.criteria])
+}
+_NOBODYS: tuple[float, list[tuple[float, Achievement]]] = (math.inf, [])
 
 
 def unlocked(
@@ -155,9 +157,11 @@ def unlocked(
     they are never earned again. Rewards are not followed: see `unlock`.
     """
     found: list[Achievement] = []
-    for counter, least, marks in _MARKS:
-        now = after.get(counter, 0)
-        if now < least or now == before.get(counter, 0):
+    for counter, now in after.items():
+        if now == before.get(counter, 0):
+            continue
+        least, marks = _MARKS.get(counter, _NOBODYS)
+        if now < least:
             continue
         for want, each in marks:
             if now >= want and each.code not in earned and _met(each, after):

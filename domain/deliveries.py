@@ -89,6 +89,7 @@ class EventType:
     shown: the payload's shape in rooms, where the hub adds to what was sent.
     when, sent_by, example: what the published contract tells of it (EVT-07); `example` is the
     data of one such event, and tests send it through a real hub.
+    variants: further examples, each by what it shows.
     derived: gamehub announces it itself, as what follows from another fact.
     """
 
@@ -96,6 +97,7 @@ class EventType:
     frame_class: Literal["fact", "live"]
     when: str = ""
     example: Payload = field(default_factory=dict)
+    variants: Mapping[str, Payload] = field(default_factory=dict)
     sent_by: str = "game servers"
     payload: type[Struct] | None = None
     shown: type[Struct] | None = None

@@ -195,6 +195,7 @@ EVENT_TYPES: dict[str, EventType] = _declare(
         payload=MatchCompleted,
         when="the result stands",
         example=examples.COMPLETED,
+        variants=examples.RESULTS,
     ),
     EventType(
         name="match.forfeited",
@@ -203,6 +204,7 @@ EVENT_TYPES: dict[str, EventType] = _declare(
         shown=ForfeitShown,
         when="a side gives up, or never appears",
         example=examples.FORFEITED,
+        variants=examples.FORFEITS,
     ),
     EventType(
         name="match.cancelled",

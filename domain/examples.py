@@ -82,6 +82,123 @@ COMPLETED: dict[str, Any] = {
         {"player_id": "cleo", "team_id": HERONS, "stats": {"kills": 18, "deaths": 31}},
     ],
 }
+_DUEL: dict[str, Any] = {
+    "match_id": "ladder/4711",
+    "played_at": "2026-03-01T20:10:00.000Z",
+    "game": "chess",
+    "competitors": [
+        {"id": "ana", "name": "Ana", "type": "user"},
+        {"id": "cleo", "name": "Cleo", "type": "user"},
+    ],
+}
+_RACE: dict[str, Any] = {
+    "match_id": "race-night/3",
+    "played_at": "2026-03-01T21:05:00.000Z",
+    "game": "karts",
+    "tournament_id": "race-night",
+    "competitors": [
+        {"id": "ana", "name": "Ana", "type": "user"},
+        {"id": "ben", "name": "Ben", "type": "user"},
+        {"id": "cleo", "name": "Cleo", "type": "user"},
+        {"id": "dan", "name": "Dan", "type": "user"},
+    ],
+}
+# Every other kind of result, in the one shape that all of them have.
+RESULTS: dict[str, dict[str, Any]] = {
+    "one against one, as a challenge": {
+        **_DUEL,
+        "scores": {"ana": 1, "cleo": 0},
+        "outcome": "win",
+        "winner_id": "ana",
+        "loser_id": "cleo",
+        "kind": "challenge",
+        "duration_s": 1260,
+    },
+    "a draw": {**_DUEL, "scores": {"ana": 1, "cleo": 1}, "outcome": "draw"},
+    "a retirement: who gave up has lost, whatever the scores were": {
+        **_DUEL,
+        "scores": {"ana": 0, "cleo": 2},
+        "outcome": "win",
+        "winner_id": "ana",
+        "loser_id": "cleo",
+        "retired": ["cleo"],
+    },
+    "team against team, with a substitute who is on no roster": {
+        "match_id": "cup-1/group-a-2",
+        "played_at": "2026-03-01T12:30:00.000Z",
+        "game": GAME,
+        "tournament_id": TOURNAMENT,
+        "competitors": COMPETITORS,
+        "scores": {FOXES: 9, HERONS: 13},
+        "outcome": "win",
+        "winner_id": HERONS,
+        "loser_id": FOXES,
+        "duration_s": 1410,
+        "map": "harbour",
+        "mode": "capture",
+        "players": [
+            {"player_id": "ana", "team_id": FOXES, "stats": {"kills": 12, "deaths": 15}},
+            {"player_id": "ben", "team_id": FOXES, "stats": {"kills": 9, "deaths": 16}},
+            {"player_id": "cleo", "team_id": HERONS, "stats": {"kills": 17, "deaths": 11}},
+            {
+                "player_id": "eve",
+                "name": "Eve",
+                "team_id": HERONS,
+                "stats": {"kills": 14, "deaths": 10},
+            },
+        ],
+    },
+    "a series that was broken off: it counts for nobody": {
+        "match_id": "cup-1/semi-1",
+        "played_at": "2026-03-01T15:20:00.000Z",
+        "game": GAME,
+        "tournament_id": TOURNAMENT,
+        "competitors": COMPETITORS,
+        "scores": {FOXES: 1, HERONS: 0},
+        "outcome": "none",
+        "incomplete": True,
+        "best_of": 3,
+        "games": [
+            {"game_id": "cup-1/semi-1/1", "map": "mill", "winner_id": FOXES, "duration_s": 1015}
+        ],
+    },
+    "free-for-all: two share the second place, so nobody is third; one gave up": {
+        **_RACE,
+        "outcome": "win",
+        "winner_id": "ben",
+        "placements": [
+            {"id": "ben", "place": 1},
+            {"id": "ana", "place": 2},
+            {"id": "cleo", "place": 2},
+            {"id": "dan", "place": 4},
+        ],
+        "retired": ["dan"],
+        "players": [{"player_id": "ben", "stats": {"laps": 12, "fastest_lap_ms": 61234}}],
+    },
+    "free-for-all with two first: both have won, and there is no `winner_id`": {
+        **_RACE,
+        "match_id": "race-night/4",
+        "outcome": "win",
+        "placements": [
+            {"id": "ana", "place": 1},
+            {"id": "ben", "place": 1},
+            {"id": "dan", "place": 3},
+            {"id": "cleo", "place": 4},
+        ],
+    },
+}
+FORFEITS: dict[str, dict[str, Any]] = {
+    "given up after the start: rated like a played match": {
+        "match_id": "cup-1/group-a-3",
+        "played_at": "2026-03-01T13:40:00.000Z",
+        "winner_id": HERONS,
+        "game": GAME,
+        "tournament_id": TOURNAMENT,
+        "competitors": COMPETITORS,
+        "loser_id": FOXES,
+        "reason": "two players lost their connection",
+    }
+}
 FORFEITED: dict[str, Any] = {
     "match_id": "cup-1/semi-2",
     "played_at": "2026-03-01T16:15:00.000Z",
@@ -139,12 +256,12 @@ XP: dict[str, Any] = {
     "user_id": "ana",
     "source": "match_win",
     "amount": 300,
-    "total_xp": 1000,
-    "level": 3,
+    "total_xp": 300,
+    "level": 1,
     "season_id": "2026-spring",
     "match_id": MATCH,
 }
-LEVELUP: dict[str, Any] = {"user_id": "ana", "old": 2, "new": 3}
+LEVELUP: dict[str, Any] = {"user_id": "ana", "old": 1, "new": 2}
 TIER: dict[str, Any] = {"user_id": "ana", "season_id": "2026-spring", "tier": 1}
 REWARD: dict[str, Any] = {**TIER, "reward": {"type": "coins", "amount": 50, "item": None}}
 ACHIEVEMENT: dict[str, Any] = {
@@ -183,6 +300,7 @@ LEADERBOARD: dict[str, Any] = {
             "wins": 1,
             "tier": "Gold",
             "trend": 3,
+            "country": "DE",
         }
     ],
     "size": 4,
@@ -215,8 +333,8 @@ SEASON_STARTED: dict[str, Any] = {
     "game": None,
     "name": "Spring",
     "ends_at": "2026-06-01T00:00:00.000Z",
-    "xp_per_tier": 1000,
-    "rewards": {"5": {"type": "coins", "amount": 50, "item": None}},
+    "xp_per_tier": 300,
+    "rewards": {"1": {"type": "coins", "amount": 50, "item": None}},
     "rating": None,
     "by": "olga",
 }

@@ -26,13 +26,22 @@ LIFE_S_MIN = 60
 
 
 class Kind(enum.StrEnum):
-    """What an overlay shows: a match's score, a match's events, or a player's totals."""
+    """What an overlay shows: a match's score or events, a player's totals or alerts, or a board."""
 
     SCOREBOARD = "scoreboard"
     FEED = "feed"
     PLAYER = "player"
+    LEADERBOARD = "leaderboard"
+    ALERTS = "alerts"
 
 
+OF_MATCHES = (Kind.SCOREBOARD, Kind.FEED)
+OF_USERS = (Kind.PLAYER, Kind.ALERTS)
+
+
+# The part of a board's name after its game (contract: Identity).
+Scope = Annotated[str, Meta(pattern=r"^(global|teams|region-[A-Z0-9]{1,20})$")]
+SCOPE_DEFAULT = "global"
 Colour = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{6}$")]
 
 
@@ -53,11 +62,17 @@ class Options(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Wish(Struct, frozen=True, kw_only=True):
-    """The body of a request for an overlay: `match` for scoreboard and feed, `user` for player."""
+    """The body of a request for an overlay.
+
+    It names what the kind shows: `match` for scoreboard and feed, `user` for player and alerts,
+    `game` (and `scope`, global unless said) for leaderboard.
+    """
 
     kind: Kind
     match: str | None = None
     user: str | None = None
+    game: str | None = None
+    scope: Scope | None = None
     title: Name | None = None
     options: Options = Options()
     life_s: Annotated[int, Meta(ge=LIFE_S_MIN, le=LIFE_S_MAX)] = LIFE_S_DEFAULT
@@ -66,7 +81,8 @@ class Wish(Struct, frozen=True, kw_only=True):
 class Overlay(Struct, frozen=True, kw_only=True):
     """An overlay as it is kept. Its id is the jti of its token; times are s since the epoch.
 
-    subject: `match:ID`, or `user:ID` for a player's totals, as in the token's claim.
+    subject: `match:ID`, `user:ID` for a player's totals and alerts, or `leaderboard:GAME/SCOPE`, as
+    in the token's claim.
     """
 
     overlay_id: str
@@ -80,15 +96,25 @@ class Overlay(Struct, frozen=True, kw_only=True):
 
     @property
     def shown_id(self) -> str:
-        """The id of the match or the user that it shows."""
-        return self.subject.partition(":")[2]
+        """The id of the match, the user or the game that it shows."""
+        name = self.subject.partition(":")[2]
+        return name.rpartition("/")[0] if self.kind is Kind.LEADERBOARD else name
+
+    @property
+    def scope(self) -> str | None:
+        """Which board of its game it shows; None for what is no board, and for the global one."""
+        if self.kind is not Kind.LEADERBOARD:
+            return None
+        scope = self.subject.rpartition("/")[2]
+        return None if scope == SCOPE_DEFAULT else scope
 
 
 def planned(who: Principal, body: dict[str, Any], overlay_id: str, now_s: int) -> Overlay:
     """The overlay that `who` asks for, to be stored.
 
-    Players and up make overlays of any match (whoever may watch it may show it) and of their own
-    totals; of somebody else's totals only ADMIN. Raises Forbidden, or InvalidSchema with the field.
+    Players and up make overlays of any match or board (whoever may watch it may show it) and of
+    their own totals and alerts; of somebody else's only ADMIN. Raises Forbidden, or InvalidSchema
+    with the field.
     """
     check_may_own(who)
     try:
@@ -114,13 +140,24 @@ def check_may_own(who: Principal) -> None:
 
 
 def _subject(who: Principal, wish: Wish) -> str:
-    if wish.kind is Kind.PLAYER:
-        if wish.match is not None:
-            raise InvalidSchema("kind player shows a user, not a match", field="match")
-        user = check_id(wish.user if wish.user is not None else who.subject, "user")
-        if user != who.subject and who.role < Role.ADMIN:
-            raise Forbidden("another user's totals need the role ADMIN", field="user")
-        return f"user:{user}"
-    if wish.user is not None:
-        raise InvalidSchema(f"an overlay of kind {wish.kind} shows a match", field="user")
-    return f"match:{check_id(wish.match, 'match')}"
+    _check_named(wish)
+    if wish.kind is Kind.LEADERBOARD:
+        return f"leaderboard:{check_id(wish.game, 'game')}/{wish.scope or SCOPE_DEFAULT}"
+    if wish.kind in OF_MATCHES:
+        return f"match:{check_id(wish.match, 'match')}"
+    user = check_id(wish.user if wish.user is not None else who.subject, "user")
+    if user != who.subject and who.role < Role.ADMIN:
+        raise Forbidden("another user's totals and alerts need the role ADMIN", field="user")
+    return f"user:{user}"
+
+
+def _check_named(wish: Wish) -> None:
+    """Raises InvalidSchema for a field that says what another kind of overlay shows."""
+    named = {"match": wish.match, "user": wish.user, "game": wish.game, "scope": wish.scope}
+    fits = {"match"} if wish.kind in OF_MATCHES else {"user"}
+    if wish.kind is Kind.LEADERBOARD:
+        fits = {"game", "scope"}
+    for field, value in named.items():
+        if value is not None and field not in fits:
+            shown = " and ".join(sorted(fits))
+            raise InvalidSchema(f"kind {wish.kind} takes {shown}, not {field}", field=field)

@@ -11,6 +11,8 @@ from domain.payloads import STATS_MAX, Id, Name, StatName, Text
 Subject = Annotated[str, Meta(min_length=6, max_length=133, pattern=r"^(user|team):")]
 Rated = Annotated[int, Meta(ge=100, le=3000)]
 Count = Annotated[int, Meta(ge=0)]
+# {game}/{scope}: a game's id and a short word.
+BoardName = Annotated[str, Meta(min_length=3, max_length=160)]
 # ISO 3166-1 alpha-2; the length because `$` also matches before a line break.
 Country = Annotated[str, Meta(min_length=2, max_length=2, pattern=r"^[A-Z]{2}$")]
 
@@ -123,7 +125,7 @@ class RankChanged(Struct, kw_only=True):
     """A user's place on a board changed by the user's own match (LB-11)."""
 
     user_id: Id
-    board: Name
+    board: BoardName
     game: Id
     old: Annotated[int, Meta(ge=1)] | None
     new: Annotated[int, Meta(ge=1)]
@@ -139,6 +141,7 @@ class BoardRow(Struct, frozen=True, kw_only=True):
     wins: Count
     tier: Name
     trend: int | None = None
+    country: Country | None = None
 
 
 class LeaderboardUpdated(Struct, kw_only=True):
@@ -147,7 +150,7 @@ class LeaderboardUpdated(Struct, kw_only=True):
     version: counts a board's changes; a reader that missed one reads the board again.
     """
 
-    board: Name
+    board: BoardName
     version: Annotated[int, Meta(ge=1)]
     rows: Annotated[list[BoardRow], Meta(max_length=100)]
     size: Count

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
+from domain.ids import is_id
+
 CAP_MAX = 1_000_000
 SAMPLED_TYPES_MAX = 100
 _SAMPLED_TYPE = re.compile(r"live\.[a-z0-9_]{1,40}\Z")
@@ -20,6 +22,13 @@ def networks(raw: str) -> str:
         )
     except ValueError:
         raise ValueError("must be CIDRs with commas between, like 10.0.0.0/8,fd00::/8") from None
+
+
+def game(raw: str) -> str | None:
+    """A game's id, None for none."""
+    if raw and not is_id(raw):
+        raise ValueError("must be a game's id")
+    return raw or None
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
@@ -69,6 +78,25 @@ def origins(raw: str) -> str:
             raise ValueError("must be origins with commas between, like https://play.example, or *")
         shown.append(each.rstrip("/"))
     return ",".join(shown)
+
+
+_REGION = re.compile(r"[A-Z][A-Z0-9]{1,15}\Z")
+_COUNTRY = re.compile(r"[A-Z]{2}\Z")
+REGIONS_MAX = 100
+
+
+def regions(raw: str) -> str:
+    """`EU=DE,FR;NA=US,CA`: groups of ISO 3166 countries with regional boards of their own."""
+    shown = []
+    for each in filter(None, (part.strip().upper() for part in raw.split(";"))):
+        name, sign, listed = each.partition("=")
+        named = [country.strip() for country in listed.split(",")]
+        if not sign or not _REGION.match(name) or not all(map(_COUNTRY.match, named)):
+            raise ValueError("must be groups of countries, like EU=DE,FR;NA=US,CA")
+        shown.append(f"{name}={','.join(sorted(set(named)))}")
+    if len(shown) > REGIONS_MAX or len({each.partition("=")[0] for each in shown}) < len(shown):
+        raise ValueError(f"must be at most {REGIONS_MAX} groups, each named once")
+    return ";".join(shown)
 
 
 def sampled_types(raw: str) -> str:

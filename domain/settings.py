@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from domain.errors import SettingsError
-from domain.setting_forms import networks, number, origins, room_caps, sampled_types
+from domain.setting_forms import game, networks, number, origins, regions, room_caps, sampled_types
 
 # This machine alone: what `gamehub demo` and `gamehub bench` exempt from limits.
 LOOPBACK = "127.0.0.0/8,::1/128"
@@ -257,6 +257,18 @@ class Settings:
         5,
         "A busy room gathers events for at most so long; 0 = every event is sent at once.",
     )
+    default_game: str | None = _setting(
+        "DEFAULT_GAME",
+        game,
+        None,
+        "Game of boards that are asked for without one; empty = the one with most rated players.",
+    )
+    regions: str = _setting(
+        "REGIONS",
+        regions,
+        "",
+        "Groups of countries with boards of their own besides each country's: EU=DE,FR;NA=US,CA.",
+    )
     drain_timeout_s: float = _setting(
         "DRAIN_TIMEOUT_S", _seconds(0, 600), 15.0, "Longest time from SIGTERM to exit."
     )
@@ -310,6 +322,11 @@ class Settings:
         """LIVE type -> field of its data that is part of the key, "" without one."""
         pairs = (each.partition(":") for each in self.live_sampled_types.split(",") if each)
         return {name: field for name, _, field in pairs}
+
+    def region_groups(self) -> dict[str, tuple[str, ...]]:
+        """Group -> its ISO 3166 countries (CF-33)."""
+        pairs = (each.partition("=") for each in self.regions.split(";") if each)
+        return {name: tuple(countries.split(",")) for name, _, countries in pairs}
 
     def environ(self) -> dict[str, str]:
         """The same settings as environment variables, for child processes."""

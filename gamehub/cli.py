@@ -24,6 +24,7 @@ from gamehub import (
     cli_game,
     cli_letters,
     cli_log,
+    cli_rebuild,
     cli_role,
     cli_season,
     cli_token,
@@ -56,6 +57,7 @@ migrate_app = typer.Typer(help="Bring the database up to date, back, or show whe
 app.add_typer(migrate_app, name="migrate")
 app.add_typer(cli_token.app, name="token")
 app.add_typer(cli_role.app, name="role")
+app.add_typer(cli_rebuild.app, name="rebuild")
 app.add_typer(cli_letters.deadletters_app, name="deadletters")
 app.add_typer(cli_letters.quarantine_app, name="quarantine")
 app.add_typer(cli_log.app, name="log")

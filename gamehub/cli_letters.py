@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from domain.errors import SettingsError, StartError
 from domain.settings import Settings
-from gamehub.cli_options import Data, console
+from gamehub.cli_options import Data, console, settings_from
 from gamehub.cli_pool import actor, on_pool, on_servers
 from gamehub.cli_tables import add, print_fields, print_json, print_table, table, when
 
@@ -98,9 +98,10 @@ def retry_letters(numbers: Numbers = None, every: All = False, data: Data = None
 
     async def again(pool: asyncpg.Pool, redis: Redis, number: int) -> bool | None:
         from workers import pipeline
-        from workers.app import PIPELINES
+        from workers.app import pipelines
 
-        outcome = await pipeline.retry(PIPELINES, pool, redis, number, actor())
+        known = pipelines(settings_from(data=data))
+        outcome = await pipeline.retry(known, pool, redis, number, actor())
         if outcome is None:
             return None
         if outcome.error is not None:

@@ -173,8 +173,14 @@ def _chapter(event: EventType, parts: Mapping[str, Any]) -> Iterator[str]:
         yield "`data` is the game's own: any map without keys that JSON cannot say.\n"
     else:
         yield from _fields(parts[shown.__name__])
-    example = json.dumps(event.example, indent=2, ensure_ascii=False)
-    yield f"```json\n{example}\n```\n"
+    yield _json(event.example)
+    for about, variant in event.variants.items():
+        yield f"{about[0].upper()}{about[1:]}:\n"
+        yield _json(variant)
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return f"```json\n{json.dumps(value, indent=2, ensure_ascii=False)}\n```\n"
 
 
 def _part(name: str, part: dict[str, Any]) -> Iterator[str]:

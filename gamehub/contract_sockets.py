@@ -169,7 +169,13 @@ def _viewer_messages() -> dict[str, Any]:
             "summary": f"{event.when[0].upper()}{event.when[1:]}.",
             "tags": [{"name": event.frame_class}],
             "payload": {"allOf": [{"$ref": COMPONENT.format(name="Event")}, kind]},
-            "examples": [{"name": event.name, "payload": examples.EVENTS[event.name]}],
+            "examples": [
+                {"name": event.name, "payload": examples.EVENTS[event.name]},
+                *(
+                    {"name": about, "payload": examples.shown(event.name, dict(data))}
+                    for about, data in event.variants.items()
+                ),
+            ],
         }
     return messages
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from gamehub.contract_words_players import PLAYER_WORDS
+
 WORDS: dict[str, str] = {
+    **PLAYER_WORDS,
     # -- ids and names
     "match_id": "the match; in a frame to the hub it may be left out, for the frame names it",
     "match": "the match that this is about",
@@ -120,14 +123,16 @@ WORDS: dict[str, str] = {
     "retry_after_ms": "try again after so many ms",
     # -- session and health
     # -- overlays
-    "kind": "scoreboard or feed of a match, or a player's totals",
+    "kind": "scoreboard or feed of a match, a player's totals or alerts, or a game's leaderboard",
     "OverlayShown.id": "the overlay",
     "OverlayGone.id": "the overlay",
     "Wish.match": "what a scoreboard or feed shows",
-    "Wish.user": "whose totals a player's overlay shows; yours, unless said",
+    "Wish.user": "whose totals or alerts it shows; yours, unless said",
+    "Wish.game": "whose board a leaderboard shows",
+    "Wish.scope": "which board: global (unless said), teams, or region-XX",
     "Wish.title": "a name, for its owner",
     "OverlayShown.title": "a name, for its owner",
-    "OverlayShown.subject": "what it shows: `match:ID` or `user:ID`",
+    "OverlayShown.subject": "what it shows: `match:ID`, `user:ID` or `leaderboard:GAME/SCOPE`",
     "OverlayShown.expires_at": "when its token ends, RFC 3339 in UTC",
     "options": "how it looks: the query of its address",
     "life_s": "how long its token lives, in seconds",
@@ -135,7 +140,7 @@ WORDS: dict[str, str] = {
     "side": "the edge of the picture that it stands at",
     "scale": "1 is made for 1920 x 1080",
     "delay": "seconds behind the hub, to match the stream",
-    "lines": "events that a feed shows at once",
+    "lines": "events of a feed, or rows of a board, at once",
     "a": "the colour of the first side, six hex digits",
     "b": "the colour of the second side, six hex digits",
     "overlays": "newest first",
@@ -162,6 +167,8 @@ WORDS: dict[str, str] = {
     "RatingUpdated.after": "from now on",
     "RatingUpdated.reason": "a correction tells of the net change",
     "delta": "after - before",
+    "rating_before": "null: the match was not rated",
+    "rating_after": "null: the match was not rated",
     "tier": "the name of the band that the rating lies in",
     "peak": "the highest so far",
     "rated": "so many rated matches so far",
@@ -211,7 +218,7 @@ WORDS: dict[str, str] = {
         for field, word in (
             ("title", "its name, for people"),
             ("rating", "how it is rated"),
-            ("stats", "its counters: those that it does not declare are summed"),
+            ("stats", "its counters; others are summed, but `best_`, `max_` and `fastest_` ones"),
         )
     },
     "GameListed.players": "so many users have a rating in it",
@@ -300,6 +307,11 @@ WORDS: dict[str, str] = {
     "Dependency.detail": "what is wrong, in a few words",
     "pending": "migrations that are not applied yet",
     "dead_letters": "facts that a pipeline could not digest",
+    "batches": "batches that the pipeline has committed",
+    "PipelineLag.facts": "facts that the pipeline has dealt with",
+    "busy_s": "time that its batches took, in seconds",
+    "last_batch_ms": "time that its last batch took",
+    "failures": "batches that failed and were tried again",
     "pipelines": "how far each is behind the log",
     "pipeline": "its name",
     "lag_facts": "facts that it has not digested",

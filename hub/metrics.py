@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib import metadata
 
 from prometheus_client import (
@@ -14,7 +16,9 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -36,6 +40,56 @@ def _tasks() -> float:
         return float(len(asyncio.all_tasks()))
     except RuntimeError:  # asked for outside of the loop
         return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineWork:
+    """What a pipeline has done since it is there, all workers together."""
+
+    pipeline: str
+    batches: int
+    facts: int
+    busy_s: float
+    last_batch_s: float
+    failures: int
+    dead_letters: int
+
+
+class Pipelines(Collector):
+    """Counters that the workers keep in Postgres, as the last look found them.
+
+    Every hub tells the same; sum() them by pipeline over one of them only.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[PipelineWork] = []
+
+    def collect(self) -> Iterator[Metric]:
+        """What Prometheus is told."""
+        found = self.found
+        for name, text, value in _PIPELINE_COUNTERS:
+            family = CounterMetricFamily(f"gamehub_pipeline_{name}", text, labels=["pipeline"])
+            for each in found:
+                family.add_metric([each.pipeline], value(each))
+            yield family
+        for name, text, value in _PIPELINE_GAUGES:
+            gauge = GaugeMetricFamily(f"gamehub_pipeline_{name}", text, labels=["pipeline"])
+            for each in found:
+                gauge.add_metric([each.pipeline], value(each))
+            yield gauge
+
+
+_Value = Callable[[PipelineWork], float]
+_PIPELINE_COUNTERS: tuple[tuple[str, str, _Value], ...] = (
+    ("batches", "Batches that a pipeline has committed.", lambda each: each.batches),
+    ("facts", "Facts that a pipeline has dealt with.", lambda each: each.facts),
+    ("busy_seconds", "Time that a pipeline's batches took.", lambda each: each.busy_s),
+    ("failures", "Batches that failed and were tried again.", lambda each: each.failures),
+)
+_PIPELINE_GAUGES: tuple[tuple[str, str, _Value], ...] = (
+    ("last_batch_seconds", "Time that its last batch took.", lambda each: each.last_batch_s),
+    ("dead_letters", "Facts that it gave up on.", lambda each: each.dead_letters),
+)
 
 
 class Metrics:
@@ -136,6 +190,14 @@ class Metrics:
             REQUEST_BUCKETS_S,
         )
 
+        self.cache_reads = self._counter(
+            "cache_reads_total",
+            "Reads of rendered pages in Redis, by cache and outcome: hit, miss, or away when the"
+            " page came from Postgres alone.",
+            "cache",
+            "outcome",
+        )
+
     def _start_dependency_metrics(self) -> None:
         self.dependency_up = self._gauge(
             "dependency_up", "1 when the dependency answered the last check, else 0.", "dependency"
@@ -149,6 +211,8 @@ class Metrics:
         self.dead_letters = self._gauge(
             "dead_letters", "Events that a pipeline gave up on and nobody has settled."
         )
+        self.pipelines = Pipelines()
+        self.registry.register(self.pipelines)
 
     def _start_audit_metrics(self) -> None:
         self.audit_waiting = self._gauge(

@@ -27,6 +27,9 @@ app = typer.Typer(
 Rounds = Annotated[int, typer.Option("--rounds", min=1, max=100, help="The median counts.")]
 Seconds = Annotated[float, typer.Option("--seconds", min=0.1, help="Of each round.")]
 Members = Annotated[int, typer.Option("--members", min=1, max=15_000, help="Viewers of a room.")]
+Rooms = Annotated[int, typer.Option("--rooms", min=1, max=2000, help="Matches.")]
+Burst = Annotated[int, typer.Option("--burst", min=1, max=500, help="Events at once.")]
+Rate = Annotated[float, typer.Option("--rate", min=0.1, help="Events/s of each room.")]
 Size = Annotated[int, typer.Option("--size", min=1, max=15_000, help="Bytes of a viewer's event.")]
 
 
@@ -35,7 +38,7 @@ Size = Annotated[int, typer.Option("--size", min=1, max=15_000, help="Bytes of a
 def fanout(
     shared: RunOptions,
     members: Members = 1000,
-    burst: Annotated[int, typer.Option("--burst", min=1, max=500, help="Events at once.")] = 1,
+    burst: Burst = 1,
     size: Size = 200,
     seconds: Seconds = 3.0,
     rounds: Rounds = 3,
@@ -51,7 +54,7 @@ def fanout(
 @with_run_options
 def rooms(
     shared: RunOptions,
-    count: Annotated[int, typer.Option("--rooms", min=1, max=2000, help="Matches.")] = 100,
+    count: Rooms = 100,
     members: Members = 20,
     servers: Annotated[int, typer.Option("--servers", min=1, max=8, help="Game servers.")] = 4,
     depth: Annotated[
@@ -73,7 +76,7 @@ def rooms(
 def latency(
     shared: RunOptions,
     members: Members = 1000,
-    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per second.")] = 50.0,
+    rate: Rate = 50.0,
     size: Size = 200,
     seconds: Seconds = 10.0,
     rounds: Rounds = 3,
@@ -160,9 +163,9 @@ def rivals(
     beside: Annotated[
         list[str] | None, typer.Argument(help="websockets, aiohttp, ws [all that can run here].")
     ] = None,
-    count: Annotated[int, typer.Option("--rooms", min=1, max=2000, help="Matches.")] = 1,
+    count: Rooms = 1,
     members: Members = 1000,
-    burst: Annotated[int, typer.Option("--burst", min=1, max=500, help="Events at once.")] = 1,
+    burst: Burst = 1,
     size: Size = 200,
     seconds: Seconds = 3.0,
     rounds: Rounds = 3,
@@ -198,7 +201,7 @@ def storm(
     how: Annotated[
         str, typer.Option("--how", help="cut (the lines), drain or kill (the hub, by its pid).")
     ] = "cut",
-    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per room and s.")] = 2.0,
+    rate: Rate = 2.0,
 ) -> None:
     """All clients lose their connection at once and resume: how long until they are back."""
     from loadtest import storm as scenario
@@ -214,7 +217,7 @@ def storm(
 def slow(
     shared: RunOptions,
     members: Members = 1000,
-    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per second.")] = 50.0,
+    rate: Rate = 50.0,
     size: Size = 200,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.1, max=15.0, help="Of each half of a pair.")
@@ -238,7 +241,7 @@ def soak(
     seconds: Annotated[float, typer.Option("--seconds", min=10, help="In all.")] = 1200.0,
     viewers: Annotated[int, typer.Option("--viewers", min=1, max=2000, help="Who watch.")] = 200,
     matches: Annotated[int, typer.Option("--matches", min=2, max=100, help="At a time.")] = 8,
-    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events per match and s.")] = 10.0,
+    rate: Rate = 10.0,
 ) -> None:
     """Comings, goings, stalls and cuts for a long while: fails when something leaks or is lost."""
     from loadtest import soak as scenario
@@ -268,9 +271,9 @@ def bench(
 @app.command()
 def nodes(
     processes: Annotated[str, typer.Option("--processes", help="How many, in turn.")] = "1,2,4",
-    count: Annotated[int, typer.Option("--rooms", min=1, max=2000, help="Matches.")] = 20,
+    count: Rooms = 20,
     members: Members = 50,
-    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Events/s of each room.")] = 50.0,
+    rate: Rate = 50.0,
     seconds: Seconds = 4.0,
     rounds: Rounds = 3,
     json_file: Annotated[

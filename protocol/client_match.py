@@ -128,14 +128,19 @@ class Match:
         *,
         winner: str | None = None,
         scores: Mapping[str, int] | None = None,
+        places: Sequence[str] | Mapping[str, int] | None = None,
         played_at: str | None = None,
         ts: int | None = None,
         **more: Any,
     ) -> Receipt:
         """match.completed. Without a winner equal scores mean a draw; else say outcome="none".
 
-        `more`: games, players, outcome, incomplete, duration_s and what else the FACT has.
+        `places`, of a free-for-all: everyone, the best first, or {id: place} where some share one
+        (1, 2, 2, 4); who is first has won. `more`: games, players, outcome, incomplete, retired,
+        kind, duration_s and what else the FACT has.
         """
+        if places is not None:
+            more["placements"] = _placements(places)
         return await self._fact(
             "match.completed",
             ts,
@@ -169,6 +174,12 @@ class Match:
     async def cancel(self, *, reason: str | None = None, ts: int | None = None) -> Receipt:
         """match.cancelled: it will not be played, or does not count."""
         return await self._fact("match.cancelled", ts, reason=reason)
+
+
+def _placements(places: Sequence[str] | Mapping[str, int]) -> list[dict[str, Any]]:
+    if not isinstance(places, Mapping):
+        places = {each: place for place, each in enumerate(places, 1)}
+    return [{"id": each, "place": place} for each, place in places.items()]
 
 
 def _side(side: Side) -> dict[str, Any]:

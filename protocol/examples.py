@@ -54,15 +54,15 @@ def event(type_: str, data: Message, *, offset: int, patch: Message | None = Non
     return message if patch is None else {**message, "patch": patch}
 
 
-def _room_of(name: str) -> str:
-    rooms = EVENT_TYPES[name].rooms(EVENT_TYPES[name].example)
-    return rooms[0][0]
+def shown(name: str, data: Message) -> Message:
+    """One `event` message with this data, in the first of the rooms that show it."""
+    return {**event(name, data, offset=12), "room": EVENT_TYPES[name].rooms(data)[0][0]}
 
 
 # Each documented type of event, as a viewer hears it.
 EVENTS: dict[str, Message] = {
     **{
-        name: {**event(name, dict(each.example), offset=12), "room": _room_of(name)}
+        name: shown(name, dict(each.example))
         for name, each in EVENT_TYPES.items()
         if each.rooms(each.example)
     },

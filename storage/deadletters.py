@@ -99,6 +99,12 @@ async def count(conn: Connection) -> int:
     return number
 
 
+async def count_by_pipeline(conn: Connection) -> dict[str, int]:
+    """Pipeline -> how many of its facts wait for somebody; those without any are missing."""
+    rows = await conn.fetch("SELECT pipeline, count(*) FROM deadletters.letters GROUP BY pipeline")
+    return {row[0]: row[1] for row in rows}
+
+
 def _letter(row: asyncpg.Record) -> Letter:
     return Letter(
         id=row["id"],

@@ -90,6 +90,18 @@ async def running_hub(
         await hub.stop()
 
 
+@contextlib.asynccontextmanager
+async def two_hubs(
+    database_url: str, redis_url: str
+) -> AsyncIterator[tuple[RunningHub, RunningHub]]:
+    """Two that share everything."""
+    async with (
+        running_hub(database_url, redis_url) as first,
+        running_hub(database_url, redis_url) as second,
+    ):
+        yield first, second
+
+
 def free_port() -> int:
     """A port that was free a moment ago."""
     with socket.socket() as probe:
@@ -110,6 +122,15 @@ async def watched_match(
         await sender.start(match)
         await raw.ask(op="join", room=f"match:{match}")
         yield sender, raw
+
+
+async def left_after_one_event(hub: RunningHub, sender: RawServer) -> dict[str, Any]:
+    """A viewer of m1 hears one event, with n = 1, and goes: `since`, to return from there."""
+    async with viewer(hub.url, user_token(hub.settings)) as raw:
+        joined = await raw.ask(op="join", room="match:m1")
+        await sender.live("live.kill", "m1", n=1)
+        offset = (await raw.hear_op("event"))["offset"]
+    return {"epoch": joined["epoch"], "offset": offset}
 
 
 class HubProcess:

@@ -38,6 +38,14 @@ class StallingReader:
         assert (await slow.hear())["op"] == "welcome"
         return slow
 
+    @classmethod
+    async def inside(cls, hub: RunningHub, room: str) -> StallingReader:
+        """The same, in this room."""
+        slow = await cls.open(hub)
+        slow.say(op="join", room=room)
+        assert (await slow.hear())["op"] == "joined"
+        return slow
+
     def say(self, **message: Any) -> None:
         """Sends one masked text frame."""
         payload = json.dumps(message).encode()

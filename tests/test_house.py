@@ -50,7 +50,7 @@ GROUND = {
     "storage": {"database", "redis", "log", "wallet"},
     "services": set[str](),
     "workers": {"broker", "pipeline"},
-    "hub/api": {"errors", "bodies", "figures", "operations"},
+    "hub/api": {"errors", "bodies", "figures", "operations", "samples"},
     "hub/pages": set[str](),
 }
 WIRING = {"workers/app.py", "hub/api/routes.py", "hub/live/routes.py"}

@@ -22,11 +22,22 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from domain.errors import SettingsError, Unavailable
+from domain.leaderboards import Regions
 from domain.settings import Settings
 from storage.database import connect_pool
 from storage.redis import connect
 from workers import broker as brokers
-from workers import fold, notifications, relay, release, retention
+from workers import (
+    clock,
+    fold,
+    leaderboards,
+    notifications,
+    relay,
+    release,
+    retention,
+    snapshots,
+)
+from workers.leaderboards import keeper
 from workers.listener import Listener
 from workers.pipeline import Pipeline, drain
 
@@ -36,10 +47,25 @@ PIPELINES: dict[str, Pipeline] = {
     each.name: each
     for each in (
         fold.PIPELINE,
+        leaderboards.pipeline(Regions()),
         notifications.PIPELINE,
         relay.PIPELINE,
     )
 }
+
+
+# Jobs by the clock, UTC: pictures of boards when the day begins, counters when it is quiet.
+JOBS = (
+    clock.daily("snapshots", 0, 5, snapshots.take),
+    clock.daily("reconcile", 3, 0, snapshots.reconcile),
+)
+
+
+def pipelines(settings: Settings) -> dict[str, Pipeline]:
+    """Every pipeline, as the settings want it."""
+    boards = leaderboards.pipeline(Regions(settings.region_groups()))
+    return {**PIPELINES, boards.name: boards}
+
 
 # For running batches to end, then for the pool to close; what hangs is left to the next worker.
 # A supervisor should give the process three times as long.
@@ -82,6 +108,7 @@ class Machine(Middleware):
             if getattr(settings, name) is None:
                 raise SettingsError(f"{name.upper()} is needed by a worker", field=name.upper())
         self._settings = settings
+        self._pipelines = pipelines(settings)
         self._stopping = False
         self._running: set[str] = set()
         self._again: set[str] = set()
@@ -147,6 +174,11 @@ class Machine(Middleware):
                 retention.run(self._pool, settings.audit_kept_days), name="retention"
             ),
             asyncio.create_task(release.run(self._pool, self._redis), name="release"),
+            asyncio.create_task(clock.run(self._pool, JOBS), name="clock"),
+            asyncio.create_task(
+                keeper.run(self._pool, self._redis, Regions(settings.region_groups())),
+                name="boards",
+            ),
         ]
 
     async def _cancel_tasks(self) -> None:
@@ -192,7 +224,7 @@ class Machine(Middleware):
     async def _drain_to_head(self, name: str) -> bool:
         assert self._pool is not None
         assert self._redis is not None
-        pipeline = PIPELINES.get(name)
+        pipeline = self._pipelines.get(name)
         if pipeline is None:
             # A newer release's message: its own workers will take the next one.
             return False

@@ -13,6 +13,7 @@ cursor stays, and the next drain tries again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -99,6 +100,7 @@ async def drain(
             logger.warning(
                 "batch_failed", pipeline=pipeline.name, attempt=failures, error=_text(error)
             )
+            await _count_failure(pool, pipeline)
             if failures <= len(BACKOFF_S):
                 await asyncio.sleep(BACKOFF_S[failures - 1])
             elif failures > 2 * len(BACKOFF_S):
@@ -110,6 +112,13 @@ async def drain(
         facts += done
         failures = 0
     return Drained(facts)
+
+
+async def _count_failure(pool: asyncpg.Pool, pipeline: Pipeline) -> None:
+    """For operators; what it cannot count is in the log anyway."""
+    with contextlib.suppress(Unavailable), answering():
+        async with pool.acquire() as connection:
+            await log.count_failure(connection, pipeline.name)
 
 
 async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: bool) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -9,16 +10,19 @@ import orjson
 from aiohttp import web
 from msgspec import Struct
 
+from domain import examples
 from domain.achievements import CATALOGUE, Achievement, Category, Rarity, progress
 from domain.events import Role
 from domain.ids import check_id
 from domain.payloads_derived import Reward
-from domain.times import time_text
+from domain.times import parse_time, time_text
 from hub.api.bodies import answer
 from hub.api.figures import picture, visible
-from hub.api.operations import operation
+from hub.api.operations import Example, operation
+from hub.api.samples import CAREER, EARNED
 from hub.auth import require
 from storage import achievements, statistics
+from storage.achievements import Earned
 
 # CACHE-02: of the catalogue, which changes with releases only.
 CATALOGUE_AGE_S = 24 * 3600
@@ -79,11 +83,36 @@ def _entry(each: Achievement) -> dict[str, Any]:
     }
 
 
-_ENTRIES = {each.code: _entry(each) for each in CATALOGUE}
-_CATALOGUE = orjson.Fragment(orjson.dumps({"achievements": list(_ENTRIES.values())}))
+def _of_player(
+    each: Achievement, got: Earned | None, counters: Mapping[str, float]
+) -> dict[str, Any]:
+    far = progress(each, counters)
+    return {
+        **_entry(each),
+        "earned_at": None if got is None else time_text(got.earned_at_ms),
+        "match_id": None if got is None else got.match_id,
+        # What was earned stays earned, whatever a correction takes from the counters.
+        "progress": {"have": far.want if got else far.have, "want": far.want},
+    }
 
 
-@operation(tag="achievements", answers={200: Catalogue}, etag=True)
+def _answer(
+    user_id: str, earned: Mapping[str, Earned], counters: Mapping[str, float]
+) -> dict[str, Any]:
+    return {
+        "id": user_id,
+        "earned": sum(each.code in earned for each in CATALOGUE),
+        "achievements": [_of_player(each, earned.get(each.code), counters) for each in CATALOGUE],
+    }
+
+
+_PLAYED_MS = parse_time(examples.COMPLETED["played_at"], "played_at")
+_SAMPLE = {code: Earned(code, _PLAYED_MS, examples.MATCH, 0) for code in EARNED}
+_SHOWN = {"achievements": [_entry(each) for each in CATALOGUE]}
+_CATALOGUE = orjson.Fragment(orjson.dumps(_SHOWN))
+
+
+@operation(tag="achievements", answers={200: Catalogue}, etag=True, example=Example(answer=_SHOWN))
 async def list_achievements(request: web.Request) -> web.Response:
     """The catalogue of achievements (ACH-01); it may be kept for a day."""
     await require(request, Role.SPECTATOR)
@@ -95,6 +124,10 @@ async def list_achievements(request: web.Request) -> web.Response:
     path={"id": "the player, percent-encoded"},
     answers={200: PlayerAchievements},
     etag=True,
+    example=Example(
+        path={"id": "ana"},
+        answer=_answer("ana", _SAMPLE, CAREER),
+    ),
 )
 async def player_achievements(request: web.Request) -> web.Response:
     """The catalogue as a player has it: earned when, and how far the rest is (ACH-02, ACH-06).
@@ -107,17 +140,4 @@ async def player_achievements(request: web.Request) -> web.Response:
         await visible(conn, who, user_id)
         earned = {each.code: each for each in await achievements.of_user(conn, user_id)}
         counters = (await statistics.load_careers(conn, [user_id])).get(user_id, {})
-    shown = []
-    for each in CATALOGUE:
-        got, far = earned.get(each.code), progress(each, counters)
-        shown.append(
-            {
-                **_ENTRIES[each.code],
-                "earned_at": None if got is None else time_text(got.earned_at_ms),
-                "match_id": None if got is None else got.match_id,
-                # What was earned stays earned, whatever a correction takes from the counters.
-                "progress": {"have": far.want if got else far.have, "want": far.want},
-            }
-        )
-    known = sum(each["earned_at"] is not None for each in shown)
-    return answer({"id": user_id, "earned": known, "achievements": shown}, etag=True)
+    return answer(_answer(user_id, earned, counters), etag=True)

@@ -13,7 +13,8 @@ from domain.seasons import Season
 from domain.times import time_text
 from hub.api.bodies import answer
 from hub.api.figures import picture
-from hub.api.operations import operation
+from hub.api.operations import Example, operation
+from hub.api.samples import BATTLEPASS
 from hub.auth import require_user
 from storage import battlepass, seasons
 
@@ -55,7 +56,12 @@ class BattlePass(Struct, kw_only=True):
     rewards: list[PassReward]
 
 
-@operation(tag="battlepass", answers={200: BattlePass}, etag=True)
+@operation(
+    tag="battlepass",
+    answers={200: BattlePass},
+    etag=True,
+    example=Example(answer=BATTLEPASS),
+)
 async def own_battlepass(request: web.Request) -> web.Response:
     """The caller's battle pass in the latest global season (XP-04, XP-06, XP-08)."""
     who = await require_user(request)

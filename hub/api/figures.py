@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -12,12 +13,14 @@ from msgspec import Meta, Struct
 from domain.events import Principal
 from domain.ids import check_id
 from domain.profiles import Profile, check_may_see
-from domain.statistics import Lifetime, Tally, derived
+from domain.statistics import TREND_DAYS, Lifetime, Tally, derived
 from domain.times import time_text
 from hub.api.errors import ACQUIRE_TIMEOUT_S
 from hub.context import CONTEXT
-from storage import profiles
+from storage import history, profiles
 from storage.database import Connection
+
+DAY_MS = 86_400_000
 
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 
@@ -123,3 +126,9 @@ async def visible(conn: Connection, who: Principal, user_id: str) -> Profile:
     profile = await profiles.get(conn, user_id)
     check_may_see(who, profile)
     return profile
+
+
+async def ratings_before(conn: Connection, user_id: str, played: Iterable[str]) -> dict[str, int]:
+    """The user's ratings in these games TREND_DAYS ago (STAT-03)."""
+    then_ms = round(time.time() * 1000) - TREND_DAYS * DAY_MS
+    return await history.ratings_at(conn, "user", user_id, list(played), then_ms)

@@ -18,7 +18,7 @@ from domain.errors import GamehubError
 from hub.api.bodies import answer
 from hub.api.operations import Example, operation
 from hub.context import CONTEXT, Context
-from hub.metrics import CONTENT_TYPE, version
+from hub.metrics import CONTENT_TYPE, PipelineWork, version
 from storage import database, deadletters, migrate, redis
 from storage import log as facts
 
@@ -77,6 +77,19 @@ class Checks:
             metrics.pipeline_lag_seconds.labels(each["pipeline"]).set(each["lag_s"])
         if "dead_letters" in more:
             metrics.dead_letters.set(more["dead_letters"])
+            metrics.pipelines.found = [_work(each) for each in more["pipelines"]]
+
+
+def _work(shown: dict[str, Any]) -> PipelineWork:
+    return PipelineWork(
+        pipeline=shown["pipeline"],
+        batches=shown["batches"],
+        facts=shown["facts"],
+        busy_s=shown["busy_s"],
+        last_batch_s=shown["last_batch_ms"] / 1000,
+        failures=shown["failures"],
+        dead_letters=shown["dead_letters"],
+    )
 
 
 class Alive(Struct, kw_only=True):
@@ -102,11 +115,17 @@ class Readiness(Struct, kw_only=True):
 
 
 class PipelineLag(Struct, kw_only=True):
-    """How far one pipeline is behind the log."""
+    """How far one pipeline is behind the log, and what it has done since it is there."""
 
     pipeline: str
     lag_facts: int
     lag_s: float
+    batches: int
+    facts: int
+    busy_s: float
+    last_batch_ms: float
+    failures: int
+    dead_letters: int
 
 
 class Dependency(CheckShown, kw_only=True):
@@ -233,14 +252,20 @@ async def _migrations(context: Context) -> Found:
 async def _pipelines(context: Context) -> Found:
     async with context.pool.acquire() as connection:
         lags = await facts.lag(connection)
-        dead = await deadletters.count(connection)
+        dead = await deadletters.count_by_pipeline(connection)
     more = {
-        "dead_letters": dead,
+        "dead_letters": sum(dead.values()),
         "pipelines": [
             {
                 "pipeline": each.pipeline,
                 "lag_facts": each.lag_facts,
                 "lag_s": round(each.lag_s, 3),
+                "batches": each.batches,
+                "facts": each.facts,
+                "busy_s": round(each.busy_ms / 1000, 3),
+                "last_batch_ms": round(each.last_ms, 2),
+                "failures": each.failures,
+                "dead_letters": dead.get(each.pipeline, 0),
             }
             for each in lags
         ],

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from domain import examples
 from domain.errors import InvalidSchema
 from domain.events import Principal, Role
 from domain.history import Entry, line
@@ -17,6 +16,7 @@ from domain.times import time_text
 from hub.api.bodies import CURSOR_LENGTH_MAX, answer, cursor_of, whole_number
 from hub.api.figures import GameQuery, game_of, picture, visible
 from hub.api.operations import Example, operation
+from hub.api.samples import HISTORY
 from hub.auth import require, require_user
 from storage import history
 from storage import log as facts
@@ -80,29 +80,7 @@ class HistoryQuery(GameQuery, kw_only=True):
         path={"subject_type": "user", "subject_id": "ana"},
         query={"limit": "1"},
         answer={
-            "history": [
-                {
-                    "match_id": examples.MATCH,
-                    "game": examples.GAME,
-                    "tournament_id": examples.TOURNAMENT,
-                    "played_at": examples.COMPLETED["played_at"],
-                    "name": "Ana",
-                    "team_id": examples.FOXES,
-                    "opponents": [{"id": examples.HERONS, "type": "team", "name": "Blue Herons"}],
-                    "outcome": "win",
-                    "place": None,
-                    "decided_by": "play",
-                    "rating_before": 1200,
-                    "rating_after": 1232,
-                    "scores": examples.COMPLETED["scores"],
-                    "best_of": 3,
-                    "duration_s": 2330,
-                    "map": None,
-                    "mode": None,
-                    "games_played": 2,
-                    "stats": examples.COMPLETED["players"][0]["stats"],
-                }
-            ],
+            "history": [HISTORY],
             "next_cursor": None,
         },
     ),
@@ -120,7 +98,13 @@ async def read_history(request: web.Request) -> web.Response:
     return await _page(request, who, subject_type, subject_id)
 
 
-@operation(tag="stats", query=HistoryQuery, answers={200: MatchHistory}, etag=True)
+@operation(
+    tag="stats",
+    query=HistoryQuery,
+    answers={200: MatchHistory},
+    etag=True,
+    example=Example(query={"limit": "1"}, answer={"history": [HISTORY], "next_cursor": None}),
+)
 async def own_matches(request: web.Request) -> web.Response:
     """One page of matches that the caller played, newest first (STAT-07)."""
     who = await require_user(request)

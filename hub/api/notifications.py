@@ -17,6 +17,7 @@ from domain.times import time_text
 from hub.api.bodies import CURSOR_LENGTH_MAX, answer, cursor_of, whole_number
 from hub.api.errors import ACQUIRE_TIMEOUT_S
 from hub.api.operations import Example, operation
+from hub.api.samples import NOTICE
 from hub.auth import require_user
 from hub.context import CONTEXT
 from services import notifications as inbox
@@ -78,6 +79,10 @@ class InboxRead(Struct, kw_only=True):
     query=InboxQuery,
     answers={200: Inbox},
     etag=True,
+    example=Example(
+        query={"limit": "20"},
+        answer={"notifications": [NOTICE], "unread": 1, "next_cursor": None},
+    ),
 )
 async def list_notifications(request: web.Request) -> web.Response:
     """One page of the caller's notices, newest first, and the unread count (NOTF-08).
@@ -106,6 +111,7 @@ async def list_notifications(request: web.Request) -> web.Response:
     path={"id": "the notice"},
     answers={200: NoticeRead},
     errors=(UnknownNotification,),
+    example=Example(path={"id": NOTICE["id"]}, answer={"id": NOTICE["id"], "unread": 0}),
 )
 async def read_notification(request: web.Request) -> web.Response:
     """Marks a notice as read; again changes nothing. 404 unknown_notification for others' ones."""
@@ -123,7 +129,7 @@ async def read_notification(request: web.Request) -> web.Response:
 @operation(
     tag="notifications",
     answers={200: InboxRead},
-    example=Example(answer={"read": 0, "unread": 0}),
+    example=Example(answer={"read": 1, "unread": 0}),
 )
 async def read_all_notifications(request: web.Request) -> web.Response:
     """Marks all of the caller's notices as read."""

@@ -103,7 +103,7 @@ async def list_overlays(request: web.Request) -> web.Response:
     example=Example(body=_WISH, status=201, answer=_SHOWN),
 )
 async def create_overlay(request: web.Request) -> web.Response:
-    """Makes an overlay: `match` for scoreboard and feed, `user` for player."""
+    """Makes an overlay of a match, of a user or of a game's board."""
     who = await require(request, Role.PLAYER)
     asked = _asked(who)
     overlay_id = str(uuid7(asked.now_ms, secrets.randbits(74)))
@@ -143,7 +143,9 @@ def _shown(request: web.Request, overlay: Overlay) -> dict[str, Any]:
     """
     token = request.app[CONTEXT].auth.sign_overlay(overlay)
     options: dict[str, Any] = msgspec.to_builtins(overlay.options)
-    query = urlencode({"token": token, **{name: _plain(each) for name, each in options.items()}})
+    scope = {} if overlay.scope is None else {"scope": overlay.scope}
+    looks = {name: _plain(each) for name, each in options.items()}
+    query = urlencode({"token": token, **scope, **looks})
     path = f"/overlay/{overlay.kind.value}/{quote(overlay.shown_id, safe='')}?{query}"
     return {
         "id": overlay.overlay_id,

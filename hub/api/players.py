@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -15,7 +14,7 @@ from domain.battlepass import level_of
 from domain.events import Role
 from domain.ids import check_id
 from domain.ratings import tier_of
-from domain.statistics import TREND_DAYS, trend
+from domain.statistics import trend
 from domain.times import time_text
 from hub.api.bodies import answer, whole_number
 from hub.api.figures import (
@@ -24,9 +23,11 @@ from hub.api.figures import (
     game_of,
     lifetime_figures,
     picture,
+    ratings_before,
     visible,
 )
-from hub.api.operations import operation
+from hub.api.operations import Example, operation
+from hub.api.samples import CARD, CURVE
 from hub.auth import require
 from storage import achievements, battlepass, history, ratings, statistics
 from storage.database import Connection
@@ -37,7 +38,6 @@ CURVE_DEFAULT = 100
 CURVE_MAX = 500
 # Of a card: games by matches played, the most first; of others no rank is looked up.
 RANKED_GAMES_MAX = 20
-_DAY_MS = 86_400_000
 
 
 class PlayerRating(Struct, kw_only=True):
@@ -111,6 +111,7 @@ class CurveQuery(GameQuery, kw_only=True):
     path={"id": "the player, percent-encoded"},
     answers={200: PlayerCard},
     etag=True,
+    example=Example(path={"id": "ana"}, answer=CARD),
 )
 async def read_player(request: web.Request) -> web.Response:
     """A player's card: ratings, figures, form, level (STAT-05, STAT-08).
@@ -157,6 +158,7 @@ async def read_player(request: web.Request) -> web.Response:
     query=CurveQuery,
     answers={200: RatingCurve},
     etag=True,
+    example=Example(path={"id": "ana"}, query={"game": "arena"}, answer=CURVE),
 )
 async def rating_curve(request: web.Request) -> web.Response:
     """A player's rating after each of its last rated matches, in the order of rating.
@@ -182,8 +184,7 @@ async def rating_curve(request: web.Request) -> web.Response:
 async def _ratings(
     conn: Connection, user_id: str, rated: Mapping[str, Stored]
 ) -> list[dict[str, Any]]:
-    then_ms = round(time.time() * 1000) - TREND_DAYS * _DAY_MS
-    before = await history.ratings_at(conn, "user", user_id, list(rated), then_ms)
+    before = await ratings_before(conn, user_id, rated)
     ranks = await _ranks(conn, user_id, rated)
     return [
         {

@@ -12,6 +12,7 @@ from hub.api.battlepass import own_battlepass
 from hub.api.games import configure_game, list_games
 from hub.api.health import Checks, health, healthz, metrics, readiness
 from hub.api.history import own_matches, read_history
+from hub.api.leaderboards import read_global, read_own, read_regional
 from hub.api.matches import get_match, list_matches, schedule_match
 from hub.api.notifications import (
     list_notifications,
@@ -24,15 +25,8 @@ from hub.api.players import rating_curve, read_player
 from hub.api.profiles import get_profile, update_profile
 from hub.api.seasons import list_seasons, start_season
 from hub.api.session import Visitors, spectate
-from hub.api.stats import (
-    own_day,
-    own_lifetime,
-    own_season,
-    own_trends,
-    own_weeks,
-    read_matchup,
-    read_stats,
-)
+from hub.api.stats.own import own_day, own_lifetime, own_season, own_trends, own_weeks
+from hub.api.stats.players import read_matchup, read_stats
 from hub.api.tokens import revoke
 from hub.api.tournaments import get_role, grant_role, list_roles, revoke_role
 
@@ -60,6 +54,9 @@ def routes() -> list[web.RouteDef]:
         web.get("/api/v1/players/{id:.+}", read_player),
         web.get("/api/v1/achievements", list_achievements),
         web.get("/api/v1/me/battlepass", own_battlepass),
+        web.get("/api/v1/leaderboards/global", read_global),
+        web.get("/api/v1/leaderboards/regional/{region}", read_regional),
+        web.get("/api/v1/leaderboards/me", read_own),
         web.get("/api/v1/me/notifications", list_notifications),
         web.post("/api/v1/me/notifications/read-all", read_all_notifications),
         web.post("/api/v1/me/notifications/{id}/read", read_notification),

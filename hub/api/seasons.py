@@ -66,7 +66,8 @@ _BODY = {
     "name": "Spring",
     "starts_at": "2026-03-01T00:00:00.000Z",
     "ends_at": "2026-06-01T00:00:00.000Z",
-    "rewards": {"5": {"type": "coins", "amount": 50}},
+    "xp_per_tier": 300,
+    "rewards": {"1": {"type": "coins", "amount": 50}},
 }
 
 

@@ -47,7 +47,7 @@ OVERLAY_HEADERS = {
     "Content-Security-Policy": _POLICY + "frame-ancestors 'self'",
     "X-Frame-Options": "SAMEORIGIN",
 }
-OVERLAY_KINDS = ("scoreboard", "feed", "player")
+OVERLAY_KINDS = ("scoreboard", "feed", "player", "leaderboard", "alerts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,14 @@ def static_files() -> dict[str, PageFile]:
 
 
 def routes() -> list[web.RouteDef]:
-    """`/`, `/live/{match}`, `/overlays`, `/overlay/{kind}/{id}`, `/docs`, `/static/{path}`, ...
+    """`/`, `/live/{match}`, `/boards`, `/players/{id}`, `/overlays`, `/overlay/{kind}/{id}`, ...
 
     Reads all files once, when called.
     """
     lobby = PageFile.load(HERE / "index.html", "text/html")
     match_page = PageFile.load(HERE / "live.html", "text/html")
+    boards = PageFile.load(HERE / "boards.html", "text/html")
+    player_page = PageFile.load(HERE / "player.html", "text/html")
     overlay = PageFile.load(HERE / "overlay.html", "text/html")
     owner_page = PageFile.load(HERE / "overlays.html", "text/html")
     files = static_files()
@@ -121,6 +123,12 @@ def routes() -> list[web.RouteDef]:
     async def show_match(request: web.Request) -> web.StreamResponse:
         # Whether the match exists is the API's to say; what can't be an id is 404 at once.
         return match_page.answer(request, 200 if is_id(request.match_info["match"]) else 404)
+
+    async def show_boards(request: web.Request) -> web.StreamResponse:
+        return boards.answer(request)
+
+    async def show_player(request: web.Request) -> web.StreamResponse:
+        return player_page.answer(request, 200 if is_id(request.match_info["id"]) else 404)
 
     async def show_overlay(request: web.Request) -> web.StreamResponse:
         # The same for each kind: its module looks at the address. A broken one is an empty page.
@@ -149,6 +157,8 @@ def routes() -> list[web.RouteDef]:
     return [
         web.get("/", show_lobby, name="lobby"),
         web.get("/live/{match:.+}", show_match, name="match_page"),
+        web.get("/boards", show_boards, name="boards_page"),
+        web.get("/players/{id:.+}", show_player, name="player_page"),
         web.get("/overlays", show_owner_page, name="overlays_page"),
         web.get("/overlay/{kind}/{id:.+}", show_overlay, name="overlay"),
         web.get("/static/{path:.+}", show_file, name="static"),

@@ -35,6 +35,10 @@ from hub.wire.frames import (
 from hub.wire.mask import unmask
 
 Received = tuple[int, bytes]
+# Fragments of one message, and one more for each 16 bytes; over it a message is as good as too big.
+# Empty ones add nothing to its size, and a read may bring tens of thousands of them.
+FRAGMENTS_MAX = 1024
+FRAGMENT_BYTES_MIN = 16
 
 
 class Failure(NamedTuple):
@@ -47,10 +51,20 @@ class Failure(NamedTuple):
 class Receiver:
     """One client's side of a connection.
 
-    max_bytes: the largest message, its fragments summed; over it the failure is TOO_BIG.
+    max_bytes: the largest message, its fragments summed; over it, or over FRAGMENTS_MAX, the
+    failure is TOO_BIG.
     """
 
-    __slots__ = ("_at", "_buffer", "_kind", "_max_bytes", "_parts", "_utf8", "failure")
+    __slots__ = (
+        "_at",
+        "_buffer",
+        "_fragments",
+        "_kind",
+        "_max_bytes",
+        "_parts",
+        "_utf8",
+        "failure",
+    )
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -59,6 +73,7 @@ class Receiver:
         # The message whose fragments are coming: its opcode (0: none) and what came of it.
         self._kind = 0
         self._parts: bytearray | None = None
+        self._fragments = 0
         self._utf8: codecs.IncrementalDecoder | None = None
         self.failure: Failure | None = None
 
@@ -183,10 +198,14 @@ class Receiver:
     def _gather(self, opcode: int, payload: bytes, *, last: bool) -> Received | None:
         """One fragment; the message when it is the last. Text is checked as it comes (5.6)."""
         if opcode != CONTINUATION:
-            self._kind, self._parts = opcode, bytearray()
+            self._kind, self._parts, self._fragments = opcode, bytearray(), 0
             if opcode == TEXT:
                 self._utf8 = codecs.getincrementaldecoder("utf-8")()
         assert self._parts is not None
+        self._fragments += 1
+        if self._fragments > FRAGMENTS_MAX + len(self._parts) // FRAGMENT_BYTES_MIN:
+            self.fail(TOO_BIG, "message in too many fragments")
+            return None
         if self._utf8 is not None:
             try:
                 self._utf8.decode(payload, final=last)

@@ -23,7 +23,40 @@ from msgspec import Struct, msgpack
 from redis.asyncio import Redis
 
 from storage.database import Connection, time_ms, to_time
+from storage.log.cursors import (
+    CURSOR_WAIT_MS,
+    PipelineLag,
+    count_failure,
+    lag,
+    lock_cursor,
+    move_cursor,
+)
 from storage.redis import AWAY
+
+__all__ = [
+    "ANNOUNCED_MAX",
+    "CURSOR_WAIT_MS",
+    "WAKE_CHANNEL",
+    "Event",
+    "HeldEvent",
+    "LoggedEvent",
+    "PipelineLag",
+    "Transaction",
+    "announce",
+    "by_ids",
+    "by_seqs",
+    "count_failure",
+    "head",
+    "held",
+    "lag",
+    "lock_cursor",
+    "move_cursor",
+    "read",
+    "read_typed",
+    "told_of",
+    "transaction",
+    "wake",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +71,6 @@ ANNOUNCED_MAX = 200_000
 COPY_MIN = 64
 # A pipeline that wants few types looks at so many facts at a time.
 SPAN_MAX = 20_000
-# A drain waits so long for a cursor that another process holds; then it leaves it to that one.
-CURSOR_WAIT_MS = 5_000
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -95,17 +126,6 @@ class Transaction:
 
     connection: Connection
     events: list[Event] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineLag:
-    """How far a pipeline is behind: in facts, and in seconds since its next fact was recorded."""
-
-    pipeline: str
-    seq: int
-    head: int
-    lag_facts: int
-    lag_s: float
 
 
 @asynccontextmanager
@@ -303,80 +323,6 @@ def _logged(row: asyncpg.Record) -> LoggedEvent:
         recorded_at_ms=time_ms(row["recorded_at"]),
         payload=_unpack(row["payload"]),
     )
-
-
-# -- cursors -------------------------------------------------------------------------------------
-
-
-async def lock_cursor(conn: Connection, pipeline: str, *, wait: bool = False) -> int | None:
-    """The pipeline's position, locked until the transaction ends; made at 0 when it is new.
-
-    None when another process holds it (with `wait`: still holds it after CURSOR_WAIT_MS).
-    """
-    seq: int | None = await conn.fetchval(
-        "SELECT seq FROM log.cursors WHERE pipeline = $1 FOR UPDATE SKIP LOCKED", pipeline
-    )
-    if seq is None:
-        seq = await conn.fetchval(
-            "INSERT INTO log.cursors (pipeline) VALUES ($1) ON CONFLICT DO NOTHING RETURNING seq",
-            pipeline,
-        )
-    if seq is not None or not wait:
-        return seq
-    await conn.execute("SELECT set_config('lock_timeout', $1, true)", str(CURSOR_WAIT_MS))
-    try:
-        async with conn.transaction():
-            seq = await conn.fetchval(
-                "SELECT seq FROM log.cursors WHERE pipeline = $1 FOR UPDATE", pipeline
-            )
-    except asyncpg.LockNotAvailableError:
-        return None
-    await conn.execute("SELECT set_config('lock_timeout', '0', true)")
-    return seq
-
-
-_MOVE = """
--- What a pipeline has done, and its share of the work; a batch without facts is no batch.
-UPDATE log.cursors SET seq = $2, moved_at = clock_timestamp(),
-       batches = batches + least($3, 1), facts = facts + $3, busy_ms = busy_ms + $4,
-       last_ms = CASE WHEN $3 > 0 THEN $4 ELSE last_ms END
-WHERE pipeline = $1
-"""
-
-
-async def move_cursor(
-    conn: Connection, pipeline: str, seq: int, *, facts: int = 0, busy_ms: float = 0.0
-) -> None:
-    """The pipeline has done everything up to `seq`; the caller holds the cursor's lock.
-
-    `facts` of it were the pipeline's own and took `busy_ms`.
-    """
-    await conn.execute(_MOVE, pipeline, seq, facts, busy_ms)
-
-
-_LAG = """
--- Every pipeline's distance to the head, and the age of the fact that it has to do next.
-SELECT c.pipeline, c.seq, h.seq AS head,
-       coalesce(extract(epoch FROM clock_timestamp() - f.recorded_at), 0)::float8 AS lag_s
-FROM log.cursors c
-JOIN log.head h ON h.shard = 0
-LEFT JOIN log.facts f ON f.seq = c.seq + 1
-ORDER BY c.pipeline
-"""
-
-
-async def lag(conn: Connection) -> list[PipelineLag]:
-    """Every pipeline that ever ran, with its lag (health, metrics, the sweep)."""
-    return [
-        PipelineLag(
-            pipeline=row["pipeline"],
-            seq=row["seq"],
-            head=row["head"],
-            lag_facts=row["head"] - row["seq"],
-            lag_s=max(row["lag_s"], 0.0),
-        )
-        for row in await conn.fetch(_LAG)
-    ]
 
 
 async def wake(redis: Redis) -> None:

@@ -58,5 +58,7 @@ CREATE TABLE clock.ticks (
     job text NOT NULL,
     due_at timestamptz NOT NULL,
     done_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    outcome jsonb,
     PRIMARY KEY (job, due_at)
 );
+COMMENT ON COLUMN clock.ticks.outcome IS 'what the job said of it';

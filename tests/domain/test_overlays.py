@@ -35,6 +35,28 @@ def test_a_players_totals_are_the_players_own() -> None:
     assert (others.owner, others.subject) == ("ann", "user:bob")
 
 
+def test_alerts_are_the_players_own_too() -> None:
+    assert planned(person(), {"kind": "alerts"}, "o", NOW_S).subject == "user:ann"
+    with pytest.raises(Forbidden):
+        planned(person(), {"kind": "alerts", "user": "bob"}, "o", NOW_S)
+
+
+def test_a_board_is_named_by_its_game_and_its_scope() -> None:
+    made = planned(person(), {"kind": "leaderboard", "game": "cod/ww2"}, "o", NOW_S)
+    assert (made.subject, made.shown_id, made.scope) == (
+        "leaderboard:cod/ww2/global",
+        "cod/ww2",
+        None,
+    )
+    body = {"kind": "leaderboard", "game": "arena", "scope": "region-PT"}
+    made = planned(person(), body, "o", NOW_S)
+    assert (made.subject, made.shown_id, made.scope) == (
+        "leaderboard:arena/region-PT",
+        "arena",
+        "region-PT",
+    )
+
+
 @pytest.mark.parametrize(
     "who",
     [person(Role.SPECTATOR), person(Role.ADMIN, "server"), person(Role.ADMIN, "overlay")],
@@ -53,6 +75,11 @@ def test_who_has_no_overlays(who: Principal) -> None:
         ({"kind": "feed", "match": "m1", "user": "ann"}, "user"),
         ({"kind": "player", "match": "m1"}, "match"),
         ({"kind": "poster", "match": "m1"}, "kind"),
+        ({"kind": "leaderboard"}, "game"),
+        ({"kind": "leaderboard", "game": "arena", "user": "ann"}, "user"),
+        ({"kind": "leaderboard", "game": "arena", "scope": "moon"}, "scope"),
+        ({"kind": "alerts", "game": "arena"}, "game"),
+        ({"kind": "feed", "match": "m1", "scope": "teams"}, "scope"),
         ({"match": "m1"}, None),
         ({"kind": "feed", "match": "m1", "life_s": 10**9}, "life_s"),
         ({"kind": "feed", "match": "m1", "title": "a\nb"}, "title"),

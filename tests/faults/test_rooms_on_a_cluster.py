@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 
 import pytest
 from redis.crc import key_slot
@@ -16,9 +15,11 @@ from tests.hubs import (
     HubProcess,
     RunningHub,
     eventually,
+    left_after_one_event,
     running_hub,
     server_token,
     settings_for,
+    two_hubs,
     user_token,
     watched_match,
 )
@@ -29,10 +30,8 @@ Hubs = tuple[RunningHub, RunningHub]
 
 @pytest.fixture
 async def hubs(database_url: str, cluster: RedisCluster) -> AsyncIterator[Hubs]:
-    async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(running_hub(database_url, cluster.url))
-        second = await stack.enter_async_context(running_hub(database_url, cluster.url))
-        yield first, second
+    async with two_hubs(database_url, cluster.url) as both:
+        yield both
 
 
 def match_on(cluster: RedisCluster, master: int) -> str:
@@ -88,13 +87,9 @@ async def test_resume_history_and_presence(hubs: Hubs) -> None:
     first, second = hubs
     async with server(first.url, server_token(first.settings)) as sender:
         await sender.start("m1")
-        async with viewer(first.url, user_token(first.settings)) as raw:
-            joined = await raw.ask(op="join", room="match:m1")
-            await sender.live("live.kill", "m1", n=1)
-            offset = (await raw.hear_op("event"))["offset"]
+        since = await left_after_one_event(first, sender)
         await sender.live("live.kill", "m1", n=2)
         async with viewer(second.url, user_token(second.settings)) as raw:
-            since = {"epoch": joined["epoch"], "offset": offset}
             back = await raw.ask(op="join", room="match:m1", since=since)
             assert back["recovered"] is True
             assert [each["data"]["n"] for each in back["events"]] == [2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 
 import pytest
 import redis.asyncio
@@ -12,8 +11,9 @@ import redis.asyncio
 from tests.hubs import (
     RunningHub,
     eventually,
-    running_hub,
+    left_after_one_event,
     server_token,
+    two_hubs,
     user_token,
     watched_match,
 )
@@ -22,10 +22,8 @@ from tests.sockets import RawViewer, server, viewer
 
 @pytest.fixture
 async def hubs(database_url: str, redis_url: str) -> AsyncIterator[tuple[RunningHub, RunningHub]]:
-    async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(running_hub(database_url, redis_url))
-        second = await stack.enter_async_context(running_hub(database_url, redis_url))
-        yield first, second
+    async with two_hubs(database_url, redis_url) as both:
+        yield both
 
 
 async def numbers(raw: RawViewer, count: int) -> list[int]:
@@ -54,14 +52,10 @@ async def test_viewer_resumes_on_the_other_hub_without_a_hole(
     first, second = hubs
     async with server(first.url, server_token(first.settings)) as sender:
         await sender.start("m1")
-        async with viewer(first.url, user_token(first.settings)) as raw:
-            joined = await raw.ask(op="join", room="match:m1")
-            await sender.live("live.kill", "m1", n=1)
-            offset = (await raw.hear_op("event"))["offset"]
+        since = await left_after_one_event(first, sender)
         await sender.live("live.kill", "m1", n=2)
         await sender.live("live.kill", "m1", n=3)
         async with viewer(second.url, user_token(second.settings)) as raw:
-            since = {"epoch": joined["epoch"], "offset": offset}
             back = await raw.ask(op="join", room="match:m1", since=since)
             assert back["recovered"] is True
             assert [each["data"]["n"] for each in back["events"]] == [2, 3]

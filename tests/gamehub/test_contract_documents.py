@@ -13,6 +13,8 @@ from openapi_spec_validator import validate
 from domain.deliveries import EventType, nowhere
 from domain.events import EVENT_TYPES, OPAQUE_TYPES
 from domain.facts import normalise
+from domain.matches import result_payload, scheduled
+from domain.results import result_of
 from gamehub import contract_events, contract_http
 from gamehub.contract_schema import components
 from gamehub.contract_words import WORDS
@@ -151,6 +153,37 @@ def test_the_example_of_an_event_decodes_as_its_payload(event: EventType) -> Non
     shown = event.shown or event.payload
     fields = set(shown.__struct_fields__)
     assert example.keys() <= fields, "a field that rooms do not show"
+
+
+VARIANTS = [
+    (event.name, about) for event in EVENT_TYPES.values() for about in ("", *event.variants)
+    if event.name in ("match.completed", "match.forfeited")
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "about"), VARIANTS, ids=str)
+def test_every_example_of_a_result_is_what_the_hub_makes_of_it(name: str, about: str) -> None:
+    """All results have one shape (MTCH-09): the example is complete, and nothing in it is changed.
+
+    What follows from the rest may be left out of what is sent.
+    """
+    event = EVENT_TYPES[name]
+    example = dict(event.variants[about] if about else event.example)
+    shape = event.shown or event.payload
+    assert shape is not None
+    match = scheduled(example)
+    derived = {"game", "tournament_id", "competitors", "loser_id"}
+    if name == "match.completed" and example["outcome"] != "none":
+        derived |= {"outcome"}
+    if "placements" in example or "retired" in example:
+        derived |= {"winner_id"}
+    for left_out in (set[str](), derived):
+        sent = {key: value for key, value in example.items() if key not in left_out}
+        made = result_payload(match, name, normalise(name, match.match_id, sent))
+        assert msgspec.convert(made, shape) == msgspec.convert(example, shape)
+    assert result_of(name, example) is not None
+    shown = json.dumps(example, indent=2, ensure_ascii=False)
+    assert f"```json\n{shown}\n```" in (ROOT / "docs/events.md").read_text("utf-8")
 
 
 def test_rooms_of_events_are_told_by_the_names_of_their_fields() -> None:

@@ -29,6 +29,10 @@ async def client() -> AsyncIterator[Client]:
         ("/", "text/html"),
         ("/live/cup-1%2Ffinal", "text/html"),
         ("/live/cup-1/final", "text/html"),
+        ("/boards", "text/html"),
+        ("/boards?game=arena&board=teams", "text/html"),
+        ("/players/ann", "text/html"),
+        ("/players/cwl-2018%2Fann", "text/html"),
         ("/overlays", "text/html"),
         ("/static/gamehub-client.js", "text/javascript"),
         ("/static/theme.css", "text/css"),
@@ -60,6 +64,8 @@ async def test_each_file_comes_with_its_type_and_the_policy(
         "/overlay/scoreboard/cup-1%2Ffinal?token=a.b.c",
         "/overlay/feed/cup-1/final",
         "/overlay/player/ann?theme=pink",
+        "/overlay/leaderboard/cod%2Fww2?scope=teams",
+        "/overlay/alerts/ann",
     ],
 )
 async def test_overlays_may_be_framed_by_the_hub_itself(client: Client, path: str) -> None:
@@ -121,8 +127,9 @@ async def test_nothing_else_is_served(client: Client, path: str) -> None:
     assert answer.status == 404
 
 
-async def test_what_cannot_be_an_id_is_not_found(client: Client) -> None:
-    answer = await client.get(URL("/live/%3Cscript%3E", encoded=True))
+@pytest.mark.parametrize("page", ["live", "players"])
+async def test_what_cannot_be_an_id_is_not_found(client: Client, page: str) -> None:
+    answer = await client.get(URL(f"/{page}/%3Cscript%3E", encoded=True))
     assert answer.status == 404
     assert answer.content_type == "text/html"
     assert "<script>" not in (await answer.text()).split("</head>")[1]
@@ -130,8 +137,8 @@ async def test_what_cannot_be_an_id_is_not_found(client: Client) -> None:
 
 async def test_pages_name_only_files_that_exist_and_nothing_outside() -> None:
     known = set(static_files())
-    served = {"/", "/docs", "/docs/asyncapi.json", "/docs/openapi.json"}
-    for page in ("index.html", "live.html", "overlay.html", "overlays.html", "docs.html"):
+    served = {"/", "/boards", "/docs", "/docs/asyncapi.json", "/docs/openapi.json"}
+    for page in sorted(path.name for path in HERE.glob("*.html")):
         text = (HERE / page).read_text()
         named = re.findall(r'(?:src|href)="([^"#]+)"', text)
         assert named

@@ -1,10 +1,11 @@
 // An overlay's address and its delay line: node --test tests/pages
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { AlertQueue, WAITING_MAX as ALERTS_WAITING_MAX, alertOf } from '../../hub/pages/static/alerts-model.js';
 import { Delay, WAITING_MAX } from '../../hub/pages/static/overlay-delay.js';
 import { optionsOf, shownBy } from '../../hub/pages/static/overlay-options.js';
 
-const STANDARD = { token: '', theme: 'dark', side: 'top', scale: 1, delayMs: 0, lines: 6, a: null, b: null,
+const STANDARD = { token: '', theme: 'dark', side: 'top', scale: 1, delayMs: 0, lines: 6, scope: 'global', a: null, b: null,
   debug: false, preview: false };
 
 test('an address without options has the defaults of its kind', () => {
@@ -22,7 +23,7 @@ test('what makes no sense is the default', () => {
 
 test('what makes sense is taken', () => {
   const given = optionsOf('?token=t&theme=GLASS&side=left&scale=1.25&delay=2.5&lines=3&a=%23FF0000&b=00a0ff&debug=1&preview=1', 'feed');
-  assert.deepEqual(given, { token: 't', theme: 'glass', side: 'left', scale: 1.25, delayMs: 2500, lines: 3, a: '#ff0000', b: '#00a0ff',
+  assert.deepEqual(given, { token: 't', theme: 'glass', side: 'left', scale: 1.25, delayMs: 2500, lines: 3, scope: 'global', a: '#ff0000', b: '#00a0ff',
     debug: true, preview: true });
 });
 
@@ -90,4 +91,49 @@ test('cleared, it lets nothing out', () => {
   delay.clear();
   clock.pass(5000);
   assert.deepEqual(out, []);
+});
+
+const unlocked = (id, code = 'FIRST_WIN') => ({ id, type: 'achievement.unlocked',
+  data: { achievement_code: code, title: 'First win', description: 'Win a match.', icon: 'laurel', category: 'Competitive', rarity: 'rare' } });
+const rated = (id, before, after) => ({ id, type: 'rating.updated', data: { game: 'arena', before, after, tier: after >= 1600 ? 'Platinum' : 'Gold' } });
+const ranked = (id, old, now) => ({ id, type: 'rank.changed', data: { board: 'arena/global', game: 'arena', old, new: now } });
+
+test('what is worth an alert', () => {
+  assert.equal(alertOf(unlocked('e')).kicker, 'Rare achievement');
+  assert.equal(alertOf({ type: 'player.levelup', data: { old: 4, new: 5 } }).text, 'Level 5');
+  assert.equal(alertOf(rated('e', 1590, 1612)).text, 'Platinum');
+  assert.equal(alertOf(rated('e', 1560, 1590)), null);
+  assert.equal(alertOf(rated('e', 1612, 1590)), null);
+  assert.equal(alertOf(ranked('e', 7, 4)).note, 'up 3 places');
+  assert.equal(alertOf(ranked('e', 4, 7)), null);
+  assert.equal(alertOf(ranked('e', null, 7)), null);
+  assert.equal(alertOf({ type: 'xp.gained', data: {} }), null);
+});
+
+test('each event is told once, the past never', () => {
+  const queue = new AlertQueue();
+  assert.equal(queue.hear(unlocked('past'), false), false);
+  assert.equal(queue.hear(unlocked('past'), true), false);
+  assert.equal(queue.hear(unlocked('a', 'A'), true), true);
+  assert.equal(queue.hear(unlocked('a', 'A'), true), false);
+  assert.equal(queue.hear(unlocked('b', 'B'), true), true);
+  assert.deepEqual([queue.next().key, queue.next().key, queue.next()], ['achievement A', 'achievement B', undefined]);
+});
+
+test('a newer rank replaces one that waits, and what waits has an end', () => {
+  const queue = new AlertQueue();
+  queue.hear(ranked('r1', 9, 8), true);
+  queue.hear(unlocked('a', 'A'), true);
+  queue.hear(ranked('r2', 8, 3), true);
+  assert.deepEqual(queue.waiting.map((each) => each.text), ['First win', 'Number 3']);
+  for (let i = 0; i < 50; i += 1) queue.hear(unlocked(`x${i}`, `X${i}`), true);
+  assert.equal(queue.waiting.length, ALERTS_WAITING_MAX);
+  assert.equal(queue.next().key, `achievement X${50 - ALERTS_WAITING_MAX}`);
+});
+
+test('a board on air has ten rows, at the right, unless told', () => {
+  assert.deepEqual([optionsOf('', 'leaderboard').lines, optionsOf('', 'leaderboard').side, optionsOf('', 'leaderboard').scope], [10, 'right', 'global']);
+  assert.equal(optionsOf('?scope=teams', 'leaderboard').scope, 'teams');
+  assert.equal(optionsOf('?scope=region-PT&lines=5', 'leaderboard').scope, 'region-PT');
+  assert.equal(optionsOf('?scope=..%2Fevil', 'leaderboard').scope, 'global');
 });

@@ -88,6 +88,24 @@ async def test_a_match_whose_start_was_refused_says_so_on_its_next_call(fake_hub
             await match.complete(winner="a")
 
 
+async def test_a_free_for_all_is_completed_by_its_places(fake_hub: FakeHub) -> None:
+    async with server(fake_hub) as game:
+        race = game.match("m1", game="karts", competitors=["a", "b", "c"])
+        await race.start(n=1)
+        await race.complete(places=["b", "c", "a"], n=2)
+        await race.complete(places={"a": 1, "b": 2, "c": 2}, retired=["c"], kind="friendly", n=3)
+
+    one, two = (frame["data"] for frame in fake_hub.stream.log[1:])
+    assert one["placements"] == [
+        {"id": "b", "place": 1},
+        {"id": "c", "place": 2},
+        {"id": "a", "place": 3},
+    ]
+    assert {each["id"]: each["place"] for each in two["placements"]} == {"a": 1, "b": 2, "c": 2}
+    assert (two["retired"], two["kind"]) == (["c"], "friendly")
+    assert "winner_id" not in one
+
+
 async def test_a_whole_match_in_ten_lines(fake_hub: FakeHub) -> None:
     async with server(fake_hub) as game:
         match = game.match("m1", game="chess", competitors=["a", {"id": "b", "name": "Bee"}])

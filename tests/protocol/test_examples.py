@@ -39,6 +39,14 @@ async def test_a_game_server_plays_a_match(hub: hubs.RunningHub) -> None:
     assert (match["status"], match["winner_id"]) == ("COMPLETED", "red")
 
 
+async def test_a_race_has_a_winner(hub: hubs.RunningHub) -> None:
+    process = await started(hub, "free_for_all.py")
+
+    assert await process.wait() == 0
+    (match,) = await _matches(hub)
+    assert (match["status"], match["outcome"], match["winner_id"]) == ("COMPLETED", "win", "ben")
+
+
 async def test_a_game_server_without_asyncio_plays_a_match(hub: hubs.RunningHub) -> None:
     token = hubs.server_token(hub.settings)
     process = await started(hub, "sync_server.py", hub.url, token)

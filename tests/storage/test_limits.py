@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
@@ -14,13 +13,6 @@ from hub.bucket import Bucket
 from storage import limits
 from storage.limits import PlaceAsk
 from storage.redis import connect
-
-
-@pytest.fixture
-async def redis(any_redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(any_redis_url)
-    yield client
-    await client.aclose()
 
 
 async def take(redis: Redis, user: str = "anna", want: int = 1, back: int = 0) -> tuple[int, int]:

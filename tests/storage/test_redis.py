@@ -34,13 +34,6 @@ NOWHERE = "redis+cluster://127.0.0.1:1,127.0.0.1:2"
 
 
 @pytest.fixture
-async def redis(any_redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(any_redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
 async def on_cluster(cluster: RedisCluster) -> AsyncIterator[Redis]:
     client = connect(cluster.url)
     yield client

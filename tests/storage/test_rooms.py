@@ -19,13 +19,6 @@ ROOM = "match:cup/final"
 
 
 @pytest.fixture
-async def redis(any_redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(any_redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
 async def one_server(redis_url: str) -> AsyncIterator[Redis]:
     """For what redis-py's pub/sub hears; a cluster's ears are tested with the hubs' own."""
     client = connect(redis_url)

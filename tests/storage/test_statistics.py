@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
 from datetime import date
 
@@ -61,6 +62,20 @@ async def test_counters_keep_their_kind_of_number(conn: Connection) -> None:
         "plus_minus": int,
         "zoë": float,
     }
+
+
+async def test_fractions_come_back_to_the_last_bit(conn: Connection) -> None:
+    # A fold that stops and goes on must add to the very number that it had.
+    dice = random.Random(5)
+    values = [dice.uniform(-1e12, 1e12) for _ in range(300)]
+    values += [dice.random() * 10.0**-power for power in range(0, 320, 4)]
+    values += [1e12, 2.0**53, 2**53 + 1, 10**18, 2**70, 1 / 3, 5e-324]
+    lifetimes: dict[LifetimeKey, Lifetime] = {
+        ("user", f"u{number}", "chess"): Lifetime(1, stats={"damage": value})
+        for number, value in enumerate(values)
+    }
+    await statistics.save_lifetime(conn, lifetimes)
+    assert await statistics.load_lifetime(conn, list(lifetimes)) == lifetimes
 
 
 async def test_nothing_asked_is_nothing_said(conn: Connection) -> None:

@@ -280,3 +280,13 @@ async def test_an_error_that_cannot_be_written_does_not_stop_the_others(
     await announce(pool, 3)
     assert await drain(Pipeline("one", apply), pool, redis) == Drained(3)
     assert await letters_of(pool) == 1
+
+
+async def test_what_it_did_is_counted(pool: asyncpg.Pool, redis: Redis) -> None:
+    await announce(pool, 3)
+    await drain(Notebook(2).pipeline, pool, redis)
+    async with pool.acquire() as conn:
+        (lag,) = await log.lag(conn)
+        assert (lag.facts, lag.batches, lag.failures) == (3, 1, 4)
+        assert lag.busy_ms >= lag.last_ms > 0
+        assert await deadletters.count_by_pipeline(conn) == {lag.pipeline: 1}

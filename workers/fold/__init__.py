@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from domain.errors import Unavailable
 from domain.results import Result, result_of
+from storage import leaderboards
 from storage.log import LoggedEvent, Transaction
 from workers.fold import rebuild, state
 from workers.fold.facts import BARRIERS, NAME, TYPES, announce
@@ -71,7 +72,7 @@ async def _look_up_ranks(redis: Redis, tellings: Sequence[Telling]) -> None:
     if not wanted:
         return
     try:
-        ranks: list[int | None] = [None for _ in wanted]
+        ranks = await leaderboards.places(redis, [where for _, where in wanted])
     except Unavailable as error:
         logger.warning("ranks_missing", error=error.message)
         return

@@ -107,7 +107,8 @@ async def retry(tx: Transaction, pool: asyncpg.Pool, _redis: Redis, letter: Lett
     for everyone whose rating it changed since (contract: The fold). Raises whatever the stages
     raise for a fact that still cannot be folded.
     """
-    async with rebuild.alone(pool), pool.acquire() as reader:
+    # With the caller's own that makes two connections, which is what the command line has.
+    async with rebuild.alone(pool) as reader:
         await rebuild.patient(tx.connection)
         builder = await _build(tx.connection, reader, loud=letter.seq)
         changed = await rebuild.changed_ratings(tx.connection)

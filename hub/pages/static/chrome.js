@@ -1,5 +1,6 @@
 /** What both pages share: the connection's state, notices, the form for a token, who is watching. */
 
+import { ringFor } from './bell.js';
 import { el, setAttr, setText } from './dom.js';
 import { connect } from './gamehub-client.js';
 import { forget, getToken, keep } from './session.js';
@@ -51,6 +52,7 @@ export function openHub() {
     }
   });
   showStatus(hub.status);
+  ringFor(hub);
   byId('link').addEventListener('click', () => {
     if (hub.status.state === 'closed') hub.open();
     else hub.retryNow();
@@ -104,8 +106,30 @@ export function tellReturn(joined) {
   notice(`Reconnected, nothing missed.${caught}`, 'good');
 }
 
-/** @param {string} why @param {import('./gamehub-client.js').Client} hub */
-function askForToken(why, hub) {
+/**
+ * Asks a visitor for a token of their own, where the page shows more with one.
+ * @param {string} why @param {import('./gamehub-client.js').Client} hub @param {() => void} done
+ */
+export function askToSignIn(why, hub, done) {
+  setText(byId('gate-title'), 'Sign in');
+  const form = byId('gate-form');
+  setText(form.querySelector('label'), 'Paste your own token');
+  const enter = form.querySelector('[type=submit]');
+  setText(enter, 'Sign in');
+  if (form.querySelector('[type=button]') === null) {
+    enter.after(el('button', { type: 'button', class: 'later', text: 'Not now', onclick: closeGate }));
+    form.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => { if (event.key === 'Escape') closeGate(); });
+  }
+  askForToken(why, hub, done);
+}
+
+function closeGate() {
+  byId('gate').hidden = true;
+  document.body.classList.remove('gated');
+}
+
+/** @param {string} why @param {import('./gamehub-client.js').Client} hub @param {() => void} [done] */
+function askForToken(why, hub, done) {
   const gate = byId('gate');
   gate.hidden = false;
   document.body.classList.add('gated');
@@ -117,9 +141,9 @@ function askForToken(why, hub) {
     if (!field.value.trim()) return;
     keep(field.value, true);
     field.value = '';
-    gate.hidden = true;
-    document.body.classList.remove('gated');
+    closeGate();
     hub.open();
+    done?.();
   };
   byId('gate-token').focus();
 }

@@ -155,7 +155,13 @@ function http(openapi, parts) {
     const samples = /** @type {Sample[]} */ (asked(method, path, one));
     if (body?.example) samples.push({ title: 'body', value: body.example });
     const refusals = [];
+    /** @type {[string, string][]} */
+    const bare = [];
     for (const [status, answer] of Object.entries(one.responses)) {
+      if (answer.content === undefined) { // 304 has no body
+        bare.push([`Answer ${status}`, answer.description]);
+        continue;
+      }
       const content = /** @type {any} */ (Object.values(answer.content)[0]);
       if (content.schema.allOf) refusals.push([status, answer.description]);
       else tables.push({ title: `answer ${status}`, note: answer.description, heard: true, rows: rowsOf(parts[/** @type {string} */ (nameOf(content.schema))]) });
@@ -168,7 +174,7 @@ function http(openapi, parts) {
       badge: method.toUpperCase(),
       tone: method,
       summary: [one.summary, about].filter(Boolean).join(' '),
-      facts: [['Who', who], ...(one.requestBody ? [/** @type {[string, string]} */ (['Body', Object.keys(one.requestBody.content).join(', ')])] : [])],
+      facts: [['Who', who], ...(one.requestBody ? [/** @type {[string, string]} */ (['Body', Object.keys(one.requestBody.content).join(', ')])] : []), ...bare],
       tables,
       grid: { head: ['Status', 'Refused because'], rows: refusals },
       samples,

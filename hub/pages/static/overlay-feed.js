@@ -29,7 +29,7 @@ export class FeedOverlay {
   }
 
   /** @param {any} match */
-  onMatch(match) {
+  onRead(match) {
     this.match = { ...match, detail: match.detail ?? this.match?.detail };
   }
 

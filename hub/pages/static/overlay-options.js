@@ -8,7 +8,8 @@
  * @property {'top'|'bottom'|'left'|'right'} side
  * @property {number} scale     1 is made for a source of 1920 x 1080; 0.5 to 3.
  * @property {number} delayMs   How far behind the hub, to match the stream; 0 to 900 s.
- * @property {number} lines     Lines of a feed at once; 1 to 12.
+ * @property {number} lines     Lines of a feed, or rows of a board, at once; 1 to 12.
+ * @property {string} scope     Which board of a game: `global`, `teams`, `region-XX`.
  * @property {string|null} a    Colour of the first side, `#rrggbb`.
  * @property {string|null} b    Colour of the second.
  * @property {boolean} debug    A dot that tells how the connection is.
@@ -20,8 +21,13 @@ export const SIDES = ['top', 'bottom', 'left', 'right'];
 export const SCALE = { least: 0.5, most: 3 };
 export const DELAY_S = { least: 0, most: 900 };
 export const LINES = { least: 1, most: 12 };
-export const KINDS = ['scoreboard', 'feed', 'player'];
-const SIDE_OF = new Map([['scoreboard', 'top'], ['feed', 'right'], ['player', 'left']]);
+export const KINDS = ['scoreboard', 'feed', 'player', 'leaderboard', 'alerts'];
+/** @type {Map<string, string>} Where each kind stands unless it is told. */
+export const SIDE_OF = new Map([['scoreboard', 'top'], ['feed', 'right'], ['player', 'left'], ['leaderboard', 'right'], ['alerts', 'top']]);
+/** Lines at once unless it is told. @type {Map<string, number>} */
+const LINES_OF = new Map([['leaderboard', 10]]);
+const LINES_ELSE = 6;
+const SCOPE = /^(teams|region-[A-Z0-9]{1,20})$/;
 
 /**
  * @param {string} search @param {string} kind
@@ -39,7 +45,8 @@ export function optionsOf(search, kind) {
     side: /** @type {any} */ (word('side', SIDES, SIDE_OF.get(kind) ?? 'top')),
     scale: number(query.get('scale'), SCALE, 1),
     delayMs: number(query.get('delay'), DELAY_S, 0) * 1000,
-    lines: Math.round(number(query.get('lines'), LINES, 6)),
+    lines: Math.round(number(query.get('lines'), LINES, LINES_OF.get(kind) ?? LINES_ELSE)),
+    scope: SCOPE.exec(query.get('scope') ?? '')?.[0] ?? 'global',
     a: colour(query.get('a')),
     b: colour(query.get('b')),
     debug: query.get('debug') === '1',

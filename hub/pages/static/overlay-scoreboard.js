@@ -54,7 +54,7 @@ export class Scoreboard {
   }
 
   /** @param {any} match */
-  onMatch(match) {
+  onRead(match) {
     this.match = { ...match, detail: match.detail ?? this.match?.detail, games: this.match?.games };
     this.draw();
   }

@@ -8,13 +8,17 @@
  * @typedef {Object} Screen   Whoever draws; called with the delay already passed.
  * @property {(event: any, told: boolean) => void} onEvent   `told`: news, not the past.
  * @property {(state: any) => void} [onState]
- * @property {(match: any) => void} [onMatch]                As HTTP tells it.
+ * @property {() => void} [onReading]                        A reading over HTTP begins.
+ * @property {(told: any) => void} [onRead]                  As HTTP tells it.
  * @property {() => void} [onRefreshed]                      What came before is not continued.
  * @property {() => void} onGone                             Nothing may be shown any more.
  * @property {(state: string, why: string) => void} onStatus For the dot of ?debug=1.
+ *
+ * @typedef {Object} Reading
+ * @property {string} path
+ * @property {(told: any, meanwhile: any[]) => any} merge   The answer, with the events since it was asked for.
  */
 
-import { advance } from './facts.js';
 import { connect } from './gamehub-client.js';
 import { Delay } from './overlay-delay.js';
 import { getToken as getVisitorsToken } from './session.js';
@@ -28,9 +32,13 @@ const SKEW_MAX_MS = 3_600_000;
 const OVER = new Set([4001, 4003]);
 
 export class Source {
-  /** @param {string} roomName @param {Options} options @param {Screen} screen */
-  constructor(roomName, options, screen) {
+  /**
+   * @param {string} roomName @param {Options} options @param {Screen} screen
+   * @param {Reading|null} reading What is read over HTTP besides; null: nothing.
+   */
+  constructor(roomName, options, screen, reading) {
     this.name = roomName;
+    this.reading = reading;
     this.options = options;
     this.screen = screen;
     this.delay = new Delay(options.delayMs);
@@ -45,12 +53,12 @@ export class Source {
     this.hub = connect({ url: `${scheme}//${location.host}/ws`, getToken: (asked) => this.#token(asked) });
     this.hub.on('status', (status) => this.#status(status));
     this.#join();
-    if (this.match !== null) void this.#read();
+    void this.#read();
   }
 
-  /** The id of the match, or null for other rooms. */
-  get match() {
-    return this.name.startsWith('match:') ? this.name.slice('match:'.length) : null;
+  /** Reads over HTTP again: something was missed. */
+  again() {
+    this.#soon(() => this.#read(), Math.random() * 1500);
   }
 
   /** The hub's time at the place of the stream that is on air. */
@@ -83,7 +91,7 @@ export class Source {
       },
       onRefreshed: () => {
         this.delay.put(() => this.screen.onRefreshed?.());
-        if (this.match !== null) this.#soon(() => this.#read(), Math.random() * 1500);
+        this.again();
       },
       onError: (error) => {
         this.screen.onStatus('waiting', error.code);
@@ -117,16 +125,16 @@ export class Source {
   }
 
   async #read() {
-    if (this.gone || this.match === null) return;
+    if (this.gone || this.reading === null) return;
     this.meanwhile = [];
+    this.delay.put(() => this.screen.onReading?.());
     try {
-      const answer = await fetch(`/api/v1/matches/${encodeURIComponent(this.match)}`, {
+      const answer = await fetch(this.reading.path, {
         headers: { Authorization: `Bearer ${await this.#token({ fresh: false })}` }, cache: 'no-store' });
       if (answer.status === 401 || answer.status === 403) return; // the socket hears why
       if (!answer.ok) return this.#soon(() => this.#read(), answer.status === 404 ? AGAIN_MS : RETRY_READ_MS);
-      let match = await answer.json();
-      for (const event of this.meanwhile) match = advance(match, event) ?? match;
-      this.delay.put(() => this.screen.onMatch?.(match));
+      const told = this.reading.merge(await answer.json(), this.meanwhile);
+      this.delay.put(() => this.screen.onRead?.(told));
     } catch {
       this.#soon(() => this.#read(), RETRY_READ_MS);
     } finally {

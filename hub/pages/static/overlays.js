@@ -2,7 +2,7 @@
 
 import { byId, notice } from './chrome.js';
 import { el, keyed, setAttr, setText } from './dom.js';
-import { SIDES, THEMES } from './overlay-options.js';
+import { SIDES, SIDE_OF, THEMES } from './overlay-options.js';
 import { forget, getToken, keep, restore } from './session.js';
 import { count, title, when } from './words.js';
 
@@ -12,7 +12,9 @@ const SURE_MS = 4000;
 const SETTLE_MS = 500;
 const SCALES = ['0.5', '0.75', '1', '1.25', '1.5', '2', '3'];
 const GROUNDS = ['check', 'green', 'white', 'black'];
-const KIND_NAMES = new Map([['scoreboard', 'Scoreboard'], ['feed', 'Feed'], ['player', 'Totals']]);
+const KIND_NAMES = new Map([['scoreboard', 'Scoreboard'], ['feed', 'Feed'], ['player', 'Totals'], ['leaderboard', 'Board'], ['alerts', 'Alerts']]);
+/** What each kind names: a match, a game, or whoever makes it. */
+const NAMES = new Map([['scoreboard', 'match'], ['feed', 'match'], ['leaderboard', 'game']]);
 
 /** @type {any[]} */
 let overlays = [];
@@ -39,7 +41,7 @@ async function load() {
     byId('gate').hidden = true;
     byId('stage').hidden = false;
     draw();
-    await loadMatches();
+    await Promise.all([loadMatches(), loadGames()]);
   } catch (error) {
     const { status, final, message } = /** @type {any} */ (error);
     if (final || status === 401 || status === 403) return gate(status === 403 ? message : '');
@@ -57,6 +59,14 @@ async function loadMatches() {
   const field = byId('maker').elements.match;
   if (field.value === '') field.value = [...matches.keys()][0] ?? '';
   draw();
+}
+
+/** The games that have boards. */
+async function loadGames() {
+  const { games } = await ask('GET', '/api/v1/games').catch(() => ({ games: [] }));
+  byId('games').replaceChildren(...games.map((/** @type {any} */ each) => el('option', { value: each.game, text: each.title ?? title(each.game) })));
+  const field = byId('maker').elements.game;
+  if (field.value === '') field.value = games[0]?.game ?? '';
 }
 
 /** @param {any} match */
@@ -82,12 +92,18 @@ byId('gate-form').addEventListener('submit', (/** @type {Event} */ event) => {
 });
 
 byId('maker').addEventListener('change', () => {
-  byId('maker-match').hidden = byId('maker').elements.kind.value === 'player';
+  const named = NAMES.get(byId('maker').elements.kind.value);
+  byId('maker-match').hidden = named !== 'match';
+  byId('maker-game').hidden = byId('maker-scope').hidden = named !== 'game';
+  // The first game may have come since the page was opened.
+  if (named === 'game' && byId('maker').elements.game.value === '') void loadGames();
 });
 byId('maker').addEventListener('submit', async (/** @type {Event} */ event) => {
   event.preventDefault();
-  const { kind, match } = byId('maker').elements;
-  const wish = kind.value === 'player' ? { kind: 'player' } : { kind: kind.value, match: match.value.trim() };
+  const { kind, match, game, scope } = byId('maker').elements;
+  const named = NAMES.get(kind.value);
+  const wish = { kind: kind.value, ...(named === 'match' && { match: match.value.trim() }),
+    ...(named === 'game' && { game: game.value.trim(), ...(scope.value && { scope: scope.value }) }) };
   const button = byId('maker').querySelector('.go');
   button.disabled = true;
   try {
@@ -129,7 +145,7 @@ function makeCard(overlay) {
   delay.standard = '0';
   const controls = [
     choice('theme', THEMES, 'dark'),
-    choice('side', SIDES, /** @type {any} */ ({ scoreboard: 'top', feed: 'right', player: 'left' })[overlay.kind]),
+    choice('side', SIDES, SIDE_OF.get(overlay.kind) ?? 'top'),
     choice('scale', SCALES, '1'), delay];
   const labels = ['Theme', 'Side', 'Size', 'Delay, s'];
   const name = el('b');
@@ -161,8 +177,9 @@ function makeCard(overlay) {
 /** @param {any} card @param {any} overlay */
 function showCard(card, overlay) {
   const [, id] = /^[a-z]+:(.*)$/.exec(overlay.subject) ?? ['', overlay.subject];
-  const match = matches.get(id);
-  setText(card.parts.name, overlay.title ?? (overlay.kind !== 'player' && match ? versus(match) : id));
+  const match = NAMES.get(overlay.kind) === 'match' ? matches.get(id) : undefined;
+  const board = overlay.kind === 'leaderboard' ? `${title(id.replace(/\/[^/]*$/, ''))}${id.endsWith('/teams') ? ', teams' : ''}` : id;
+  setText(card.parts.name, overlay.title ?? (match ? versus(match) : board));
   card.title = overlay.subject;
 }
 

@@ -74,6 +74,15 @@ async function spectate() {
   return token;
 }
 
+/**
+ * Who a person's own token speaks for; null for visitors.
+ * @returns {{id: string, role: string}|null}
+ */
+export function signedIn() {
+  const claims = held?.pasted ? readClaims(held.token) : undefined;
+  return claims?.kind === 'user' && typeof claims.sub === 'string' ? { id: claims.sub, role: claims.role } : null;
+}
+
 /** A refusal over HTTP, with the hub's code. */
 export class ApiError extends Error {
   /** @param {number} status @param {string} code @param {string} message */
@@ -87,15 +96,14 @@ export class ApiError extends Error {
 /**
  * Reads JSON from the hub's API, with a new token once where the old one is refused.
  * @param {string} path
+ * @param {RequestInit} [how] `cache: 'no-cache'` asks with the ETag of the last answer.
  * @returns {Promise<any>}
  */
-export async function read(path) {
+export async function read(path, how = {}) {
   for (const fresh of [false, true]) {
     const token = await getToken({ fresh });
-    const answer = await fetch(path, {
-      headers: { Authorization: `Bearer ${token}` }, cache: 'no-store',
-    });
-    if (answer.ok) return answer.json();
+    const answer = await fetch(path, { cache: 'no-store', ...how, headers: { Authorization: `Bearer ${token}` } });
+    if (answer.ok) return answer.status === 204 ? null : answer.json();
     if (answer.status === 401 && !fresh) continue;
     const body = await answer.json().catch(() => ({}));
     const { code = 'internal_error', message = `the hub answered ${answer.status}` } = body.error ?? {};

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -15,7 +14,7 @@ import pytest
 import redis.asyncio
 from websockets.exceptions import ConnectionClosed
 
-from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
+from tests.hubs import RunningHub, eventually, server_token, two_hubs, user_token
 from tests.sockets import COMPETITORS, RawServer, server, viewer
 
 RESULT = {
@@ -28,10 +27,8 @@ Hubs = tuple[RunningHub, RunningHub]
 
 @pytest.fixture
 async def hubs(database_url: str, redis_url: str) -> AsyncIterator[Hubs]:
-    async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(running_hub(database_url, redis_url))
-        second = await stack.enter_async_context(running_hub(database_url, redis_url))
-        yield first, second
+    async with two_hubs(database_url, redis_url) as both:
+        yield both
 
 
 def kill(seq: int, patch: dict[str, Any], match: str = "m1") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tests.sockets import RawServer, server, viewer
 from tests.stalling import StallingReader
 
 QUEUE_BYTES = 65_536
+BATCH = 50
 
 
 @pytest.fixture
@@ -31,17 +32,43 @@ async def hub(database_url: str, redis_url: str) -> AsyncIterator[RunningHub]:
 async def flood(sender: RawServer, match: str, count: int, first: int = 1) -> None:
     """Events of about 1 KB with a patch each, acked by the hub."""
     pad = os.urandom(400).hex()
-    for start in range(first, first + count, 50):
-        batch: list[dict[str, Any]] = [
+    await send_all(
+        sender,
+        [
             {
-                "seq": next(sender.live_seq),
                 "type": "live.kill",
                 "match": match,
-                "ts": 1,
                 "data": {"n": number, "pad": pad},
                 "patch": {"count": number},
             }
-            for number in range(start, min(start + 50, first + count))
+            for number in range(first, first + count)
+        ],
+    )
+
+
+async def flood_scores(sender: RawServer, count: int) -> None:
+    """Score updates of two matches with a long detail."""
+    detail = "x" * 400
+    await send_all(
+        sender,
+        [
+            {
+                "type": "match.score_updated",
+                "match": match,
+                "data": {"scores": {"red": number, "blue": 0}, "detail": detail},
+            }
+            for number in range(1, count + 1)
+            for match in ("m1", "m2")
+        ],
+    )
+
+
+async def send_all(sender: RawServer, frames: list[dict[str, Any]]) -> None:
+    """LIVE frames in batches, each acked by the hub."""
+    for start in range(0, len(frames), BATCH):
+        batch = [
+            {**frame, "seq": next(sender.live_seq), "ts": 1}
+            for frame in frames[start : start + BATCH]
         ]
         await sender.send(batch)
         await sender.acked(live=batch[-1]["seq"])
@@ -53,9 +80,7 @@ async def test_stalled_reader_is_thinned_told_and_healed(hub: RunningHub) -> Non
         viewer(hub.url, user_token(hub.settings), max_queue=None) as healthy,
     ):
         await sender.start("m1")
-        slow = await StallingReader.open(hub)
-        slow.say(op="join", room="match:m1")
-        assert (await slow.hear())["op"] == "joined"
+        slow = await StallingReader.inside(hub, "match:m1")
         await healthy.ask(op="join", room="match:m1")
         await flood(sender, "m1", 1000)
         # The healthy one saw all of it, in order.
@@ -87,9 +112,7 @@ async def test_slow_lobby_gets_the_latest_per_match(hub: RunningHub) -> None:
     async with server(hub.url, server_token(hub.settings)) as sender:
         await sender.start("m1")
         await sender.start("m2")
-        slow = await StallingReader.open(hub)
-        slow.say(op="join", room="matches:all")
-        assert (await slow.hear())["op"] == "joined"
+        slow = await StallingReader.inside(hub, "matches:all")
         await flood_scores(sender, 1500)
         got = []
         while (message := await slow.hear())["op"] == "event":
@@ -104,34 +127,13 @@ async def test_slow_lobby_gets_the_latest_per_match(hub: RunningHub) -> None:
         slow.writer.close()
 
 
-async def flood_scores(sender: RawServer, count: int) -> None:
-    """Score updates of two matches with a long detail."""
-    detail = "x" * 400
-    for start in range(1, count + 1, 50):
-        batch: list[dict[str, Any]] = [
-            {
-                "seq": next(sender.live_seq),
-                "type": "match.score_updated",
-                "match": match,
-                "ts": 1,
-                "data": {"scores": {"red": number, "blue": 0}, "detail": detail},
-            }
-            for number in range(start, min(start + 50, count + 1))
-            for match in ("m1", "m2")
-        ]
-        await sender.send(batch)
-        await sender.acked(live=batch[-1]["seq"])
-
-
 async def test_reader_that_never_reads_again_is_cut_off(
     hub: RunningHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "STUCK_S", 0.3)
     async with server(hub.url, server_token(hub.settings)) as sender:
         await sender.start("m1")
-        slow = await StallingReader.open(hub)
-        slow.say(op="join", room="match:m1")
-        assert (await slow.hear())["op"] == "joined"
+        slow = await StallingReader.inside(hub, "match:m1")
         await flood(sender, "m1", 1000)
         await eventually(lambda: not hub.hub.hall.connections, what="cut off with 4011")
         rendered = hub.hub.context.metrics.render().decode()
@@ -173,9 +175,7 @@ async def test_reader_that_asks_without_reading_is_not_answered_without_end(
 async def test_closed_socket_of_a_stalled_reader_is_given_back(hub: RunningHub) -> None:
     async with server(hub.url, server_token(hub.settings)) as sender:
         await sender.start("m1")
-        slow = await StallingReader.open(hub)
-        slow.say(op="join", room="match:m1")
-        assert (await slow.hear())["op"] == "joined"
+        slow = await StallingReader.inside(hub, "match:m1")
         [connection] = hub.hub.hall.connections
         assert isinstance(connection, connection_module.Connection)
         sock = connection.transport.get_extra_info("socket")
@@ -190,9 +190,7 @@ async def test_closed_socket_of_a_stalled_reader_is_given_back(hub: RunningHub) 
 async def test_nothing_follows_a_close_frame(hub: RunningHub) -> None:
     async with server(hub.url, server_token(hub.settings)) as sender:
         await sender.start("m1")
-        reader = await StallingReader.open(hub)
-        reader.say(op="join", room="match:m1")
-        assert (await reader.hear())["op"] == "joined"
+        reader = await StallingReader.inside(hub, "match:m1")
         for _ in range(3):
             reader.say(op="nonsense")
         await eventually(
@@ -214,9 +212,7 @@ async def test_the_kernel_holds_little_for_a_stalled_reader(hub: RunningHub) -> 
     """Without a bound Linux takes about 4 MB (tcp_wmem); 2 MB are sent here."""
     async with server(hub.url, server_token(hub.settings)) as sender:
         await sender.start("m1")
-        slow = await StallingReader.open(hub)
-        slow.say(op="join", room="match:m1")
-        assert (await slow.hear())["op"] == "joined"
+        slow = await StallingReader.inside(hub, "match:m1")
         await flood(sender, "m1", 2000)
         assert 0 < slow.kernel_bytes() <= 2 * KERNEL_BYTES
         [connection] = hub.hub.hall.laggards

@@ -18,7 +18,7 @@ from hub.wire.frames import (
     TOO_BIG,
     close_code,
 )
-from hub.wire.receiver import Received, Receiver
+from hub.wire.receiver import FRAGMENTS_MAX, Received, Receiver
 from tests.hub.wire.client import close, masked
 
 MAX_BYTES = 1_048_576
@@ -267,6 +267,16 @@ def test_9_over_the_limit_is_4009_as_soon_as_the_length_is_there() -> None:
     between = masked(TEXT, b"*" * 60, fin=False) + masked(PING, b"*" * 100)
     between += masked(CONTINUATION, b"*" * 40)
     assert read(between, max_bytes=100)[0][-1] == (TEXT, b"*" * 100)
+
+
+def test_9_a_message_has_only_so_many_fragments() -> None:
+    begun = masked(TEXT, b"", fin=False) + masked(CONTINUATION, b"", fin=False) * (
+        FRAGMENTS_MAX - 2
+    )
+    assert read(begun + masked(CONTINUATION, b"a")) == ([(TEXT, b"a")], None)
+    assert read((begun + masked(CONTINUATION, b"a")) * 2)[1] is None
+    more = begun + masked(CONTINUATION, b"", fin=False)
+    assert read(more + masked(CONTINUATION, b"a")) == ([], TOO_BIG)
 
 
 def test_10_nothing_is_read_after_a_failure() -> None:
