@@ -193,10 +193,10 @@ async def _board(request: web.Request, scope: str) -> web.Response:
     context = request.app[CONTEXT]
     room = f"leaderboard:{board_of(request.query.get('game', ''), scope)}"
     await require(request, Role.SPECTATOR, shown_in=room if has_room(room[12:]) else None)
-    board = board_of(await _game(request), scope)
     limit = whole_number(request, "limit", default=TOP, low=1, high=TOP)
     cursor = cursor_of(request)
     position = START if cursor is None else _position(cursor)
+    board = board_of(await _game(request), scope)
     stretch = await _stretch(context, board, limit, None if cursor is None else position)
     if stretch is not None and stretch.page:
         return answer(orjson.Fragment(stretch.page), etag=True, max_age_s=MAX_AGE_S)
