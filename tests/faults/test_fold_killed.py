@@ -1,4 +1,4 @@
-"""A season twice, from two servers at once, while hub and workers are killed: as a quiet run has it.
+"""A season from two servers at once while hub and workers are killed is as a quiet run has it.
 
 Hypothesis says who is killed and where in the season. What follows from the log is compared with a
 quiet run of the same log, and with a rebuild of it.
