@@ -82,6 +82,16 @@ _ANA: dict[str, Any] = {
     "trend": None,
     "country": None,
 }
+_BEN: dict[str, Any] = {**_ANA, "rank": 2, "id": "ben", "name": "Ben"}
+_CLEO: dict[str, Any] = {
+    **_ANA,
+    "rank": 3,
+    "id": "cleo",
+    "name": None,
+    "rating": 2400 - examples.RATING["after"],
+    "wins": 0,
+    "tier": "Silver",
+}
 _BOARD: dict[str, Any] = {"board": f"{examples.GAME}/global", "game": examples.GAME}
 _PAGE: dict[str, Any] = {
     **_BOARD,
@@ -105,7 +115,7 @@ _PLACE: dict[str, Any] = {
     "rank": 1,
     "rating": examples.RATING["after"],
     "tier": "Gold",
-    "rows": [_ANA],
+    "rows": [_ANA, _BEN, _CLEO],
 }
 
 
