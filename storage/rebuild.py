@@ -128,6 +128,36 @@ async def changed_ratings(conn: Connection) -> list[ChangedRating]:
     return [ChangedRating(*row) for row in rows]
 
 
+_GAINED = """
+-- Whose XP of a season the new table has otherwise than the live one.
+SELECT user_id, season_id, coalesce(live.xp, 0) AS before, coalesce(next.xp, 0) AS after
+FROM battlepass.progress live
+FULL JOIN rebuild_next.battlepass__progress next USING (user_id, season_id)
+WHERE live.xp IS DISTINCT FROM next.xp
+ORDER BY 1, 2
+"""
+
+_EARNED = """
+-- What the new table says that the live one does not: achievements, in the order of the log.
+SELECT next.user_id, next.code, next.match_id FROM rebuild_next.achievements__earned next
+LEFT JOIN achievements.earned live USING (user_id, code)
+WHERE live.user_id IS NULL
+ORDER BY next.log_seq, next.user_id, next.code
+"""
+
+
+async def changed_xp(conn: Connection) -> list[tuple[str, str, int, int]]:
+    """(user, season, XP before, XP after) of those whose XP the swap will change."""
+    rows = await conn.fetch(_GAINED, timeout=STATEMENT_TIMEOUT_S)
+    return [(row["user_id"], row["season_id"], row["before"], row["after"]) for row in rows]
+
+
+async def newly_earned(conn: Connection) -> list[tuple[str, str, str | None]]:
+    """(user, code, match) of achievements that the swap will add."""
+    rows = await conn.fetch(_EARNED, timeout=STATEMENT_TIMEOUT_S)
+    return [(row["user_id"], row["code"], row["match_id"]) for row in rows]
+
+
 @dataclass(frozen=True, slots=True)
 class Root:
     """A fact as the fold reads it again."""

@@ -71,13 +71,42 @@ class OwnQuery(Struct, kw_only=True):
     game: str | None = None
 
 
-_NOBODY: dict[str, Any] = {
-    "board": f"{examples.GAME}/global",
-    "game": examples.GAME,
-    "version": None,
+_ANA: dict[str, Any] = {
+    "rank": 1,
+    "id": "ana",
+    "type": "user",
+    "name": "Ana",
+    "rating": examples.RATING["after"],
+    "wins": 1,
+    "tier": "Gold",
+    "trend": None,
+    "country": None,
 }
-_EMPTY: dict[str, Any] = {**_NOBODY, "scope": PLAYERS, "size": 0, "rows": [], "next_cursor": None}
-_REGION = {"board": f"{examples.GAME}/region-DE", "scope": "region-DE"}
+_BOARD: dict[str, Any] = {"board": f"{examples.GAME}/global", "game": examples.GAME}
+_PAGE: dict[str, Any] = {
+    **_BOARD,
+    "scope": PLAYERS,
+    "version": None,
+    "size": 3,
+    "rows": [_ANA],
+    "next_cursor": "WzEyMzIsMSw1ODcyMDAxLCJhbmEiXQ",
+}
+_REGION: dict[str, Any] = {
+    **_PAGE,
+    "board": f"{examples.GAME}/region-DE",
+    "scope": "region-DE",
+    "size": 0,
+    "rows": [],
+    "next_cursor": None,
+}
+_PLACE: dict[str, Any] = {
+    **_BOARD,
+    "version": None,
+    "rank": 1,
+    "rating": examples.RATING["after"],
+    "tier": "Gold",
+    "rows": [_ANA],
+}
 
 
 @operation(
@@ -85,7 +114,7 @@ _REGION = {"board": f"{examples.GAME}/region-DE", "scope": "region-DE"}
     query=BoardQuery,
     answers={200: BoardPage},
     etag=True,
-    example=Example(query={"game": examples.GAME, "limit": "10"}, answer=_EMPTY),
+    example=Example(query={"game": examples.GAME, "limit": "1"}, answer=_PAGE),
 )
 async def read_global(request: web.Request) -> web.Response:
     """One page of a game's board of players, or of teams, best first (LB-01, LB-06, LB-10).
@@ -103,9 +132,7 @@ async def read_global(request: web.Request) -> web.Response:
     query=RegionQuery,
     answers={200: BoardPage},
     etag=True,
-    example=Example(
-        path={"region": "DE"}, query={"game": examples.GAME}, answer={**_EMPTY, **_REGION}
-    ),
+    example=Example(path={"region": "DE"}, query={"game": examples.GAME}, answer=_REGION),
 )
 async def read_regional(request: web.Request) -> web.Response:
     """One page of a game's players from a region, by the country of their profiles (LB-02)."""
@@ -121,10 +148,7 @@ async def read_regional(request: web.Request) -> web.Response:
     query=OwnQuery,
     answers={200: OwnPlace},
     etag=True,
-    example=Example(
-        query={"game": examples.GAME},
-        answer={**_NOBODY, "rank": None, "rating": None, "tier": None, "rows": []},
-    ),
+    example=Example(query={"game": examples.GAME}, answer=_PLACE),
 )
 async def read_own(request: web.Request) -> web.Response:
     """One's own place on a game's board, between five before and five behind (LB-03).
