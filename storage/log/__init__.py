@@ -48,6 +48,7 @@ __all__ = [
     "count_failure",
     "head",
     "held",
+    "known",
     "lag",
     "lock_cursor",
     "move_cursor",
@@ -278,6 +279,14 @@ async def by_ids(conn: Connection, event_ids: Sequence[UUID]) -> list[LoggedEven
     if not event_ids:
         return []
     return [_logged(row) for row in await conn.fetch(_BY_IDS, list(event_ids))]
+
+
+async def known(conn: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of these ids that the log has."""
+    rows = await conn.fetch(
+        "SELECT event_id FROM log.facts WHERE event_id = ANY($1::uuid[])", list(event_ids)
+    )
+    return {row["event_id"] for row in rows}
 
 
 _BY_SEQS = """

@@ -207,7 +207,9 @@ class _Builder:
                     await self.flush()
                 self._report(Progress(self.facts, self.seq, until))
         finally:
+            # Its connection is free only when it is over.
             reading.cancel()
+            await asyncio.wait([reading])
         self.seq = max(self.seq, until)
         self._report(Progress(self.facts, self.seq, until))
 
@@ -260,6 +262,7 @@ class _Builder:
             ("statistics", "careers", statistics.career_records(world.careers)),
             ("statistics", "entered", world.new_entered),
             ("statistics", "played_for", world.new_played_for),
+            ("statistics", "ended", world.new_ended),
             ("ratings", "current", ratings.records(world.ratings)),
             ("battlepass", "progress", progress),
             ("achievements", "earned", earned),
