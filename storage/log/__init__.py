@@ -48,6 +48,7 @@ __all__ = [
     "count_failure",
     "head",
     "held",
+    "known",
     "lag",
     "lock_cursor",
     "move_cursor",
@@ -289,6 +290,14 @@ async def by_ids(conn: Connection, event_ids: Sequence[UUID]) -> list[LoggedEven
     return [_logged(row) for row in await conn.fetch(_BY_IDS, list(event_ids))]
 
 
+async def known(conn: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of these ids that the log has."""
+    rows = await conn.fetch(
+        "SELECT event_id FROM log.facts WHERE event_id = ANY($1::uuid[])", list(event_ids)
+    )
+    return {row["event_id"] for row in rows}
+
+
 _BY_SEQS = """
 -- Facts by their numbers.
 SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
@@ -300,18 +309,6 @@ async def by_seqs(conn: Connection, seqs: Sequence[int]) -> dict[int, LoggedEven
     """The facts of these numbers."""
     rows = await conn.fetch(_BY_SEQS, list(seqs))
     return {row["seq"]: _logged(row) for row in rows}
-
-
-_EARLIER = """
--- Facts of the same type and subject before a number.
-SELECT seq FROM log.facts WHERE subject = $1 AND type = $2 AND seq < $3
-"""
-
-
-async def earlier(conn: Connection, fact: LoggedEvent) -> set[int]:
-    """The numbers of facts of this one's type and subject that came before it."""
-    rows = await conn.fetch(_EARLIER, fact.subject, fact.type, fact.seq)
-    return {row["seq"] for row in rows}
 
 
 _TOLD = """

@@ -99,6 +99,12 @@ CREATE TABLE statistics.played_for (
     PRIMARY KEY (user_id, team_id)
 );
 
+-- Tournaments whose final standing counted: each ends once, whoever says so again.
+CREATE TABLE statistics.ended (
+    tournament_id text PRIMARY KEY,
+    log_seq bigint NOT NULL
+);
+
 CREATE SCHEMA ratings;
 CREATE TABLE ratings.current (
     game text NOT NULL,
@@ -191,7 +197,8 @@ INSERT INTO rebuild.tables (position, schema_name, table_name) VALUES
     (8, 'ratings', 'current'),
     (9, 'history', 'entries'),
     (10, 'battlepass', 'progress'),
-    (11, 'achievements', 'earned');
+    (11, 'achievements', 'earned'),
+    (12, 'statistics', 'ended');
 
 -- Empty tables rebuild_next.<schema>__<table> without indexes; what an earlier rebuild left is gone.
 CREATE FUNCTION rebuild.begin() RETURNS void LANGUAGE plpgsql AS $$

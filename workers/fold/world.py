@@ -67,6 +67,7 @@ class World:
         self.new_entered: list[tuple[SubjectType, str, str, str | None]] = []
         self.new_played_for: list[tuple[str, str]] = []
         self.new_earned: list[Earned] = []
+        self.new_ended: list[tuple[str, int]] = []
         self.new_policies: list[GamePolicy] = []
         self.new_seasons: list[Season] = []
         self._rules: dict[str, Rules] = {}
