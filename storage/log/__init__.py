@@ -302,6 +302,18 @@ async def by_seqs(conn: Connection, seqs: Sequence[int]) -> dict[int, LoggedEven
     return {row["seq"]: _logged(row) for row in rows}
 
 
+_EARLIER = """
+-- Facts of the same type and subject before a number.
+SELECT seq FROM log.facts WHERE subject = $1 AND type = $2 AND seq < $3
+"""
+
+
+async def earlier(conn: Connection, fact: LoggedEvent) -> set[int]:
+    """The numbers of facts of this one's type and subject that came before it."""
+    rows = await conn.fetch(_EARLIER, fact.subject, fact.type, fact.seq)
+    return {row["seq"] for row in rows}
+
+
 _TOLD = """
 -- Of these root facts, those that something was announced for already.
 SELECT DISTINCT root_id FROM log.facts WHERE root_id = ANY($1::uuid[]) AND cause_id IS NOT NULL
