@@ -81,14 +81,20 @@ def _never() -> bool:
     return False
 
 
+def _nothing() -> None:
+    return None
+
+
 async def drain(
     pipeline: Pipeline,
     pool: asyncpg.Pool,
     redis: Redis,
     should_stop: Callable[[], bool] = _never,
+    announced: Callable[[], None] = _nothing,
 ) -> Drained:
     """Applies facts until seq = head, `should_stop`, or DRAIN_S_MAX; looks again after each commit.
 
+    `announced` is called after each commit that brought facts of its own: others have work then.
     Raises Unavailable when Postgres or Redis is away; whatever was committed stays.
     """
     deadline = time.monotonic() + DRAIN_S_MAX
@@ -98,7 +104,8 @@ async def drain(
             return Drained(facts, more=True)
         try:
             await _keep_pace(pipeline)
-            done = await _step(pipeline, pool, redis, apart=failures > len(BACKOFF_S))
+            apart = failures > len(BACKOFF_S)
+            done = await _step(pipeline, pool, redis, announced, apart=apart)
         except Exception as error:
             if _is_outage(error):
                 raise Unavailable(f"{pipeline.name}: {error}") from error
@@ -139,7 +146,14 @@ async def _count_failure(pool: asyncpg.Pool, pipeline: Pipeline) -> None:
             await log.count_failure(connection, pipeline.name)
 
 
-async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: bool) -> int | None:
+async def _step(
+    pipeline: Pipeline,
+    pool: asyncpg.Pool,
+    redis: Redis,
+    announced: Callable[[], None],
+    *,
+    apart: bool,
+) -> int | None:
     """One batch; how many of its facts it did, None at the head or while another is at it."""
     started_s = time.monotonic()
     async with log.transaction(pool) as tx:
@@ -160,6 +174,8 @@ async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: 
             until = batch[done - 1].seq
         busy_ms = (time.monotonic() - started_s) * 1000 if batch else 0.0
         await log.move_cursor(tx.connection, pipeline.name, until, facts=done, busy_ms=busy_ms)
+    if tx.events:
+        announced()
     return done
 
 
