@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +21,12 @@ STATEMENT_TIMEOUT_S = 3600.0
 PAGE_MAX = 5_000
 # Rows that `differences` names per table and side.
 NAMED_MAX = 20
+
+# The swap waits so long for each table, less than it takes Postgres to look for deadlocks (1 s);
+# then it gives back what it has, lets others pass, and tries again.
+LOCK_WAIT_MS = 100
+SWAP_PAUSE_S = 0.05
+SWAP_WAIT_S = 60.0
 
 _LOCK_KEY = 0x67616D65666F6C64  # "gamefold"
 
@@ -73,8 +81,32 @@ async def add_indexes(conn: Connection, noun: str, table: str) -> None:
 
 
 async def swap(conn: Connection) -> None:
-    """In the transaction of the caller: the new tables are the live ones from its commit on."""
+    """In the transaction of the caller: the new tables are the live ones from its commit on.
+
+    Raises Unavailable when somebody holds one of them for SWAP_WAIT_S.
+    """
+    deadline_s = time.monotonic() + SWAP_WAIT_S
+    while not await _lock(conn):
+        if time.monotonic() > deadline_s:
+            raise Unavailable("the fold's tables were never free: a transaction holds them")
+        await asyncio.sleep(SWAP_PAUSE_S)
     await conn.execute("SELECT rebuild.swap()", timeout=STATEMENT_TIMEOUT_S)
+
+
+async def _lock(conn: Connection) -> bool:
+    """Whether all live tables are ours now; none is, where one was not to be had.
+
+    Who reads several of them in one transaction does so in an order of its own. To wait for one
+    table while holding another would be a deadlock then, and an error for one of both.
+    """
+    try:
+        async with conn.transaction():
+            await conn.execute("SELECT set_config('lock_timeout', $1, true)", str(LOCK_WAIT_MS))
+            await conn.execute("SELECT rebuild.lock()")
+    except asyncpg.LockNotAvailableError:
+        return False
+    await conn.execute("SELECT set_config('lock_timeout', '0', true)")
+    return True
 
 
 @dataclass(frozen=True, slots=True)

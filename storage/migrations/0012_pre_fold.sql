@@ -266,6 +266,18 @@ BEGIN
 END
 $$;
 
+-- Nobody reads or writes the live tables until the transaction ends.
+CREATE FUNCTION rebuild.lock() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    each record;
+BEGIN
+    FOR each IN SELECT * FROM rebuild.tables ORDER BY position LOOP
+        EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE',
+                       each.schema_name, each.table_name);
+    END LOOP;
+END
+$$;
+
 -- The new tables take the places and the rights of the live ones.
 CREATE FUNCTION rebuild.swap() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE

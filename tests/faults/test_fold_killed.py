@@ -33,8 +33,8 @@ from tests.servers import Clones
 from workers.fold.rebuild import rebuild_fold
 
 # Series that are played in each run, and how many runs `make proofs` makes.
-SERIES = int(os.environ.get("GAMEHUB_TEST_FOLD_SERIES", "150"))
-RUNS = int(os.environ.get("GAMEHUB_TEST_FOLD_RUNS", "4"))
+SERIES = int(os.environ.get("GAMEHUB_TEST_FOLD_SERIES", "740"))
+RUNS = int(os.environ.get("GAMEHUB_TEST_FOLD_RUNS", "2"))
 WORKERS = 2
 SERVERS = ("one", "two")
 GAME = "call-of-duty"
