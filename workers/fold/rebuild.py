@@ -16,12 +16,11 @@ import structlog
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
-from domain.results import result_of
+from domain.results import read_result
 from storage import (
     achievements,
     deadletters,
     games,
-    history,
     log,
     ratings,
     rebuild,
@@ -178,7 +177,7 @@ class _Builder:
             if fact.type == "tournament.completed":
                 self._gather_members(fact)
             telling = self.telling if fact.seq == self._loud else silent
-            fold(self.world, fact, result_of(fact.type, fact.payload), telling)
+            fold(self.world, fact, read_result(fact.type, fact.packed), telling)
             self.facts += 1
 
     def _gather_members(self, fact: rebuild.Root) -> None:
@@ -194,8 +193,7 @@ class _Builder:
     async def flush(self) -> None:
         """The entries so far go out."""
         if self.world.entries:
-            records = history.records(self.world.entries)
-            await rebuild.put(self._conn, "history", "entries", records)
+            await rebuild.put(self._conn, "history", "entries", self.world.entries)
             self.world.entries.clear()
 
     async def finish(self) -> None:
