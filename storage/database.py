@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import asyncpg
@@ -157,6 +158,12 @@ def to_time(ms: int | None, field: str = "time") -> datetime | None:
         return None
     if not TIME_MIN_MS <= ms <= TIME_MAX_MS:
         raise ImpossibleValue(f"{field} lies outside the years 2 to 9999", field=field)
+    return _moment(ms)
+
+
+@lru_cache(maxsize=4096)
+def _moment(ms: int) -> datetime:
+    """What follows from one match is all of one time."""
     return _EPOCH + timedelta(milliseconds=ms)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -156,8 +156,8 @@ def check_same(one: Derived, other: Derived) -> None:
 
 def _check_rows(what: str, rows: list[Row], others: list[Row]) -> None:
     for one, other in zip(rows, others, strict=False):
-        assert one == other, what
-    assert len(rows) == len(others), what
+        assert (what, one) == (what, other)
+    assert (what, len(rows)) == (what, len(others))
 
 
 async def of_a_quiet_run(source: asyncpg.Pool, clones: Clones, redis_url: str) -> Derived:
@@ -194,7 +194,7 @@ def plain_sort(found: Derived, game: str, kind: str) -> list[str]:
 
 
 async def check_boards(found: Derived, redis_url: str, game: str) -> None:
-    """The sets in Redis are what a plain sort makes of the ratings, once their keeper has looked."""
+    """The sets in Redis are what a plain sort makes of the ratings, once the keeper has looked."""
     redis = connect(redis_url)
     try:
         for scope, kind in ((PLAYERS, "user"), (TEAMS, "team")):
@@ -202,8 +202,8 @@ async def check_boards(found: Derived, redis_url: str, game: str) -> None:
             key = key_of("set", board_of(game, scope))
 
             async def same(key: str = key, expected: list[str] = expected) -> bool:
-                members = [each.decode() for each in await redis.zrange(key, 0, -1)]
-                return [each for each in members if each] == expected
+                members = cast("list[bytes]", await redis.zrange(key, 0, -1))
+                return [each.decode() for each in members if each] == expected
 
             await eventually(same, what=f"{key} is as a plain sort says")
     finally:

@@ -49,6 +49,8 @@ class Pipeline:
 
     types: the facts that it wants; the cursor passes over all others. None: every fact.
     batch_max: facts of one transaction; None: BATCH_MAX.
+    pace_s: between the beginnings of two batches of one process at least; what comes meanwhile goes
+    together, where each batch costs its readers something. The first after a quiet time is at once.
     retry: how a dead letter is tried again where applying its fact alone would be wrong, because
     what came after depends on it.
     """
@@ -58,6 +60,7 @@ class Pipeline:
     types: frozenset[str] | None = None
     batch_max: int | None = None
     retry: Retry | None = None
+    pace_s: float = 0.0
 
 
 # In the transaction that takes the letter away.
@@ -92,6 +95,7 @@ async def drain(
         if time.monotonic() > deadline:
             return Drained(facts, more=True)
         try:
+            await _keep_pace(pipeline)
             done = await _step(pipeline, pool, redis, apart=failures > len(BACKOFF_S))
         except Exception as error:
             if _is_outage(error):
@@ -112,6 +116,18 @@ async def drain(
         facts += done
         failures = 0
     return Drained(facts)
+
+
+# When the last batch of a paced pipeline began, in this process.
+_begun_s: dict[str, float] = {}
+
+
+async def _keep_pace(pipeline: Pipeline) -> None:
+    if pipeline.pace_s:
+        wait_s = _begun_s.get(pipeline.name, 0.0) + pipeline.pace_s - time.monotonic()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        _begun_s[pipeline.name] = time.monotonic()
 
 
 async def _count_failure(pool: asyncpg.Pool, pipeline: Pipeline) -> None:

@@ -28,6 +28,7 @@ from hub.api.figures import (
     lifetime_figures,
     picture,
     ratings_before,
+    ratings_of,
     visible,
 )
 from hub.api.operations import Example, operation
@@ -36,6 +37,7 @@ from hub.auth import require
 from hub.context import CONTEXT
 from storage import achievements, battlepass, history, leaderboards, ratings, statistics
 from storage.database import Connection
+from storage.leaderboards import snapshots
 from storage.ratings import Stored
 
 log = structlog.get_logger(__name__)
@@ -76,6 +78,21 @@ class AchievementCount(Struct, kw_only=True):
     of: int
 
 
+class NightlyPicture(Struct, kw_only=True):
+    """A player in a game as of a night (SNAP-02); percentile 100: nobody is better."""
+
+    game: str
+    taken_on: str
+    rank: int
+    subjects: int
+    rating: int
+    tier: str
+    percentile: float
+    kda: float | None
+    streak: int
+    best_streak: int
+
+
 class PlayerCard(Struct, kw_only=True):
     """A player at a glance; form: the last matches, the newest first."""
 
@@ -89,6 +106,7 @@ class PlayerCard(Struct, kw_only=True):
     form: list[FormLine]
     best_streak: int
     achievements: AchievementCount
+    snapshots: list[NightlyPicture]
 
 
 class RatingPoint(Struct, kw_only=True):
@@ -129,12 +147,13 @@ async def read_player(request: web.Request) -> web.Response:
     user_id = check_id(request.match_info["id"], "id")
     async with picture(request) as conn:
         profile = await visible(conn, who, user_id)
-        rated = await ratings.of_subject(conn, "user", user_id)
         lifetimes = await statistics.lifetimes_of(conn, "user", user_id)
+        rated = await ratings_of(conn, user_id, lifetimes)
         entries, _ = await history.page(conn, "user", user_id, FORM_MAX)
         earned = (await achievements.load(conn, [user_id])).get(user_id, set())
         career = (await statistics.load_careers(conn, [user_id])).get(user_id, {})
         xp = sum((await battlepass.load(conn, [user_id])).get(user_id, {}).values())
+        nights = await snapshots.cards(conn, "user", user_id, list(rated))
         shown = await _ratings(request.app[CONTEXT].redis, conn, user_id, rated)
     body = {
         "id": user_id,
@@ -155,6 +174,7 @@ async def read_player(request: web.Request) -> web.Response:
         ],
         "best_streak": career.get("best_streak", 0),
         "achievements": {"earned": len(earned), "of": len(CATALOGUE)},
+        "snapshots": [each._asdict() for each in nights],
     }
     return answer(body, etag=True)
 
@@ -179,7 +199,8 @@ async def rating_curve(request: web.Request) -> web.Response:
     async with picture(request) as conn:
         await visible(conn, who, user_id)
         if game is None:
-            game = _most_rated(await ratings.of_subject(conn, "user", user_id))
+            lifetimes = await statistics.lifetimes_of(conn, "user", user_id)
+            game = _most_rated(await ratings_of(conn, user_id, lifetimes))
         points = [] if game is None else await history.curve(conn, "user", user_id, game, limit)
     shown = [
         {"at": time_text(each.at_ms), "rating": each.rating, "match_id": each.match_id}

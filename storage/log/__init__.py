@@ -184,6 +184,15 @@ WHERE p.subject = $5 OR ($10 AND p.tournament_id = $6)
 """
 
 
+async def number(conn: Connection, count: int) -> int:
+    """Takes the next `count` numbers, the first of which follows the answer, for this transaction.
+
+    It has to store a fact under each of them; nobody else gets numbers before it ends.
+    """
+    base: int = await conn.fetchval(_NUMBER, count)
+    return base
+
+
 async def _append(tx: Transaction) -> None:
     for event in tx.events:
         if isinstance(event, HeldEvent):
@@ -203,7 +212,7 @@ async def _append(tx: Transaction) -> None:
         if not isinstance(event, HeldEvent)
     ]
     if len(rows) >= COPY_MIN:
-        base = await tx.connection.fetchval(_NUMBER, len(rows))
+        base = await number(tx.connection, len(rows))
         await tx.connection.copy_records_to_table(
             "facts",
             schema_name="log",
@@ -291,6 +300,18 @@ async def by_seqs(conn: Connection, seqs: Sequence[int]) -> dict[int, LoggedEven
     """The facts of these numbers."""
     rows = await conn.fetch(_BY_SEQS, list(seqs))
     return {row["seq"]: _logged(row) for row in rows}
+
+
+_EARLIER = """
+-- Facts of the same type and subject before a number.
+SELECT seq FROM log.facts WHERE subject = $1 AND type = $2 AND seq < $3
+"""
+
+
+async def earlier(conn: Connection, fact: LoggedEvent) -> set[int]:
+    """The numbers of facts of this one's type and subject that came before it."""
+    rows = await conn.fetch(_EARLIER, fact.subject, fact.type, fact.seq)
+    return {row["seq"] for row in rows}
 
 
 _TOLD = """

@@ -49,9 +49,13 @@ def complete_tournament(
 ) -> None:
     """Everyone's place in a tournament: a team's is that of all who played for it there (ACH-04).
 
-    Who was disqualified has no place.
+    Who was disqualified has no place. A tournament ends once: whoever tells its end again, as a
+    second server does that sends the same season, changes nothing.
     """
     tournament_id: str = payload["tournament_id"]
+    if tournament_id in world.ended:
+        return
+    world.ended.add(tournament_id)
     out = set(payload.get("disqualified") or ())
     for said in payload.get("placements") or ():
         if said["id"] in out:

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from domain.results import Result, SubjectType
-from storage import achievements, battlepass, games, history, ratings, seasons, statistics
+from storage import (
+    achievements,
+    battlepass,
+    deadletters,
+    games,
+    history,
+    log,
+    ratings,
+    seasons,
+    statistics,
+)
 from storage.database import Connection
 from storage.log import LoggedEvent
+from workers.fold.facts import NAME
 from workers.fold.statistics import day_key_of, team_of
 from workers.fold.world import DayKey, EnteredKey, RatingKey, SubjectKey, World
 
@@ -77,6 +88,9 @@ async def _add_placed(
 ) -> None:
     placements = event.payload.get("placements") or ()
     tournament_id = event.payload["tournament_id"]
+    if await log.earlier(conn, event) - await deadletters.seqs(conn, NAME):
+        world.ended.add(tournament_id)
+        return
     teams = [each["id"] for each in placements if each.get("type", "team") == "team"]
     members = await statistics.members_of(conn, tournament_id, teams)
     for team_id, users in members.items():

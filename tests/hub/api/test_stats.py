@@ -17,7 +17,7 @@ from domain.ids import uuid7
 from domain.leaderboards import PLAYERS, Regions, board_of, score
 from domain.profiles import Profile
 from storage import profiles, ratings
-from storage.leaderboards import making
+from storage.leaderboards import making, snapshots
 from storage.log import Event
 from storage.redis import connect
 from tests.hub.api.serving import Client, bearer, serving
@@ -234,6 +234,18 @@ async def test_a_card(client: Client) -> None:
     assert body["achievements"]["of"] == len(CATALOGUE)
     _, ben = await get(client, "players/ben", sub="cid")
     assert [each["rank"] for each in ben["ratings"]] == [2]
+
+
+async def test_the_last_night_on_a_card(client: Client, pool: asyncpg.Pool) -> None:
+    assert (await get(client, "players/ana"))[1]["snapshots"] == []
+    async with pool.acquire() as conn:
+        for day in (1, 2):
+            await snapshots.take(conn, date(2026, 3, day))
+    _, body = await get(client, "players/ben")
+    [night] = body["snapshots"]
+    assert (night["game"], night["taken_on"], night["rank"]) == ("arena", "2026-03-02", 2)
+    assert (night["subjects"], night["percentile"]) == (2, 0.0)
+    assert night["rating"] == body["ratings"][0]["rating"]
 
 
 async def test_a_rank_is_that_of_the_board(
