@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import asyncpg
 import msgpack
@@ -190,14 +191,24 @@ async def newly_earned(conn: Connection) -> list[tuple[str, str, str | None]]:
     return [(row["user_id"], row["code"], row["match_id"]) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
-    """A fact as the fold reads it again."""
+class Root(NamedTuple):
+    """A fact as the fold reads it again, still packed: results are made of it as it is."""
 
     seq: int
     type: str
-    occurred_at_ms: int
-    payload: dict[str, Any]
+    occurred_at: datetime
+    packed: bytes
+
+    @property
+    def occurred_at_ms(self) -> int:
+        """In ms since the epoch."""
+        return time_ms(self.occurred_at)
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """Unpacked anew by each look."""
+        unpacked: dict[str, Any] = msgpack.unpackb(self.packed, raw=False, strict_map_key=False)
+        return unpacked
 
 
 _ROOTS = """
@@ -214,15 +225,7 @@ async def read(
     rows = await conn.fetch(
         _ROOTS, after_seq, until_seq, sorted(types), PAGE_MAX, timeout=STATEMENT_TIMEOUT_S
     )
-    return [
-        Root(
-            row["seq"],
-            row["type"],
-            time_ms(row["occurred_at"]),
-            msgpack.unpackb(row["payload"], raw=False, strict_map_key=False),
-        )
-        for row in rows
-    ]
+    return [Root(*row) for row in rows]
 
 
 async def cursor(conn: Connection) -> int:
