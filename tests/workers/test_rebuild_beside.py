@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from gamehub.embedded import start_postgres
 from gamehub.embedded_home import load_secrets
 from storage import history, log, migrate, profiles, ratings, rebuild, statistics
-from storage.database import connect_pool
+from storage.database import Connection, connect_pool
 from storage.redis import connect
 from tests import servers
 from tests.hubs import eventually
@@ -30,7 +30,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
-async def waits_for_a_lock(conn: asyncpg.Connection) -> bool:
+async def waits_for_a_lock(conn: Connection) -> bool:
     waiting: bool = await conn.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
     return waiting
 
@@ -50,7 +50,7 @@ async def test_a_picture_never_shows_empty_tables(pool: asyncpg.Pool, redis: Red
     await rebuilding
 
 
-async def _either(rebuilding: asyncio.Task[Any], other: asyncpg.Connection) -> bool:
+async def _either(rebuilding: asyncio.Task[Any], other: Connection) -> bool:
     return rebuilding.done() or await waits_for_a_lock(other)
 
 
