@@ -120,16 +120,18 @@ async def _build(
     await rebuild.patient(reader)
     await rebuild.begin(conn)
     builder = _Builder(conn, reader, report, loud)
+    at = await rebuild.cursor(conn)
+    # After the cursor: up to there no other becomes one.
     builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
-    await builder.go_to(await rebuild.cursor(conn))
+    await builder.go_to(at)
     # The longest part, while the live fold goes on.
     await builder.flush()
     await rebuild.add_indexes(conn, "history", "entries")
-    at = await log.lock_cursor(conn, NAME, wait=True)
-    if at is None:
+    locked = await log.lock_cursor(conn, NAME, wait=True)
+    if locked is None:
         raise Unavailable("the fold is busy, and its cursor was not to be had")
     builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
-    await builder.go_to(at)
+    await builder.go_to(locked)
     await builder.finish()
     return builder
 
@@ -149,6 +151,7 @@ class _Builder:
         self.telling = Telling()
         self.seq = 0
         self.facts = 0
+        self._gathered = 0  # of world.new_entered
 
     async def go_to(self, until: int) -> None:
         """Folds the log up to a number; the next page is on its way while one is folded."""
@@ -181,14 +184,15 @@ class _Builder:
             self.facts += 1
 
     def _gather_members(self, fact: rebuild.Root) -> None:
-        """Who played for which team in the tournament, as the table would say it."""
-        tournament_id = fact.payload["tournament_id"]
-        found: dict[tuple[str, str], list[str]] = {}
-        for kind, user_id, entered, team_id in self.world.new_entered:
-            if entered == tournament_id and kind == "user" and team_id is not None:
-                found.setdefault((tournament_id, team_id), []).append(user_id)
-        # In the order of the table's answer.
-        self.world.members = {key: sorted(users) for key, users in found.items()}
+        """Who played for which team in a tournament, as the table would say it."""
+        members = self.world.members
+        for kind, user_id, tournament_id, team_id in self.world.new_entered[self._gathered :]:
+            if kind == "user" and team_id is not None:
+                members.setdefault((tournament_id, team_id), []).append(user_id)
+        self._gathered = len(self.world.new_entered)
+        for said in fact.payload.get("placements") or ():
+            # In the order of the table's answer.
+            members.get((fact.payload["tournament_id"], said["id"]), []).sort()
 
     async def flush(self) -> None:
         """The entries so far go out."""
