@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -24,8 +25,18 @@ _counters = msgspec.json.Decoder(dict[str, int | float]).decode
 _encode = msgspec.json.Encoder().encode
 
 
+# A value that begins unlike a number: of what is none, and of NaN and infinity, which become null.
+_is_odd = re.compile(rb":[^-0-9]").search
+
+
 def _text(counters: Mapping[str, float]) -> str:
-    return _encode(counters).decode() if counters else "{}"
+    """As jsonb takes it; raises ValidationError for what could not be read again."""
+    if not counters:
+        return "{}"
+    packed = _encode(counters)
+    if _is_odd(packed):
+        _counters(packed)
+    return packed.decode()
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

@@ -2,11 +2,6 @@
 -- `gamehub rebuild fold` makes it again. Indexes carry the names that Postgres gives them, so that
 -- a table made beside a live one has the same.
 
--- The history before had a pipeline and wider rows of its own; the fold makes it again.
-DROP SCHEMA history CASCADE;
-DELETE FROM log.cursors WHERE pipeline = 'history';
-DELETE FROM deadletters.letters WHERE pipeline = 'history';
-
 -- What a pipeline has done, counted where its cursor moves.
 ALTER TABLE log.cursors
     ADD COLUMN batches bigint NOT NULL DEFAULT 0,
@@ -135,7 +130,7 @@ CREATE INDEX current_game_subject_type_rating_won_reached_minute_subject_id_idx
 
 -- One row per user and per team per match (HIST-01). What else the match was stands in its fact in
 -- the log, by `log_seq`: players, scores, duration, map.
-CREATE SCHEMA history;
+-- The history of the release before stands beside it until that release is gone (0015).
 CREATE TABLE history.entries (
     subject_type text NOT NULL,
     subject_id text NOT NULL,

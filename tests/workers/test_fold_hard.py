@@ -31,7 +31,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "BACKOFF_S", (0.0, 0.0, 0.0))
 
 
-def fact(kind: str, **payload: Any) -> Event:
+def fact(kind: str, /, **payload: Any) -> Event:
     """A root fact as it lies in the log, whatever the doors say."""
     event_id = uuid.uuid4()
     return Event(
@@ -156,4 +156,40 @@ async def test_a_poisonous_fact_takes_no_sound_one_with_it(
     assert await letters(pool) == [(21, "KeyError")]
     async with pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM history.entries") == 40 * 12
+    assert (await rebuild_fold(pool, check=True)).differences == []
+
+
+# -- results of every shape ------------------------------------------------------------------------
+
+
+async def test_a_side_without_users_may_win_among_users(pool: asyncpg.Pool, redis: Redis) -> None:
+    """A team whose roster nobody told, before two users: who beat whom is still rated."""
+    sides = [
+        {"id": "red", "name": "Red"},
+        {"id": "ann", "name": "Ann", "type": "user"},
+        {"id": "bob", "name": "Bob", "type": "user"},
+    ]
+    places = [{"id": each, "place": place} for place, each in enumerate(("red", "ann", "bob"), 1)]
+    await put(pool, match_of("m1", sides, winner_id="red", placements=places))
+    await drain(fold.PIPELINE, pool, redis)
+    assert await letters(pool) == []
+    async with pool.acquire() as conn:
+        rows = await conn.fetch("SELECT subject_id, rating FROM ratings.current ORDER BY 1")
+    assert [tuple(row) for row in rows] == [("ann", 1232), ("bob", 1168)]
+
+
+async def test_what_is_no_number_harms_nobody_for_ever(pool: asyncpg.Pool, redis: Redis) -> None:
+    """The fact itself goes to the dead letters; what it would have stored could never be read."""
+    odd: list[Any] = [float("nan"), float("inf"), "many", None, True, [1], {"a": 1}]
+    bad = [
+        duel(f"m{number}", "ann", "bob", players=[{"player_id": "ann", "stats": {counter: value}}])
+        for number, (counter, value) in enumerate((c, v) for c in ("kills", "share") for v in odd)
+    ]
+    line = {"player_id": "ann", "stats": {"kills": 1, "share": 0.5, 'a":"b': 2, "x:y": -1}}
+    await put(pool, *bad, duel("later", "ann", "bob", players=[line]))
+    await drain(fold.PIPELINE, pool, redis)
+    await put(pool, duel("last", "bob", "ann"))
+    await drain(fold.PIPELINE, pool, redis)
+    assert [seq for seq, _ in await letters(pool)] == list(range(1, len(bad) + 1))
+    assert (await counters(pool, "ann"))["matches_played"] == 2
     assert (await rebuild_fold(pool, check=True)).differences == []

@@ -51,7 +51,7 @@ def _rate_kind(
     after = rate(rules.rating, before, [side.place for side in result.sides], result.weight)
     for index, group in enumerate(groups):
         won = result.sides[index].outcome == "win"
-        upset = kind == "user" and won and _is_upset(before, index)
+        upset = kind == "user" and won and bool(group) and _is_upset(before, index)
         for place, subject_id in enumerate(group):
             stored, new = held[index][place], after[index][place]
             old = stored.rating.rating
