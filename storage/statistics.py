@@ -257,6 +257,21 @@ async def members_of(
     return found
 
 
+async def has_ended(conn: Connection, tournament_id: str) -> bool:
+    """Whether a final standing of the tournament counted already."""
+    found: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM statistics.ended WHERE tournament_id = $1)", tournament_id
+    )
+    return found
+
+
+async def add_ended(conn: Connection, rows: Iterable[tuple[str, int]]) -> None:
+    """Notes (tournament id, log seq of its final standing)."""
+    await conn.executemany(
+        "INSERT INTO statistics.ended (tournament_id, log_seq) VALUES ($1, $2)", list(rows)
+    )
+
+
 _PLAYED_FOR = """
 -- Which of these users played for which team before.
 SELECT p.user_id, p.team_id FROM unnest($1::text[], $2::text[]) AS k(user_id, team_id)

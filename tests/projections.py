@@ -156,8 +156,8 @@ def check_same(one: Derived, other: Derived) -> None:
 
 def _check_rows(what: str, rows: list[Row], others: list[Row]) -> None:
     for one, other in zip(rows, others, strict=False):
-        assert one == other, what
-    assert len(rows) == len(others), what
+        assert (what, one) == (what, other)
+    assert (what, len(rows)) == (what, len(others))
 
 
 async def of_a_quiet_run(source: asyncpg.Pool, clones: Clones, redis_url: str) -> Derived:

@@ -82,6 +82,16 @@ _ANA: dict[str, Any] = {
     "trend": None,
     "country": None,
 }
+_BEN: dict[str, Any] = {**_ANA, "rank": 2, "id": "ben", "name": "Ben"}
+_CLEO: dict[str, Any] = {
+    **_ANA,
+    "rank": 3,
+    "id": "cleo",
+    "name": None,
+    "rating": 2400 - examples.RATING["after"],
+    "wins": 0,
+    "tier": "Silver",
+}
 _BOARD: dict[str, Any] = {"board": f"{examples.GAME}/global", "game": examples.GAME}
 _PAGE: dict[str, Any] = {
     **_BOARD,
@@ -105,7 +115,7 @@ _PLACE: dict[str, Any] = {
     "rank": 1,
     "rating": examples.RATING["after"],
     "tier": "Gold",
-    "rows": [_ANA],
+    "rows": [_ANA, _BEN, _CLEO],
 }
 
 
@@ -193,10 +203,10 @@ async def _board(request: web.Request, scope: str) -> web.Response:
     context = request.app[CONTEXT]
     room = f"leaderboard:{board_of(request.query.get('game', ''), scope)}"
     await require(request, Role.SPECTATOR, shown_in=room if has_room(room[12:]) else None)
-    board = board_of(await _game(request), scope)
     limit = whole_number(request, "limit", default=TOP, low=1, high=TOP)
     cursor = cursor_of(request)
     position = START if cursor is None else _position(cursor)
+    board = board_of(await _game(request), scope)
     stretch = await _stretch(context, board, limit, None if cursor is None else position)
     if stretch is not None and stretch.page:
         return answer(orjson.Fragment(stretch.page), etag=True, max_age_s=MAX_AGE_S)

@@ -178,3 +178,14 @@ NOTICE: dict[str, Any] = {
     "updated_at": "2026-03-01T18:41:01.000Z",
     "read_at": None,
 }
+REWARD_NOTICE: dict[str, Any] = {
+    **NOTICE,
+    "id": "01953a5c-7d10-7c3a-9a4f-5b1f0e8d2c13",
+    "type": "battlepass.reward_earned",
+    "title": "Battle pass reward earned",
+    "body": "Tier 1: 50 coins",
+    "count": 1,
+    "data": {
+        "items": [{key: examples.REWARD[key] for key in ("season_id", "tier", "reward")}],
+    },
+}

@@ -111,10 +111,6 @@ def _keys(room: str) -> list[str]:
     return [f"{{{room}}}:{part}" for part in _PARTS]
 
 
-def _new_epoch() -> str:
-    return os.urandom(8).hex()
-
-
 def parse_message(payload: bytes) -> tuple[str, int, list[bytes]]:
     """(epoch, offset of the first, bodies) of a pub/sub payload; raises ValueError.
 
@@ -142,11 +138,11 @@ def _kind_args(kind: str) -> tuple[int, int, int]:
 
 
 def _publish_command(
-    room: str, events: Sequence[Publish], epoch: str, *, sharded: bool = False
+    room: str, events: Sequence[Publish], epoch: str = "", *, sharded: bool = False
 ) -> Command:
     """One call of the script for events of one room, which gets `epoch` if it has none."""
     args: list[Any] = [
-        "EVALSHA", _PUBLISH.sha, len(_PARTS), *_keys(room), epoch,
+        "EVALSHA", _PUBLISH.sha, len(_PARTS), *_keys(room), epoch or os.urandom(8).hex(),
         *_kind_args(room.partition(":")[0]), channel(room), "SPUBLISH" if sharded else "PUBLISH",
         LATE_KEPT_MS, LATE_EVENTS_MAX, LATE_DOCUMENT_EVERY_MS,
     ]  # fmt: skip
@@ -201,7 +197,7 @@ async def publish(
     while waiting:
         # One call of each room at a time: LIVE frames after refused ones would make those look old.
         turn = {batch[call[0]].room: call for call in reversed(waiting)}
-        epoch = _new_epoch()
+        epoch = os.urandom(8).hex()
         commands = [
             _publish_command(room, [batch[i] for i in call], epoch, sharded=sharded)
             for room, call in turn.items()
@@ -269,7 +265,7 @@ async def read(
 def _read_args(room: str, since_epoch: str, since_offset: int, late: bool) -> list[Any]:
     kind = room_kind(room)
     return [
-        _new_epoch(),
+        os.urandom(8).hex(),
         since_epoch,
         since_offset,
         LOOKED_AT_TTL_S * 1000,

@@ -9,9 +9,10 @@ import asyncpg
 import pytest
 
 from tests.facts import now_text
+from tests.hubs import RunningHub, server_token
 from tests.projections import Row, check_ids, derived
 from tests.published import work
-from tests.sockets import RawServer
+from tests.sockets import RawServer, server
 from workers.fold.rebuild import rebuild_fold
 
 
@@ -253,3 +254,35 @@ def check_statistics(case: Case, found: dict[str, list[Row]]) -> None:
     assert {(row["user_id"], row["team_id"]) for row in found["statistics.played_for"]} == {
         (each["id"], side["id"]) for side in case.sides for each in side.get("roster", ())
     }
+
+
+async def test_a_tournament_ends_once_whoever_says_so(
+    sender: RawServer, hub: RunningHub, pool: asyncpg.Pool, redis_url: str
+) -> None:
+    """Two servers that replay the same season both tell of its end; the first one counts."""
+    opened = {"game": "arena", "competitors": TEAMS, "tournament_id": "cup"}
+    assert await sender.fact("match.started", "m1", **opened) == []
+    result = {"played_at": now_text(), "winner_id": "red"}
+    assert await sender.fact("match.completed", "m1", **result) == []
+    ending = {"tournament_id": "cup", "game": "arena"}
+    places = [{"id": "red", "place": 1}, {"id": "blue", "place": 2}]
+    assert await sender.fact("tournament.completed", None, **ending, placements=places) == []
+    async with server(hub.url, server_token(hub.settings, "two"), name="two") as other:
+        assert await other.fact("tournament.completed", None, **ending, placements=places) == []
+        # A correction is somebody's decision; this is none.
+        assert await other.fact("tournament.completed", None, **ending, placements=places[:1]) == []
+    await work(pool, redis_url)
+
+    await check_ids(pool)
+    found = await derived(pool)
+    careers = {row["user_id"]: row["counters"] for row in found.tables["statistics.careers"]}
+    won = {each: counters.get("tournaments_won", 0) for each, counters in careers.items()}
+    assert won == {"ann": 1, "bob": 1, "cid": 0, "dan": 0}
+    placed = [each for each in found.told if each["type"] == "tournament.placement"]
+    assert [(each["subject"], each["payload"]["placement"]) for each in placed] == [
+        ("user:ann", 1),
+        ("user:bob", 1),
+        ("user:cid", 2),
+        ("user:dan", 2),
+    ]
+    assert (await rebuild_fold(pool, check=True)).differences == []

@@ -28,6 +28,7 @@ TABLES = (
     "statistics.careers",
     "statistics.entered",
     "statistics.played_for",
+    "statistics.ended",
     "ratings.current",
     "history.entries",
     "battlepass.progress",

@@ -49,17 +49,26 @@ def complete_tournament(
 ) -> None:
     """Everyone's place in a tournament: a team's is that of all who played for it there (ACH-04).
 
-    Who was disqualified has no place.
+    Who was disqualified has no place; who has several has the best. A tournament ends once: the
+    first standing in the log is the one that counts.
     """
     tournament_id: str = payload["tournament_id"]
+    if tournament_id in world.ended:
+        return
+    world.ended.add(tournament_id)
+    world.new_ended.append((tournament_id, log_seq))
     out = set(payload.get("disqualified") or ())
+    best: dict[str, tuple[int, str | None]] = {}
     for said in payload.get("placements") or ():
         if said["id"] in out:
             continue
         team_id = said["id"] if said.get("type", "team") == "team" else None
         users = [said["id"]] if team_id is None else world.members.get((tournament_id, team_id), [])
         for user_id in users:
-            _place(world, user_id, tournament_id, said["place"], team_id, at_ms, log_seq, telling)
+            if user_id not in best or said["place"] < best[user_id][0]:
+                best[user_id] = (said["place"], team_id)
+    for user_id, (place, team_id) in best.items():
+        _place(world, user_id, tournament_id, place, team_id, at_ms, log_seq, telling)
 
 
 def _place(

@@ -16,12 +16,11 @@ import structlog
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
-from domain.results import result_of
+from domain.results import read_result
 from storage import (
     achievements,
     deadletters,
     games,
-    history,
     log,
     ratings,
     rebuild,
@@ -121,16 +120,18 @@ async def _build(
     await rebuild.patient(reader)
     await rebuild.begin(conn)
     builder = _Builder(conn, reader, report, loud)
+    at = await rebuild.cursor(conn)
+    # After the cursor: up to there no other becomes one.
     builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
-    await builder.go_to(await rebuild.cursor(conn))
+    await builder.go_to(at)
     # The longest part, while the live fold goes on.
     await builder.flush()
     await rebuild.add_indexes(conn, "history", "entries")
-    at = await log.lock_cursor(conn, NAME, wait=True)
-    if at is None:
+    locked = await log.lock_cursor(conn, NAME, wait=True)
+    if locked is None:
         raise Unavailable("the fold is busy, and its cursor was not to be had")
     builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
-    await builder.go_to(at)
+    await builder.go_to(locked)
     await builder.finish()
     return builder
 
@@ -150,6 +151,7 @@ class _Builder:
         self.telling = Telling()
         self.seq = 0
         self.facts = 0
+        self._gathered = 0  # of world.new_entered
 
     async def go_to(self, until: int) -> None:
         """Folds the log up to a number; the next page is on its way while one is folded."""
@@ -178,24 +180,24 @@ class _Builder:
             if fact.type == "tournament.completed":
                 self._gather_members(fact)
             telling = self.telling if fact.seq == self._loud else silent
-            fold(self.world, fact, result_of(fact.type, fact.payload), telling)
+            fold(self.world, fact, read_result(fact.type, fact.packed), telling)
             self.facts += 1
 
     def _gather_members(self, fact: rebuild.Root) -> None:
-        """Who played for which team in the tournament, as the table would say it."""
-        tournament_id = fact.payload["tournament_id"]
-        found: dict[tuple[str, str], list[str]] = {}
-        for kind, user_id, entered, team_id in self.world.new_entered:
-            if entered == tournament_id and kind == "user" and team_id is not None:
-                found.setdefault((tournament_id, team_id), []).append(user_id)
-        # In the order of the table's answer.
-        self.world.members = {key: sorted(users) for key, users in found.items()}
+        """Who played for which team in a tournament, as the table would say it."""
+        members = self.world.members
+        for kind, user_id, tournament_id, team_id in self.world.new_entered[self._gathered :]:
+            if kind == "user" and team_id is not None:
+                members.setdefault((tournament_id, team_id), []).append(user_id)
+        self._gathered = len(self.world.new_entered)
+        for said in fact.payload.get("placements") or ():
+            # In the order of the table's answer.
+            members.get((fact.payload["tournament_id"], said["id"]), []).sort()
 
     async def flush(self) -> None:
         """The entries so far go out."""
         if self.world.entries:
-            records = history.records(self.world.entries)
-            await rebuild.put(self._conn, "history", "entries", records)
+            await rebuild.put(self._conn, "history", "entries", self.world.entries)
             self.world.entries.clear()
 
     async def finish(self) -> None:
@@ -219,6 +221,7 @@ class _Builder:
             ("statistics", "careers", statistics.career_records(world.careers)),
             ("statistics", "entered", world.new_entered),
             ("statistics", "played_for", world.new_played_for),
+            ("statistics", "ended", world.new_ended),
             ("ratings", "current", ratings.records(world.ratings)),
             ("battlepass", "progress", progress),
             ("achievements", "earned", earned),

@@ -77,6 +77,9 @@ async def _add_placed(
 ) -> None:
     placements = event.payload.get("placements") or ()
     tournament_id = event.payload["tournament_id"]
+    if await statistics.has_ended(conn, tournament_id):
+        world.ended.add(tournament_id)
+        return
     teams = [each["id"] for each in placements if each.get("type", "team") == "team"]
     members = await statistics.members_of(conn, tournament_id, teams)
     for team_id, users in members.items():
@@ -100,6 +103,8 @@ async def save(conn: Connection, world: World) -> None:
         await statistics.add_entered(conn, world.new_entered)
     if world.new_played_for:
         await statistics.add_played_for(conn, world.new_played_for)
+    if world.new_ended:
+        await statistics.add_ended(conn, world.new_ended)
     if world.careers:
         await statistics.save_careers(conn, world.careers)
     if world.ratings:

@@ -62,10 +62,12 @@ class World:
         self.entered: set[EnteredKey] = set()
         self.played_for: set[tuple[str, str]] = set()
         self.members: dict[tuple[str, str], list[str]] = {}
+        self.ended: set[str] = set()
         self.entries: list[Entry] = []
         self.new_entered: list[tuple[SubjectType, str, str, str | None]] = []
         self.new_played_for: list[tuple[str, str]] = []
         self.new_earned: list[Earned] = []
+        self.new_ended: list[tuple[str, int]] = []
         self.new_policies: list[GamePolicy] = []
         self.new_seasons: list[Season] = []
         self._rules: dict[str, Rules] = {}

@@ -13,6 +13,7 @@ import pytest
 from domain.history import Entry
 from domain.results import SubjectType
 from storage import history, log
+from storage.database import to_time
 from storage.log import Event
 from tests.hub.api.serving import Client, bearer, serving
 
@@ -29,7 +30,7 @@ def entry(number: int, subject_type: SubjectType = "user") -> Entry:
         tournament_id=None,
         team_id="red",
         side=0,
-        played_at_ms=BASE_MS + number // 2 * 60_000,  # pairs share a time
+        played_at=to_time(BASE_MS + number // 2 * 60_000),  # pairs share a time
         outcome="win",
         decided_by="play",
         rating_before=1200 + number,
