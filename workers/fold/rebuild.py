@@ -120,10 +120,16 @@ async def retry(tx: Transaction, pool: asyncpg.Pool, _redis: Redis, letter: Lett
         for event_type, subject, _, payload in builder.telling.told
         if event_type == "rating.updated"
     }
+    corrections = []
     for each in changed:
         subject = f"{each.subject_type}:{each.subject_id}"
         if each.after is not None and told.get((each.game, subject)) != each.after:
-            log.announce(tx, _correction(cause, subject, each))
+            corrections.append(_correction(cause, subject, each))
+    # The fact may have been mended before, in a log that was folded again since.
+    known = await log.known(tx.connection, [each.event_id for each in corrections])
+    for event in corrections:
+        if event.event_id not in known:
+            log.announce(tx, event)
 
 
 def _correction(cause: LoggedEvent, subject: str, changed: ChangedRating) -> Event:
