@@ -230,7 +230,8 @@ class Root(NamedTuple):
 _ROOTS = """
 -- The facts of these types in a part of the log, in its order, as far as a page holds them.
 SELECT seq, type, occurred_at, payload FROM (
-    SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS before
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
+               - octet_length(payload) AS before
     FROM (SELECT seq, type, occurred_at, payload FROM log.facts
           WHERE seq > $1 AND seq <= $2 AND type = ANY($3::text[]) ORDER BY seq LIMIT $4) AS facts
 ) AS sized WHERE before < $5 ORDER BY seq

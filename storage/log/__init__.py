@@ -246,7 +246,8 @@ _READ = """
 -- The next facts after a number, in the log's order, as far as one read holds them.
 SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
 FROM (
-    SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS before
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
+               - octet_length(payload) AS before
     FROM (SELECT * FROM log.facts WHERE seq > $1 ORDER BY seq LIMIT $2) AS facts
 ) AS sized WHERE before < $3 ORDER BY seq
 """
@@ -256,7 +257,8 @@ _READ_TYPED = """
 -- one read holds them.
 SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
 FROM (
-    SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS before
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
+               - octet_length(payload) AS before
     FROM (SELECT * FROM log.facts WHERE seq > $1 AND seq <= $2 AND type = ANY($3::text[])
           ORDER BY seq LIMIT $4) AS facts
 ) AS sized WHERE before < $5 ORDER BY seq
