@@ -101,8 +101,15 @@ def derived_event_id(
     root_id: uuid.UUID, event_type: str, subject: str, key: str = "", generation: int = 1
 ) -> uuid.UUID:
     """Id of a fact that follows from another: replaying its cause announces the same id."""
-    name = f"{root_id}\n{event_type}\n{subject}\n{key}\n{generation}".encode()
-    return _uuid5(sha1(_NAMESPACE + name, usedforsecurity=False).digest())
+    digest = _of_root(root_id).copy()
+    digest.update(f"\n{event_type}\n{subject}\n{key}\n{generation}".encode())
+    return _uuid5(digest.digest())
+
+
+@lru_cache(maxsize=64)
+def _of_root(root_id: uuid.UUID) -> Digest:
+    """What the names of all that follows from a fact begin with, hashed once."""
+    return sha1(_NAMESPACE + str(root_id).encode(), usedforsecurity=False)
 
 
 def uuid7(now_ms: int, random_bits: int) -> uuid.UUID:

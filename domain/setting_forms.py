@@ -89,7 +89,7 @@ def regions(raw: str) -> str:
     """`EU=DE,FR;NA=US,CA`: groups of ISO 3166 countries with regional boards of their own."""
     shown = []
     for each in filter(None, (part.strip().upper() for part in raw.split(";"))):
-        name, sign, listed = each.partition("=")
+        name, sign, listed = (said.strip() for said in each.partition("="))
         named = [country.strip() for country in listed.split(",")]
         if not sign or not _REGION.match(name) or not all(map(_COUNTRY.match, named)):
             raise ValueError("must be groups of countries, like EU=DE,FR;NA=US,CA")

@@ -18,15 +18,15 @@ from loadtest.report import Report, Result
 
 
 class Sizes(Struct, frozen=True, kw_only=True):
-    """How much: `results` of the fold; four facts of each are appended, a rebuild has a hundred.
-
-    The baseline of the fold does a tenth of them, and those who are watched are `watched`.
+    """How much: `results` of the fold, the baseline does a tenth of them; four times as many facts
+    are appended. `rebuilt`: results of a rebuild. `watched`: users with a socket.
     """
 
     results: int = 10_000
+    rebuilt: int = 1_000_000
     seconds: float = 5.0
     rounds: int = 3
-    rates: tuple[int, ...] = (50, 500)
+    rates: tuple[int, ...] = (5, 50, 500)
     fact_rate: int = 5_000
     watched: int = 200
 
@@ -77,6 +77,4 @@ async def _measured(part: Part, bed: Ground, sizes: Sizes) -> list[Result]:
             )
             return [await bench_story.run(bed, story)]
         case Part.REBUILD:
-            return [
-                await bench_rebuild.run(bed, bench_rebuild.Options(results=100 * sizes.results))
-            ]
+            return [await bench_rebuild.run(bed, bench_rebuild.Options(results=sizes.rebuilt))]

@@ -12,6 +12,7 @@ from gamehub.bench_fold import Run, fresh, make_log
 from gamehub.bench_ground import Ground
 from gamehub.bench_workload import Workload
 from loadtest.report import Figure, Goal, Result
+from storage import log
 from storage.database import connect_pool
 from workers import fold
 from workers.fold.rebuild import Progress, rebuild_fold
@@ -53,10 +54,9 @@ async def _rebuilt(bed: Ground, url: str, results: int) -> Run:
     pool = await connect_pool(url, max_size=3, application_name="gamehub-bench")
     try:
         # A rebuild goes as far as the live fold has come.
-        await pool.execute(
-            "INSERT INTO log.cursors (pipeline, seq) SELECT $1, seq FROM log.head",
-            fold.PIPELINE.name,
-        )
+        async with pool.acquire() as conn, conn.transaction():
+            await log.lock_cursor(conn, fold.PIPELINE.name)
+            await log.move_cursor(conn, fold.PIPELINE.name, await log.head(conn))
 
         def tell(progress: Progress) -> None:
             bed.tell(f"rebuild: {progress.seq:,} of {progress.until:,}")

@@ -106,7 +106,9 @@ def _bench_parts(
     from gamehub import bench_ground, bench_parts
     from loadtest.report import save
 
-    sizes = bench_parts.Sizes(results=results, seconds=seconds, rounds=rounds)
+    sizes = bench_parts.Sizes(
+        results=results, rebuilt=100 * results, seconds=seconds, rounds=rounds
+    )
     command = " ".join(["gamehub", *sys.argv[1:]])
     with console.status("Starting") as status:
         report, fsync = bench_parts.run(only, sizes, folder, command, status.update)

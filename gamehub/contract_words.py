@@ -202,6 +202,8 @@ WORDS: dict[str, str] = {
     "size": "so many are on the board",
     "rank": "the place on the board; 1 is the best",
     "BoardRow.id": "the user or team",
+    "Row.id": "the user or team",
+    "BoardPage.scope": "global, teams, or a region",
     "rating": "the rating, 100 to 3000",
     "wins": "so many rated matches won",
     "trend": "places won since last night; null: new",

@@ -69,6 +69,10 @@ PLAYER_WORDS: dict[str, str] = {
     "of": "so many there are",
     "earned": "so many the player has",
     "points": "oldest first",
+    "snapshots": "the last night of each game; none before the first",
+    "taken_on": "the night, UTC",
+    "subjects": "so many were on the board",
+    "percentile": "100: nobody is better, 0: everybody is",
     "at": "when it was played, RFC 3339 in UTC",
     # -- achievements and the battle pass
     "achievements": "the catalogue, in its order",

@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import asyncpg
@@ -15,7 +16,7 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from domain.errors import ImpossibleValue, InvalidSchema, Unavailable
-from domain.times import TIME_MAX_MS, TIME_MIN_MS
+from domain.times import TIME_MAX_MS, TIME_MIN_MS, ms_of
 
 log = structlog.get_logger(__name__)
 
@@ -157,6 +158,12 @@ def to_time(ms: int | None, field: str = "time") -> datetime | None:
         return None
     if not TIME_MIN_MS <= ms <= TIME_MAX_MS:
         raise ImpossibleValue(f"{field} lies outside the years 2 to 9999", field=field)
+    return _moment(ms)
+
+
+@lru_cache(maxsize=4096)
+def _moment(ms: int) -> datetime:
+    """What follows from one match is all of one time."""
     return _EPOCH + timedelta(milliseconds=ms)
 
 
@@ -165,11 +172,7 @@ def to_ms(moment: datetime | None) -> int | None:
     return None if moment is None else time_ms(moment)
 
 
-def time_ms(moment: datetime) -> int:
-    """A timestamptz in ms since the epoch, rounded."""
-    since = moment - _EPOCH
-    # In whole numbers: four times as fast as a division of timedeltas, and rows have two of them.
-    return since.days * 86_400_000 + since.seconds * 1000 + (since.microseconds + 500) // 1000
+time_ms = ms_of  # a timestamptz in ms since the epoch, rounded
 
 
 def to_json(value: Any) -> str:

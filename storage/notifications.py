@@ -62,7 +62,10 @@ SET title = excluded.title, body = excluded.body, data = excluded.data, count = 
 _TRIM = """
 -- What is too much in an inbox: read ones first, then the oldest.
 DELETE FROM notifications.inbox WHERE notification_id IN (
-    SELECT over.notification_id FROM unnest($1::text[]) AS u(user_id)
+    SELECT over.notification_id FROM (
+        SELECT user_id FROM notifications.inbox WHERE user_id = ANY($1::text[])
+        GROUP BY user_id HAVING count(*) > $2
+    ) AS u
     CROSS JOIN LATERAL (
         SELECT i.notification_id FROM notifications.inbox i WHERE i.user_id = u.user_id
         ORDER BY i.read_at IS NOT NULL, i.log_seq DESC, i.notification_id DESC OFFSET $2

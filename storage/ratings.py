@@ -117,20 +117,6 @@ def records(rows: Mapping[Key, Stored]) -> list[tuple[object, ...]]:
     ]
 
 
-_OF_SUBJECT = """
--- One subject, game by game.
-SELECT game, name, system, rating, peak, rated, won, deviation, volatility, exact, reached_minute,
-    (extract(epoch FROM reached_at) * 1000)::bigint,
-    (extract(epoch FROM last_rated_at) * 1000)::bigint
-FROM ratings.current WHERE subject_type = $1 AND subject_id = $2 ORDER BY game
-"""
-
-
-async def of_subject(conn: Connection, subject_type: str, subject_id: str) -> dict[str, Stored]:
-    """A subject's ratings by game, in the order of the games' names."""
-    return {row[0]: _stored(row) for row in await conn.fetch(_OF_SUBJECT, subject_type, subject_id)}
-
-
 def _stored(row: asyncpg.Record) -> Stored:
     _, name, system, rating, peak, rated, won, deviation, volatility, exact, *times = row
     minute, reached_at_ms, last_rated_ms = times

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import asyncpg
 import msgpack
@@ -176,14 +177,54 @@ async def changed_ratings(conn: Connection) -> list[ChangedRating]:
     return [ChangedRating(*row) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
-    """A fact as the fold reads it again."""
+_GAINED = """
+-- Whose XP of a season the new table has otherwise than the live one.
+SELECT user_id, season_id, coalesce(live.xp, 0) AS before, coalesce(next.xp, 0) AS after
+FROM battlepass.progress live
+FULL JOIN rebuild_next.battlepass__progress next USING (user_id, season_id)
+WHERE live.xp IS DISTINCT FROM next.xp
+ORDER BY 1, 2
+"""
+
+_EARNED = """
+-- What the new table says that the live one does not: achievements, in the order of the log.
+SELECT next.user_id, next.code, next.match_id FROM rebuild_next.achievements__earned next
+LEFT JOIN achievements.earned live USING (user_id, code)
+WHERE live.user_id IS NULL
+ORDER BY next.log_seq, next.user_id, next.code
+"""
+
+
+async def changed_xp(conn: Connection) -> list[tuple[str, str, int, int]]:
+    """(user, season, XP before, XP after) of those whose XP the swap will change."""
+    rows = await conn.fetch(_GAINED, timeout=STATEMENT_TIMEOUT_S)
+    return [(row["user_id"], row["season_id"], row["before"], row["after"]) for row in rows]
+
+
+async def newly_earned(conn: Connection) -> list[tuple[str, str, str | None]]:
+    """(user, code, match) of achievements that the swap will add."""
+    rows = await conn.fetch(_EARNED, timeout=STATEMENT_TIMEOUT_S)
+    return [(row["user_id"], row["code"], row["match_id"]) for row in rows]
+
+
+class Root(NamedTuple):
+    """A fact as the fold reads it again, still packed: results are made of it as it is."""
 
     seq: int
     type: str
-    occurred_at_ms: int
-    payload: dict[str, Any]
+    occurred_at: datetime
+    packed: bytes
+
+    @property
+    def occurred_at_ms(self) -> int:
+        """In ms since the epoch."""
+        return time_ms(self.occurred_at)
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """Unpacked anew by each look."""
+        unpacked: dict[str, Any] = msgpack.unpackb(self.packed, raw=False, strict_map_key=False)
+        return unpacked
 
 
 _ROOTS = """
@@ -210,15 +251,7 @@ async def read(
         PAGE_BYTES,
         timeout=STATEMENT_TIMEOUT_S,
     )
-    return [
-        Root(
-            row["seq"],
-            row["type"],
-            time_ms(row["occurred_at"]),
-            msgpack.unpackb(row["payload"], raw=False, strict_map_key=False),
-        )
-        for row in rows
-    ]
+    return [Root(*row) for row in rows]
 
 
 async def cursor(conn: Connection) -> int:

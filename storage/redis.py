@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib import resources
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import structlog
@@ -74,6 +74,26 @@ class Cluster(RedisCluster):
         return urlunsplit(self.parts._replace(scheme=scheme, netloc=f"{user}{at}{node}"))
 
 
+class Client(Redis):
+    """A client of one server; `beside` is closed with it: a connection that is fed by hand."""
+
+    beside: Closing | None = None
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Closes all connections."""
+        if self.beside is not None:
+            self.beside.close()
+            await asyncio.sleep(0)  # the loop closes the socket then
+        await super().aclose(close_connection_pool)
+
+
+class Closing(Protocol):
+    """Something that has to be closed."""
+
+    def close(self) -> None:
+        """Closes it."""
+
+
 def connect(url: str, *, socket_timeout_s: float | None = SOCKET_TIMEOUT_S) -> Redis:
     """A client for redis://, rediss:// or unix:// that connects when first used; bytes, not text.
 
@@ -86,7 +106,7 @@ def connect(url: str, *, socket_timeout_s: float | None = SOCKET_TIMEOUT_S) -> R
     if is_cluster_url(url):
         # It speaks the same commands, but for what is said apart below.
         return cast("Redis", _connect_cluster(url, socket_timeout_s, retry))
-    client: Redis = Redis.from_url(
+    client: Redis = Client.from_url(
         url,
         decode_responses=False,
         socket_timeout=socket_timeout_s,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -17,10 +17,13 @@ import orjson
 from redis.asyncio import Redis
 
 from domain.events_derived import DERIVED
+from domain.leaderboards import PLAYERS, TEAMS, board_of
 from storage import log
 from storage.database import connect_pool
+from storage.leaderboards.calls import key_of
 from storage.log import Event, LoggedEvent
 from storage.redis import connect
+from tests.hubs import eventually
 from tests.servers import Clones
 from workers import relay
 from workers.app import PIPELINES
@@ -128,6 +131,15 @@ async def copy_roots(source: asyncpg.Pool, target: asyncpg.Pool) -> None:
             log.announce(tx, Event(**same))
 
 
+async def is_drained(pool: asyncpg.Pool) -> bool:
+    """Every pipeline is at the head."""
+    async with pool.acquire() as conn:
+        # The head last: what is announced meanwhile is not passed over.
+        cursors = {each.pipeline: each.seq for each in await log.lag(conn)}
+        head = await log.head(conn)
+    return cursors.keys() == PIPELINES.keys() and set(cursors.values()) == {head}
+
+
 async def drain_all(pipelines: list[Pipeline], pool: asyncpg.Pool, redis: Redis) -> None:
     """Until nobody has anything to do; the pipelines follow from each other."""
     while sum([(await drain(each, pool, redis)).facts for each in pipelines]):
@@ -144,8 +156,8 @@ def check_same(one: Derived, other: Derived) -> None:
 
 def _check_rows(what: str, rows: list[Row], others: list[Row]) -> None:
     for one, other in zip(rows, others, strict=False):
-        assert one == other, what
-    assert len(rows) == len(others), what
+        assert (what, one) == (what, other)
+    assert (what, len(rows)) == (what, len(others))
 
 
 async def of_a_quiet_run(source: asyncpg.Pool, clones: Clones, redis_url: str) -> Derived:
@@ -168,3 +180,31 @@ async def of_a_quiet_run(source: asyncpg.Pool, clones: Clones, redis_url: str) -
 def _beside(redis_url: str) -> str:
     """Another database of the same Redis."""
     return urlunsplit(urlsplit(redis_url)._replace(path="/9"))
+
+
+def plain_sort(found: Derived, game: str, kind: str) -> list[str]:
+    """A board's ids, best first (contract: Rating arithmetic)."""
+    rows = [
+        row
+        for row in found.tables["ratings.current"]
+        if (row["game"], row["subject_type"]) == (game, kind)
+    ]
+    rows.sort(key=lambda r: (-r["rating"], -r["won"], r["reached_minute"], r["subject_id"]))
+    return [row["subject_id"] for row in rows]
+
+
+async def check_boards(found: Derived, redis_url: str, game: str) -> None:
+    """The sets in Redis are what a plain sort makes of the ratings, once the keeper has looked."""
+    redis = connect(redis_url)
+    try:
+        for scope, kind in ((PLAYERS, "user"), (TEAMS, "team")):
+            expected = plain_sort(found, game, kind)
+            key = key_of("set", board_of(game, scope))
+
+            async def same(key: str = key, expected: list[str] = expected) -> bool:
+                members = cast("list[bytes]", await redis.zrange(key, 0, -1))
+                return [each.decode() for each in members if each] == expected
+
+            await eventually(same, what=f"{key} is as a plain sort says")
+    finally:
+        await redis.aclose()

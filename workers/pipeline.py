@@ -51,6 +51,8 @@ class Pipeline:
 
     types: the facts that it wants; the cursor passes over all others. None: every fact.
     batch_max: facts of one transaction; None: BATCH_MAX.
+    pace_s: between the beginnings of two batches of one process at least; what comes meanwhile goes
+    together, where each batch costs its readers something. The first after a quiet time is at once.
     retry: how a dead letter is tried again where applying its fact alone would be wrong, because
     what came after depends on it.
     """
@@ -60,6 +62,7 @@ class Pipeline:
     types: frozenset[str] | None = None
     batch_max: int | None = None
     retry: Retry | None = None
+    pace_s: float = 0.0
 
 
 # In the transaction that takes the letter away.
@@ -78,14 +81,20 @@ def _never() -> bool:
     return False
 
 
+def _nothing() -> None:
+    return None
+
+
 async def drain(
     pipeline: Pipeline,
     pool: asyncpg.Pool,
     redis: Redis,
     should_stop: Callable[[], bool] = _never,
+    announced: Callable[[], None] = _nothing,
 ) -> Drained:
     """Applies facts until seq = head, `should_stop`, or DRAIN_S_MAX; looks again after each commit.
 
+    `announced` is called after each commit that brought facts of its own: others have work then.
     Raises Unavailable when Postgres or Redis is away; whatever was committed stays.
     """
     deadline = time.monotonic() + DRAIN_S_MAX
@@ -94,7 +103,9 @@ async def drain(
         if time.monotonic() > deadline:
             return Drained(facts, more=True)
         try:
-            done = await _step(pipeline, pool, redis, apart=failures > len(BACKOFF_S))
+            await _keep_pace(pipeline)
+            apart = failures > len(BACKOFF_S)
+            done = await _step(pipeline, pool, redis, announced, apart=apart)
         except Exception as error:
             if _is_outage(error):
                 raise Unavailable(f"{pipeline.name}: {error}") from error
@@ -116,6 +127,18 @@ async def drain(
     return Drained(facts)
 
 
+# When the last batch of a paced pipeline began, in this process.
+_begun_s: dict[str, float] = {}
+
+
+async def _keep_pace(pipeline: Pipeline) -> None:
+    if pipeline.pace_s:
+        wait_s = _begun_s.get(pipeline.name, 0.0) + pipeline.pace_s - time.monotonic()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        _begun_s[pipeline.name] = time.monotonic()
+
+
 async def _count_failure(pool: asyncpg.Pool, pipeline: Pipeline) -> None:
     """For operators; what it cannot count is in the log anyway."""
     with contextlib.suppress(Unavailable), answering():
@@ -123,7 +146,14 @@ async def _count_failure(pool: asyncpg.Pool, pipeline: Pipeline) -> None:
             await log.count_failure(connection, pipeline.name)
 
 
-async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: bool) -> int | None:
+async def _step(
+    pipeline: Pipeline,
+    pool: asyncpg.Pool,
+    redis: Redis,
+    announced: Callable[[], None],
+    *,
+    apart: bool,
+) -> int | None:
     """One batch; how many of its facts it did, None at the head or while another is at it."""
     started_s = time.monotonic()
     async with log.transaction(pool) as tx:
@@ -144,6 +174,8 @@ async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: 
             until = batch[done - 1].seq
         busy_ms = (time.monotonic() - started_s) * 1000 if batch else 0.0
         await log.move_cursor(tx.connection, pipeline.name, until, facts=done, busy_ms=busy_ms)
+    if tx.events:
+        announced()
     return done
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgpack
+from msgspec import msgpack
 from redis.asyncio import Redis
 
 from domain.events import rooms_of
@@ -12,6 +12,8 @@ from storage import rooms
 from storage.log import LoggedEvent, Transaction
 from storage.rooms import Publish
 from workers.pipeline import Pipeline
+
+_pack = msgpack.Encoder().encode
 
 # Publications of one pipelined call; a batch of facts takes several, one after the other.
 CALL_MAX = 500
@@ -34,10 +36,7 @@ def publishes(event: LoggedEvent) -> list[Publish]:
     return [
         Publish(
             room,
-            msgpack.packb(
-                {"type": event.type, "id": event_id, "ts": event.occurred_at_ms, "data": data},
-                use_bin_type=True,
-            ),
+            _pack({"type": event.type, "id": event_id, "ts": event.occurred_at_ms, "data": data}),
             event_id=event_id,
         )
         for room, data in rooms_of(event.type, event.payload)

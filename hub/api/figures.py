@@ -17,8 +17,9 @@ from domain.statistics import TREND_DAYS, Lifetime, Tally, derived
 from domain.times import time_text
 from hub.api.errors import ACQUIRE_TIMEOUT_S
 from hub.context import CONTEXT
-from storage import history, profiles, rebuild
+from storage import history, profiles, ratings, rebuild
 from storage.database import Connection
+from storage.ratings import Stored
 
 DAY_MS = 86_400_000
 
@@ -124,6 +125,13 @@ async def visible(conn: Connection, who: Principal, user_id: str) -> Profile:
     profile = await profiles.get(conn, user_id)
     check_may_see(who, profile)
     return profile
+
+
+async def ratings_of(conn: Connection, user_id: str, played: Iterable[str]) -> dict[str, Stored]:
+    """The user's ratings by game, of the games that it played; by key, which any Postgres can."""
+    keys: list[ratings.Key] = [(game, "user", user_id) for game in played]
+    found = await ratings.load(conn, keys)
+    return {key[0]: found[key] for key in keys if key in found}
 
 
 async def ratings_before(conn: Connection, user_id: str, played: Iterable[str]) -> dict[str, int]:

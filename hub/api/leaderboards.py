@@ -71,13 +71,52 @@ class OwnQuery(Struct, kw_only=True):
     game: str | None = None
 
 
-_NOBODY: dict[str, Any] = {
-    "board": f"{examples.GAME}/global",
-    "game": examples.GAME,
-    "version": None,
+_ANA: dict[str, Any] = {
+    "rank": 1,
+    "id": "ana",
+    "type": "user",
+    "name": "Ana",
+    "rating": examples.RATING["after"],
+    "wins": 1,
+    "tier": "Gold",
+    "trend": None,
+    "country": None,
 }
-_EMPTY: dict[str, Any] = {**_NOBODY, "scope": PLAYERS, "size": 0, "rows": [], "next_cursor": None}
-_REGION = {"board": f"{examples.GAME}/region-DE", "scope": "region-DE"}
+_BEN: dict[str, Any] = {**_ANA, "rank": 2, "id": "ben", "name": "Ben"}
+_CLEO: dict[str, Any] = {
+    **_ANA,
+    "rank": 3,
+    "id": "cleo",
+    "name": None,
+    "rating": 2400 - examples.RATING["after"],
+    "wins": 0,
+    "tier": "Silver",
+}
+_BOARD: dict[str, Any] = {"board": f"{examples.GAME}/global", "game": examples.GAME}
+_PAGE: dict[str, Any] = {
+    **_BOARD,
+    "scope": PLAYERS,
+    "version": None,
+    "size": 3,
+    "rows": [_ANA],
+    "next_cursor": "WzEyMzIsMSw1ODcyMDAxLCJhbmEiXQ",
+}
+_REGION: dict[str, Any] = {
+    **_PAGE,
+    "board": f"{examples.GAME}/region-DE",
+    "scope": "region-DE",
+    "size": 0,
+    "rows": [],
+    "next_cursor": None,
+}
+_PLACE: dict[str, Any] = {
+    **_BOARD,
+    "version": None,
+    "rank": 1,
+    "rating": examples.RATING["after"],
+    "tier": "Gold",
+    "rows": [_ANA, _BEN, _CLEO],
+}
 
 
 @operation(
@@ -85,7 +124,7 @@ _REGION = {"board": f"{examples.GAME}/region-DE", "scope": "region-DE"}
     query=BoardQuery,
     answers={200: BoardPage},
     etag=True,
-    example=Example(query={"game": examples.GAME, "limit": "10"}, answer=_EMPTY),
+    example=Example(query={"game": examples.GAME, "limit": "1"}, answer=_PAGE),
 )
 async def read_global(request: web.Request) -> web.Response:
     """One page of a game's board of players, or of teams, best first (LB-01, LB-06, LB-10).
@@ -103,9 +142,7 @@ async def read_global(request: web.Request) -> web.Response:
     query=RegionQuery,
     answers={200: BoardPage},
     etag=True,
-    example=Example(
-        path={"region": "DE"}, query={"game": examples.GAME}, answer={**_EMPTY, **_REGION}
-    ),
+    example=Example(path={"region": "DE"}, query={"game": examples.GAME}, answer=_REGION),
 )
 async def read_regional(request: web.Request) -> web.Response:
     """One page of a game's players from a region, by the country of their profiles (LB-02)."""
@@ -121,10 +158,7 @@ async def read_regional(request: web.Request) -> web.Response:
     query=OwnQuery,
     answers={200: OwnPlace},
     etag=True,
-    example=Example(
-        query={"game": examples.GAME},
-        answer={**_NOBODY, "rank": None, "rating": None, "tier": None, "rows": []},
-    ),
+    example=Example(query={"game": examples.GAME}, answer=_PLACE),
 )
 async def read_own(request: web.Request) -> web.Response:
     """One's own place on a game's board, between five before and five behind (LB-03).
@@ -169,10 +203,10 @@ async def _board(request: web.Request, scope: str) -> web.Response:
     context = request.app[CONTEXT]
     room = f"leaderboard:{board_of(request.query.get('game', ''), scope)}"
     await require(request, Role.SPECTATOR, shown_in=room if has_room(room[12:]) else None)
-    board = board_of(await _game(request), scope)
     limit = whole_number(request, "limit", default=TOP, low=1, high=TOP)
     cursor = cursor_of(request)
     position = START if cursor is None else _position(cursor)
+    board = board_of(await _game(request), scope)
     stretch = await _stretch(context, board, limit, None if cursor is None else position)
     if stretch is not None and stretch.page:
         return answer(orjson.Fragment(stretch.page), etag=True, max_age_s=MAX_AGE_S)

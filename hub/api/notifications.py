@@ -17,7 +17,7 @@ from domain.times import time_text
 from hub.api.bodies import CURSOR_LENGTH_MAX, answer, cursor_of, whole_number
 from hub.api.errors import ACQUIRE_TIMEOUT_S
 from hub.api.operations import Example, operation
-from hub.api.samples import NOTICE
+from hub.api.samples import NOTICE, REWARD_NOTICE
 from hub.auth import require_user
 from hub.context import CONTEXT
 from services import notifications as inbox
@@ -81,7 +81,7 @@ class InboxRead(Struct, kw_only=True):
     etag=True,
     example=Example(
         query={"limit": "20"},
-        answer={"notifications": [NOTICE], "unread": 1, "next_cursor": None},
+        answer={"notifications": [NOTICE, REWARD_NOTICE], "unread": 2, "next_cursor": None},
     ),
 )
 async def list_notifications(request: web.Request) -> web.Response:
@@ -129,7 +129,7 @@ async def read_notification(request: web.Request) -> web.Response:
 @operation(
     tag="notifications",
     answers={200: InboxRead},
-    example=Example(answer={"read": 1, "unread": 0}),
+    example=Example(answer={"read": 2, "unread": 0}),
 )
 async def read_all_notifications(request: web.Request) -> web.Response:
     """Marks all of the caller's notices as read."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import structlog
 from aiohttp import web
 from msgspec import Meta, Struct
+from redis.asyncio import Redis
 
 from domain.achievements import CATALOGUE
 from domain.battlepass import level_of
+from domain.errors import Unavailable
 from domain.events import Role
 from domain.ids import check_id
+from domain.leaderboards import PLAYERS, Regions, board_of
 from domain.ratings import tier_of
 from domain.statistics import trend
 from domain.times import time_text
 from hub.api.bodies import answer, whole_number
+from hub.api.errors import ACQUIRE_TIMEOUT_S
 from hub.api.figures import (
     GameQuery,
     LifetimeFigures,
@@ -24,14 +29,18 @@ from hub.api.figures import (
     lifetime_figures,
     picture,
     ratings_before,
+    ratings_of,
     visible,
 )
 from hub.api.operations import Example, operation
 from hub.api.samples import CARD, CURVE
 from hub.auth import require
-from storage import achievements, battlepass, history, ratings, statistics
-from storage.database import Connection
-from storage.ratings import Standing, Stored
+from hub.context import CONTEXT, Context
+from storage import achievements, battlepass, history, leaderboards, ratings, statistics
+from storage.leaderboards import snapshots
+from storage.ratings import Stored
+
+log = structlog.get_logger(__name__)
 
 FORM_MAX = 10
 CURVE_DEFAULT = 100
@@ -69,6 +78,21 @@ class AchievementCount(Struct, kw_only=True):
     of: int
 
 
+class NightlyPicture(Struct, kw_only=True):
+    """A player in a game as of a night (SNAP-02); percentile 100: nobody is better."""
+
+    game: str
+    taken_on: str
+    rank: int
+    subjects: int
+    rating: int
+    tier: str
+    percentile: float
+    kda: float | None
+    streak: int
+    best_streak: int
+
+
 class PlayerCard(Struct, kw_only=True):
     """A player at a glance; form: the last matches, the newest first."""
 
@@ -82,6 +106,7 @@ class PlayerCard(Struct, kw_only=True):
     form: list[FormLine]
     best_streak: int
     achievements: AchievementCount
+    snapshots: list[NightlyPicture]
 
 
 class RatingPoint(Struct, kw_only=True):
@@ -122,20 +147,22 @@ async def read_player(request: web.Request) -> web.Response:
     user_id = check_id(request.match_info["id"], "id")
     async with picture(request) as conn:
         profile = await visible(conn, who, user_id)
-        rated = await ratings.of_subject(conn, "user", user_id)
         lifetimes = await statistics.lifetimes_of(conn, "user", user_id)
+        rated = await ratings_of(conn, user_id, lifetimes)
         entries, _ = await history.page(conn, "user", user_id, FORM_MAX)
         earned = (await achievements.load(conn, [user_id])).get(user_id, set())
         career = (await statistics.load_careers(conn, [user_id])).get(user_id, {})
         xp = sum((await battlepass.load(conn, [user_id])).get(user_id, {}).values())
-        shown = await _ratings(conn, user_id, rated)
+        nights = await snapshots.cards(conn, "user", user_id, list(rated))
+        before = await ratings_before(conn, user_id, rated)
+    ranks = await _ranks(request.app[CONTEXT], user_id, rated)
     body = {
         "id": user_id,
         "name": profile.display_name or _name(rated),
         "country": profile.country,
         "level": level_of(xp),
         "xp": xp,
-        "ratings": shown,
+        "ratings": _ratings(rated, before, ranks),
         "lifetime": [lifetime_figures(game, each) for game, each in lifetimes.items()],
         "form": [
             {
@@ -148,6 +175,7 @@ async def read_player(request: web.Request) -> web.Response:
         ],
         "best_streak": career.get("best_streak", 0),
         "achievements": {"earned": len(earned), "of": len(CATALOGUE)},
+        "snapshots": [each._asdict() for each in nights],
     }
     return answer(body, etag=True)
 
@@ -172,7 +200,8 @@ async def rating_curve(request: web.Request) -> web.Response:
     async with picture(request) as conn:
         await visible(conn, who, user_id)
         if game is None:
-            game = _most_rated(await ratings.of_subject(conn, "user", user_id))
+            lifetimes = await statistics.lifetimes_of(conn, "user", user_id)
+            game = _most_rated(await ratings_of(conn, user_id, lifetimes))
         points = [] if game is None else await history.curve(conn, "user", user_id, game, limit)
     shown = [
         {"at": time_text(each.at_ms), "rating": each.rating, "match_id": each.match_id}
@@ -181,11 +210,9 @@ async def rating_curve(request: web.Request) -> web.Response:
     return answer({"id": user_id, "game": game, "points": shown}, etag=True)
 
 
-async def _ratings(
-    conn: Connection, user_id: str, rated: Mapping[str, Stored]
+def _ratings(
+    rated: Mapping[str, Stored], before: Mapping[str, int], ranks: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    before = await ratings_before(conn, user_id, rated)
-    ranks = await _ranks(conn, user_id, rated)
     return [
         {
             "game": game,
@@ -201,22 +228,30 @@ async def _ratings(
     ]
 
 
-async def _ranks(conn: Connection, user_id: str, rated: Mapping[str, Stored]) -> dict[str, int]:
+async def _ranks(context: Context, user_id: str, rated: Mapping[str, Stored]) -> dict[str, int]:
+    """The places on the games' boards, from Redis, and where that has no such set from Postgres.
+
+    Redis is asked while no connection to Postgres is held: when it hangs, results still flow.
+    """
     counted = Counter({game: each.rating.rated for game, each in rated.items()})
-    found = {}
-    for game, _ in counted.most_common(RANKED_GAMES_MAX):
-        stored = rated[game]
-        own = Standing(
-            user_id,
-            stored.rating.rating,
-            stored.rating.won,
-            stored.reached_minute,
-            stored.rating.rated,
-            stored.rating.peak,
-            stored.name,
-        )
-        found[game] = await ratings.rank(conn, game, "user", own)
-    return found
+    games = [game for game, _ in counted.most_common(RANKED_GAMES_MAX)]
+    found = dict(zip(games, await _places(context.redis, user_id, games), strict=True))
+    missing = [game for game, rank in found.items() if rank is None]
+    if missing:
+        async with context.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as conn:
+            for game in missing:
+                own = await ratings.standing(conn, game, "user", user_id)
+                found[game] = own and await ratings.rank(conn, game, "user", own)
+    return {game: rank for game, rank in found.items() if rank is not None}
+
+
+async def _places(redis: Redis, user_id: str, games: Sequence[str]) -> list[int | None]:
+    boards = [board_of(game, PLAYERS) for game in games]
+    try:
+        return await leaderboards.ranks(redis, boards, user_id, Regions())
+    except Unavailable as error:
+        log.warning("ranks_missing", error=error.message)
+        return [None] * len(games)
 
 
 def _most_rated(rated: Mapping[str, Stored]) -> str | None:

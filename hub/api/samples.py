@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from domain import examples
-from domain.achievements import BY_CODE
+from domain.achievements import BY_CODE, coins_of
 
 _DERIVED = {
     "win_rate": 1.0,
@@ -105,6 +105,7 @@ CARD: dict[str, Any] = {
     ],
     "best_streak": 1,
     "achievements": {"earned": 6, "of": len(BY_CODE)},
+    "snapshots": [],
 }
 CURVE: dict[str, Any] = {
     "id": "ana",
@@ -114,27 +115,30 @@ CURVE: dict[str, Any] = {
 BATTLEPASS: dict[str, Any] = {
     "user_id": "ana",
     "season": {
-        "season_id": "2026-spring",
-        "number": 1,
-        "name": "Spring",
-        "starts_at": "2026-03-01T00:00:00.000Z",
-        "ends_at": "2026-06-01T00:00:00.000Z",
+        name: examples.SEASON_STARTED[name]
+        for name in ("season_id", "number", "name", "starts_at", "ends_at")
     },
     "level": 1,
     "total_xp": 300,
     "xp_to_next_level": 100,
-    "tier": 0,
+    "tier": 1,
     "xp": 300,
-    "tier_xp": 300,
-    "xp_per_tier": 1000,
-    "xp_to_next": 700,
-    "rewards": [
-        {"tier": 5, "reward": {"type": "coins", "amount": 50, "item": None}, "reached": False}
-    ],
+    "tier_xp": 0,
+    "xp_per_tier": 300,
+    "xp_to_next": 300,
+    "rewards": [{"tier": 1, "reward": examples.REWARD["reward"], "reached": True}],
 }
 
 
-# Ana's counters after the final, and what they earned, the last first.
+# What the final earned Ana, the last first, and her counters after it.
+EARNED = (
+    "FIRST_COINS",
+    "FIRST_TEAM",
+    "FIRST_TOURNAMENT",
+    "PERFECT_SERIES",
+    "FIRST_WIN",
+    "FIRST_MATCH",
+)
 CAREER: dict[str, float] = {
     "matches_played": 1,
     "matches_won": 1,
@@ -144,17 +148,10 @@ CAREER: dict[str, float] = {
     "best_rating": 1232,
     "kills": 31,
     "teams_played_for": 1,
-    "coins_earned": 35,
+    "coins_earned": sum(coins_of(BY_CODE[each].reward) for each in EARNED)
+    + examples.REWARD["reward"]["amount"],
     "perfect_series": 1,
 }
-EARNED = (
-    "FIRST_COINS",
-    "FIRST_TEAM",
-    "FIRST_TOURNAMENT",
-    "PERFECT_SERIES",
-    "FIRST_WIN",
-    "FIRST_MATCH",
-)
 
 
 def _earned(code: str) -> dict[str, Any]:
@@ -180,4 +177,15 @@ NOTICE: dict[str, Any] = {
     "created_at": "2026-03-01T18:41:01.000Z",
     "updated_at": "2026-03-01T18:41:01.000Z",
     "read_at": None,
+}
+REWARD_NOTICE: dict[str, Any] = {
+    **NOTICE,
+    "id": "01953a5c-7d10-7c3a-9a4f-5b1f0e8d2c13",
+    "type": "battlepass.reward_earned",
+    "title": "Battle pass reward earned",
+    "body": "Tier 1: 50 coins",
+    "count": 1,
+    "data": {
+        "items": [{key: examples.REWARD[key] for key in ("season_id", "tier", "reward")}],
+    },
 }

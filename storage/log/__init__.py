@@ -187,6 +187,15 @@ WHERE p.subject = $5 OR ($10 AND p.tournament_id = $6)
 """
 
 
+async def number(conn: Connection, count: int) -> int:
+    """Takes the next `count` numbers, the first of which follows the answer, for this transaction.
+
+    It has to store a fact under each of them; nobody else gets numbers before it ends.
+    """
+    base: int = await conn.fetchval(_NUMBER, count)
+    return base
+
+
 async def _append(tx: Transaction) -> None:
     for event in tx.events:
         if isinstance(event, HeldEvent):
@@ -206,7 +215,7 @@ async def _append(tx: Transaction) -> None:
         if not isinstance(event, HeldEvent)
     ]
     if len(rows) >= COPY_MIN:
-        base = await tx.connection.fetchval(_NUMBER, len(rows))
+        base = await number(tx.connection, len(rows))
         await tx.connection.copy_records_to_table(
             "facts",
             schema_name="log",

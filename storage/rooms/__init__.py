@@ -15,9 +15,8 @@ from redis.exceptions import NoScriptError
 
 from domain.errors import Unavailable
 from domain.events import room_kind
-from domain.ids import split_room
 from storage.redis import AWAY, Script, is_cluster
-from storage.rooms.wire import Command, Line
+from storage.rooms.wire import Command, Line, by_hand
 
 # Event ids remembered per room for dedupe; match rooms remember all as long as they live. The
 # relay's batches (500) are smaller, so that what it sends again is always still remembered.
@@ -112,10 +111,6 @@ def _keys(room: str) -> list[str]:
     return [f"{{{room}}}:{part}" for part in _PARTS]
 
 
-def _new_epoch() -> str:
-    return os.urandom(8).hex()
-
-
 def parse_message(payload: bytes) -> tuple[str, int, list[bytes]]:
     """(epoch, offset of the first, bodies) of a pub/sub payload; raises ValueError.
 
@@ -135,19 +130,20 @@ def parse_message(payload: bytes) -> tuple[str, int, list[bytes]]:
     return epoch.decode(), int(first), bodies
 
 
-@lru_cache(maxsize=4096)
-def _room_args(room: str) -> tuple[Any, ...]:
-    """What the script is told of every event of a room."""
-    kind = room_kind(room)
-    ids_max = 0 if split_room(room)[0] == "match" else IDS_MAX
-    return kind.history_max, kind.ttl_s * 1000, ids_max, channel(room)
+@lru_cache(maxsize=64)
+def _kind_args(kind: str) -> tuple[int, int, int]:
+    """What the script is told of every event of a kind of room."""
+    limits = room_kind(f"{kind}:any")
+    return limits.history_max, limits.ttl_s * 1000, 0 if kind == "match" else IDS_MAX
 
 
-def _publish_command(room: str, events: Sequence[Publish], *, sharded: bool = False) -> Command:
-    """One call of the script for events of one room."""
+def _publish_command(
+    room: str, events: Sequence[Publish], epoch: str = "", *, sharded: bool = False
+) -> Command:
+    """One call of the script for events of one room, which gets `epoch` if it has none."""
     args: list[Any] = [
-        "EVALSHA", _PUBLISH.sha, len(_PARTS), *_keys(room), _new_epoch(), *_room_args(room),
-        "SPUBLISH" if sharded else "PUBLISH",
+        "EVALSHA", _PUBLISH.sha, len(_PARTS), *_keys(room), epoch or os.urandom(8).hex(),
+        *_kind_args(room.partition(":")[0]), channel(room), "SPUBLISH" if sharded else "PUBLISH",
         LATE_KEPT_MS, LATE_EVENTS_MAX, LATE_DOCUMENT_EVERY_MS,
     ]  # fmt: skip
     for each in events:
@@ -189,6 +185,7 @@ async def publish(
     stream, kept for the next hello. Raises Unavailable when Redis does not answer; then any part
     may have been done, and sending the batch again is safe.
     """
+    redis = by_hand(redis)
     results: list[Published | None] = [None] * len(batch)
     waiting = _calls(batch)
     sharded = not isinstance(redis, Line) and is_cluster(redis)
@@ -200,8 +197,9 @@ async def publish(
     while waiting:
         # One call of each room at a time: LIVE frames after refused ones would make those look old.
         turn = {batch[call[0]].room: call for call in reversed(waiting)}
+        epoch = os.urandom(8).hex()
         commands = [
-            _publish_command(room, [batch[i] for i in call], sharded=sharded)
+            _publish_command(room, [batch[i] for i in call], epoch, sharded=sharded)
             for room, call in turn.items()
         ]
         answers = await _pipelined(redis, commands + more)
@@ -267,7 +265,7 @@ async def read(
 def _read_args(room: str, since_epoch: str, since_offset: int, late: bool) -> list[Any]:
     kind = room_kind(room)
     return [
-        _new_epoch(),
+        os.urandom(8).hex(),
         since_epoch,
         since_offset,
         LOOKED_AT_TTL_S * 1000,

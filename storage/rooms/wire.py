@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from domain.errors import Unavailable
-from storage.redis import AWAY, CONNECT_TIMEOUT_S
+from storage.redis import AWAY, CONNECT_TIMEOUT_S, Client
 
 # redis-py spends tens of microseconds on each command and each message; with this one, a hub that
 # brings a match to twenty viewers spends two (docs/decisions/0010-adaptive-tick.md).
@@ -235,3 +235,12 @@ class Line:
         """Closes the wire; a later call opens another."""
         if self._wire is not None:
             self._wire.close()
+
+
+def by_hand(redis: Redis | Line) -> Redis | Line:
+    """A client's own line, which closes with it: redis-py takes longer for a command than Redis."""
+    if not isinstance(redis, Client):
+        return redis
+    if not isinstance(redis.beside, Line):
+        redis.beside = Line(redis)
+    return redis.beside

@@ -125,6 +125,26 @@ def test_rooms_of_everyone_have_no_cap_by_default() -> None:
     assert Settings().room_caps() == {"": 2000, "matches": 0, "announce": 0}
 
 
+def test_regions_are_groups_of_countries() -> None:
+    settings = Settings.parse({"REGIONS": " eu = se,DE, de ; NA=US,CA;"})
+    assert settings.regions == "EU=DE,SE;NA=CA,US"
+    assert settings.region_groups() == {"EU": ("DE", "SE"), "NA": ("CA", "US")}
+    assert Settings.parse(settings.environ()) == settings
+    assert Settings().region_groups() == {}
+
+
+@pytest.mark.parametrize("raw", ["EU", "EU=", "EU=DEU", "EU=DE;EU=FR", "E=DE", "e-u=DE"])
+def test_regions_that_are_none(raw: str) -> None:
+    with pytest.raises(SettingsError, match="REGIONS"):
+        Settings.parse({"REGIONS": raw})
+
+
+def test_the_default_game_is_an_id() -> None:
+    assert Settings.parse({"DEFAULT_GAME": "cod/bo4"}).default_game == "cod/bo4"
+    with pytest.raises(SettingsError, match="DEFAULT_GAME"):
+        Settings.parse({"DEFAULT_GAME": "no id"})
+
+
 def test_sampled_types_have_a_field_or_none() -> None:
     settings = Settings.parse({"LIVE_SAMPLED_TYPES": " live.position:player , live.camera,"})
     assert settings.sampled_types() == {"live.position": "player", "live.camera": ""}

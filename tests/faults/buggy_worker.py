@@ -10,10 +10,9 @@ import sys
 from domain.results import Result
 from gamehub.cli import main
 from workers.fold import stages
+from workers.fold.battlepass import give_xp as sound
 from workers.fold.telling import Telling
 from workers.fold.world import Careers, World
-
-sound = stages.give_xp
 
 
 def give_xp(world: World, result: Result, careers: Careers, telling: Telling) -> None:
@@ -25,6 +24,6 @@ def give_xp(world: World, result: Result, careers: Careers, telling: Telling) ->
 
 if __name__ == "__main__":
     POISON = sys.argv[1]
-    stages.give_xp = give_xp
+    setattr(stages, give_xp.__name__, give_xp)
     sys.argv[1:] = ["worker"]
-    sys.exit(main())
+    main()

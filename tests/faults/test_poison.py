@@ -22,10 +22,9 @@ from storage.log import LoggedEvent
 from tests import projections
 from tests.gamehub.commands import environ_for, gamehub
 from tests.hubs import ROOT, HubProcess, eventually, server_token, settings_for
-from tests.projections import derived, everything, of_a_quiet_run
+from tests.projections import derived, everything, is_drained, of_a_quiet_run
 from tests.servers import Clones
 from tests.sockets import server
-from workers.app import PIPELINES
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(120)]
 
@@ -81,15 +80,9 @@ async def play(hub: HubProcess, numbers: range) -> None:
             assert await raw.fact("match.completed", match, **said(number)) == []
 
 
-async def drained(pool: asyncpg.Pool) -> bool:
-    async with pool.acquire() as conn:
-        head, lags = await log.head(conn), await log.lag(conn)
-    return len(lags) == len(PIPELINES) and all(each.seq == head for each in lags)
-
-
 async def flowed_on(pool: asyncpg.Pool) -> deadletters.Letter:
     """All but the poison is folded; its letter."""
-    await eventually(lambda: drained(pool), timeout_s=40, what="the head")
+    await eventually(lambda: is_drained(pool), timeout_s=40, what="the head")
     async with pool.acquire() as conn:
         (letter,) = await deadletters.page(conn)
         rows = await conn.fetch("SELECT match_id FROM history.entries")
@@ -121,7 +114,7 @@ async def mend_and_compare(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "done" in done.stdout
     async with HubProcess(settings, "worker"):
-        await eventually(lambda: drained(pool), timeout_s=40, what="the head")
+        await eventually(lambda: is_drained(pool), timeout_s=40, what="the head")
     await projections.check_ids(pool)
     found = await derived(pool)
     quiet = await of_a_quiet_run(pool, clones, settings.redis_url)
@@ -176,7 +169,7 @@ async def test_a_bug_in_a_stage(
 async def test_a_fact_that_says_what_nobody_can_fold(
     pool: asyncpg.Pool, database_clones: Clones, database_url: str, redis_url: str
 ) -> None:
-    """No door lets such a fact in; here it stands in the log all the same, until it is corrected."""
+    """No door lets such a fact in; it stands in the log all the same, until it is corrected."""
     settings = settings_for(database_url, redis_url)
     async with HubProcess(settings) as hub, HubProcess(settings, "worker"):
         await play(hub, range(POISON))

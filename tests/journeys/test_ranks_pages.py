@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,9 @@ async def opened(
 
 async def duel(server: GameServer, name: str, winner: str, loser: str, **more: Any) -> None:
     """A match of two users that one wins."""
-    sides = [{"id": each, "name": each.title(), "type": "user"} for each in (winner, loser)]
+    sides: list[str | Mapping[str, Any]] = [
+        {"id": each, "name": each.title(), "type": "user"} for each in (winner, loser)
+    ]
     match = server.match(name, game="arena", competitors=sides)
     await (await match.start())
     await match.complete(winner=winner, scores={winner: 2, loser: 1}, **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
@@ -35,7 +36,7 @@ def entry(
         tournament_id=None,
         team_id="red",
         side=side,
-        played_at_ms=BASE_MS + number * MINUTE_MS,
+        played_at=datetime.fromtimestamp(BASE_MS / 1000 + 60 * number, UTC),
         outcome=outcome,
         decided_by="play",
         rating_before=1200 + number if rated else None,

@@ -44,11 +44,6 @@ async def test_a_batch_comes_back_as_it_was_stored(pool: asyncpg.Pool) -> None:
             ("go", "user", "ann"): rows["go", "user", "ann"]
         }
         assert await ratings.load(conn, []) == {}
-        assert await ratings.of_subject(conn, "user", "ann") == {
-            "chess": rows["chess", "user", "ann"],
-            "go": rows["go", "user", "ann"],
-        }
-        assert await ratings.of_subject(conn, "user", "bob") == {}
 
 
 async def test_times_keep_their_milliseconds(pool: asyncpg.Pool) -> None:

@@ -22,20 +22,26 @@ def unlock(
     match_id, at_ms, log_seq = cause
     for each in achievements.unlock(before, career, earned):
         world.new_earned.append(Earned(user_id, each.code, at_ms, match_id, log_seq))
-        if telling.silent:
-            continue
-        told = {
-            "user_id": user_id,
-            "achievement_code": each.code,
-            "title": each.title,
-            "description": each.description,
-            "icon": each.icon,
-            "category": each.category,
-            "rarity": each.rarity,
-            "reward": plain(each.reward),
-            "match_id": match_id,
-        }
-        telling.told.append(("achievement.unlocked", f"user:{user_id}", each.code, told))
+        if not telling.silent:
+            tell_unlocked(telling, user_id, each, match_id)
+
+
+def tell_unlocked(
+    telling: Telling, user_id: str, earned: achievements.Achievement, match_id: str | None
+) -> None:
+    """Tells a user of an achievement (ACH-10)."""
+    told = {
+        "user_id": user_id,
+        "achievement_code": earned.code,
+        "title": earned.title,
+        "description": earned.description,
+        "icon": earned.icon,
+        "category": earned.category,
+        "rarity": earned.rarity,
+        "reward": plain(earned.reward),
+        "match_id": match_id,
+    }
+    telling.told.append(("achievement.unlocked", f"user:{user_id}", earned.code, told))
 
 
 def complete_tournament(

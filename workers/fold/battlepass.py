@@ -38,7 +38,6 @@ def _add_xp(
     seasons[season.season_id] = before + amount
     old, new = battlepass.level_of(total), battlepass.level_of(total + amount)
     tiers = battlepass.tiers_between(before, before + amount, season.xp_per_tier)
-    subject = f"user:{user_id}"
     if not telling.silent:
         gained = {
             "user_id": user_id,
@@ -49,21 +48,27 @@ def _add_xp(
             "season_id": season.season_id,
             "match_id": match_id,
         }
-        telling.told.append(("xp.gained", subject, source, gained))
-        if new > old:
-            risen = {"user_id": user_id, "old": old, "new": new}
-            telling.told.append(("player.levelup", subject, "", risen))
+        telling.told.append(("xp.gained", f"user:{user_id}", source, gained))
+        tell_level(telling, user_id, old, new)
     for tier in tiers:
         reward = season.rewards.get(tier)
         if reward is not None:
             raise_counter(career, achievements.COINS, achievements.coins_of(reward))
         if not telling.silent:
-            _tell_tier(telling, user_id, season.season_id, tier, reward)
+            tell_tier(telling, user_id, season.season_id, tier, reward)
 
 
-def _tell_tier(
+def tell_level(telling: Telling, user_id: str, old: int, new: int) -> None:
+    """Tells a user of a level, if it rose (XP-05)."""
+    if new > old:
+        risen = {"user_id": user_id, "old": old, "new": new}
+        telling.told.append(("player.levelup", f"user:{user_id}", "", risen))
+
+
+def tell_tier(
     telling: Telling, user_id: str, season_id: str, tier: int, reward: Reward | None
 ) -> None:
+    """Tells a user of a tier and its reward (XP-08)."""
     reached = {"user_id": user_id, "season_id": season_id, "tier": tier}
     subject, key = f"user:{user_id}", f"{season_id}\n{tier}"
     telling.told.append(("battlepass.tier_reached", subject, key, reached))

@@ -10,22 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
 
 import asyncpg
 import structlog
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
-from domain.events import EVENT_TYPES
-from domain.ids import derived_event_id
-from domain.ratings import RATING_START, tier_of
-from domain.results import result_of
+from domain.results import read_result
 from storage import (
     achievements,
     deadletters,
     games,
-    history,
     log,
     ratings,
     rebuild,
@@ -34,8 +29,9 @@ from storage import (
 )
 from storage.database import Connection, answering
 from storage.deadletters import Letter
-from storage.log import Event, LoggedEvent, Transaction
-from storage.rebuild import ChangedRating, Difference
+from storage.log import Transaction
+from storage.rebuild import Difference
+from workers.fold import correction
 from workers.fold.facts import NAME, TYPES, announce
 from workers.fold.stages import fold
 from workers.fold.telling import Telling
@@ -103,64 +99,18 @@ async def rebuild_fold(
 async def retry(tx: Transaction, pool: asyncpg.Pool, _redis: Redis, letter: Letter) -> None:
     """Folds the whole log again with the dead letter's fact in its place, and swaps that in.
 
-    Announces what follows from that fact, and one net rating.updated of the reason `correction`
-    for everyone whose rating it changed since (contract: The fold). Raises whatever the stages
-    raise for a fact that still cannot be folded.
+    Announces what follows from that fact, and of what it changed since the net (contract: The
+    fold; workers.fold.correction). Raises whatever the stages raise for a fact that still cannot
+    be folded.
     """
     # With the caller's own that makes two connections, which is what the command line has.
     async with rebuild.alone(pool) as reader:
         await rebuild.patient(tx.connection)
         builder = await _build(tx.connection, reader, loud=letter.seq)
-        changed = await rebuild.changed_ratings(tx.connection)
+        telling = await correction.net(tx.connection, builder.world, builder.telling)
         await rebuild.swap(tx.connection)
     (cause,) = await log.by_ids(tx.connection, [letter.event_id])
-    await announce(tx, [(cause, builder.telling)])
-    told = {
-        (payload["game"], subject): payload["after"]
-        for event_type, subject, _, payload in builder.telling.told
-        if event_type == "rating.updated"
-    }
-    corrections = []
-    for each in changed:
-        subject = f"{each.subject_type}:{each.subject_id}"
-        if each.after is not None and told.get((each.game, subject)) != each.after:
-            corrections.append(_correction(cause, subject, each))
-    # The fact may have been mended before, in a log that was folded again since.
-    known = await log.known(tx.connection, [each.event_id for each in corrections])
-    for event in corrections:
-        if event.event_id not in known:
-            log.announce(tx, event)
-
-
-def _correction(cause: LoggedEvent, subject: str, changed: ChangedRating) -> Event:
-    before = changed.before if changed.before is not None else RATING_START
-    after = changed.after
-    assert after is not None
-    payload: dict[str, Any] = {
-        "subject": subject,
-        "game": changed.game,
-        "before": before,
-        "after": after,
-        "delta": after - before,
-        "tier": tier_of(after),
-        "peak": changed.peak,
-        "rated": changed.rated,
-        "won": changed.won,
-        "name": changed.name,
-        "match_id": None,
-        "reason": "correction",
-    }
-    key = f"correction\n{changed.game}"
-    return Event(
-        event_id=derived_event_id(cause.root_id, "rating.updated", subject, key),
-        type="rating.updated",
-        v=EVENT_TYPES["rating.updated"].v,
-        subject=subject,
-        cause_id=cause.event_id,
-        root_id=cause.root_id,
-        occurred_at_ms=cause.occurred_at_ms,
-        payload=payload,
-    )
+    await announce(tx, [(cause, telling)])
 
 
 async def _build(
@@ -216,7 +166,7 @@ class _Builder:
                     await self.flush()
                 self._report(Progress(self.facts, self.seq, until))
         finally:
-            # Its connection is free only when it is over.
+            # The connection is the caller's again afterwards.
             reading.cancel()
             await asyncio.wait([reading])
         self.seq = max(self.seq, until)
@@ -230,7 +180,7 @@ class _Builder:
             if fact.type == "tournament.completed":
                 self._gather_members(fact)
             telling = self.telling if fact.seq == self._loud else silent
-            fold(self.world, fact, result_of(fact.type, fact.payload), telling)
+            fold(self.world, fact, read_result(fact.type, fact.packed), telling)
             self.facts += 1
 
     def _gather_members(self, fact: rebuild.Root) -> None:
@@ -247,8 +197,7 @@ class _Builder:
     async def flush(self) -> None:
         """The entries so far go out."""
         if self.world.entries:
-            records = history.records(self.world.entries)
-            await rebuild.put(self._conn, "history", "entries", records)
+            await rebuild.put(self._conn, "history", "entries", self.world.entries)
             self.world.entries.clear()
 
     async def finish(self) -> None:

@@ -61,8 +61,8 @@ class World:
         self.earned: dict[str, set[str]] = {}
         self.entered: set[EnteredKey] = set()
         self.played_for: set[tuple[str, str]] = set()
-        self.ended: set[str] = set()
         self.members: dict[tuple[str, str], list[str]] = {}
+        self.ended: set[str] = set()
         self.entries: list[Entry] = []
         self.new_entered: list[tuple[SubjectType, str, str, str | None]] = []
         self.new_played_for: list[tuple[str, str]] = []
@@ -99,17 +99,12 @@ class World:
     def battle_pass(self) -> battlepass.Season:
         """The battle pass of the last global season, or that of the time before any."""
         if self._pass is None:
-            season = self._last_season(None)
-            self._pass = (
-                battlepass.DEFAULT
-                if season is None
-                else battlepass.Season(
-                    season.season_id,
-                    season.xp_per_tier,
-                    season.rewards or battlepass.DEFAULT.rewards,
-                )
-            )
+            self._pass = _pass_of(self._last_season(None))
         return self._pass
+
+    def pass_of(self, season_id: str) -> battlepass.Season:
+        """The battle pass of a season that XP was given in."""
+        return _pass_of(next((each for each in self.seasons if each.season_id == season_id), None))
 
     def declare(self, policy: GamePolicy) -> None:
         """The game is this from here on."""
@@ -127,6 +122,14 @@ class World:
 
     def _last_season(self, game: str | None) -> Season | None:
         return next((each for each in reversed(self.seasons) if each.game == game), None)
+
+
+def _pass_of(season: Season | None) -> battlepass.Season:
+    if season is None:
+        return battlepass.DEFAULT
+    return battlepass.Season(
+        season.season_id, season.xp_per_tier, season.rewards or battlepass.DEFAULT.rewards
+    )
 
 
 def raise_counter(career: dict[str, float], counter: str, by: float = 1) -> None:

@@ -38,13 +38,16 @@ from workers.pipeline import Pipeline
 NAME = "boards"
 TYPES = frozenset({"rating.updated", "profile.updated"})
 
+# A busy board is pushed so often at most: a hundred rows to everyone who watches, each time.
+PACE_S = 0.1
+
 _TOLD = "leaderboard.updated"
 _MOVED = "rank.changed"
 
 
 def pipeline(regions: Regions) -> Pipeline:
     """The pipeline, with the regions of the settings."""
-    return Pipeline(NAME, partial(apply, regions=regions), TYPES)
+    return Pipeline(NAME, partial(apply, regions=regions), TYPES, pace_s=PACE_S)
 
 
 async def apply(

@@ -22,6 +22,7 @@ from hub.api.figures import (
     only,
     picture,
     ratings_before,
+    ratings_of,
 )
 from hub.api.operations import Example, operation
 from hub.api.samples import FIGURES, LIFETIME, TOTALS, TREND
@@ -38,7 +39,7 @@ from hub.api.stats.shapes import (
     Weeks,
 )
 from hub.auth import require_user
-from storage import games, ratings, statistics
+from storage import games, statistics
 from storage.database import Connection
 
 
@@ -168,7 +169,8 @@ async def own_trends(request: web.Request) -> web.Response:
     who = await require_user(request)
     game = game_of(request)
     async with picture(request) as conn:
-        current = only(game, await ratings.of_subject(conn, "user", who.subject))
+        played = only(game, await statistics.lifetimes_of(conn, "user", who.subject))
+        current = await ratings_of(conn, who.subject, played)
         before = await ratings_before(conn, who.subject, current)
     lines = []
     for name, stored in current.items():

@@ -9,12 +9,20 @@ from domain.ids import check_id
 from domain.profiles import check_may_see
 from domain.statistics import totals_of, trend
 from hub.api.bodies import answer
-from hub.api.figures import GameQuery, game_of, lifetime_figures, picture, ratings_before, visible
+from hub.api.figures import (
+    GameQuery,
+    game_of,
+    lifetime_figures,
+    picture,
+    ratings_before,
+    ratings_of,
+    visible,
+)
 from hub.api.operations import Example, operation
 from hub.api.samples import SUMMARY, TOTALS
 from hub.api.stats.shapes import Matchup, Summary
 from hub.auth import require
-from storage import history, profiles, ratings, statistics
+from storage import history, profiles, statistics
 
 
 @operation(
@@ -37,7 +45,7 @@ async def read_stats(request: web.Request) -> web.Response:
     async with picture(request) as conn:
         profile = await visible(conn, who, user_id)
         found = await statistics.lifetimes_of(conn, "user", user_id)
-        current = await ratings.of_subject(conn, "user", user_id)
+        current = await ratings_of(conn, user_id, found)
         before = await ratings_before(conn, user_id, current)
     shown = []
     for game, lifetime in found.items():

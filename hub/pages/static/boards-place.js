@@ -34,6 +34,7 @@ export function showPlace(place, me, size) {
   }
   const { rank, rating, tier, rows } = /** @type {any} */ (place);
   setText(parts.rank.lastElementChild, rank.toLocaleString('en-GB'));
+  setAttr(parts.rank, 'data-long', rank > 9999 ? 'very' : rank > 99 ? '' : null);
   setText(parts.of, size > 0 ? `of ${count(size, 'player')}, better than ${Math.max(0, Math.floor(100 * (1 - rank / size)))} %` : 'on the global board');
   showBadge(parts.tier, tier);
   setText(parts.rating, rating.toLocaleString('en-GB'));

@@ -263,7 +263,8 @@ function renderChoices() {
     },
     show: (node, each) => {
       setText(node.label, each.title ?? title(each.game));
-      setText(node.n, (tab === 'team' ? each.teams : each.players) || '');
+      const own = each.game === game && loaded && tab !== 'region' ? board.size : null;
+      setText(node.n, (own ?? (tab === 'team' ? each.teams : each.players)) || '');
       setAttr(node, 'aria-pressed', String(each.game === game));
     },
   });

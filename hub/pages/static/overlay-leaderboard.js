@@ -77,7 +77,8 @@ export class LeaderboardOverlay {
     setText(parts.rank, row.rank);
     setText(parts.emblem, code(row.name ?? row.id));
     setText(parts.name, row.name ?? row.id);
-    showTrend(parts.trend, this.trends ? row.trend : 0);
+    parts.trend.hidden = !this.trends;
+    showTrend(parts.trend, row.trend);
     roll(parts.rating, row.rating);
     if (before === undefined) return;
     const delta = row.rating - before.rating;

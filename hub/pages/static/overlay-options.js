@@ -25,7 +25,7 @@ export const KINDS = ['scoreboard', 'feed', 'player', 'leaderboard', 'alerts'];
 /** @type {Map<string, string>} Where each kind stands unless it is told. */
 export const SIDE_OF = new Map([['scoreboard', 'top'], ['feed', 'right'], ['player', 'left'], ['leaderboard', 'right'], ['alerts', 'top']]);
 /** Lines at once unless it is told. @type {Map<string, number>} */
-const LINES_OF = new Map([['leaderboard', 10]]);
+export const LINES_OF = new Map([['feed', 6], ['leaderboard', 10]]);
 const LINES_ELSE = 6;
 const SCOPE = /^(teams|region-[A-Z0-9]{1,20})$/;
 

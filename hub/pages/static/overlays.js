@@ -2,7 +2,7 @@
 
 import { byId, notice } from './chrome.js';
 import { el, keyed, setAttr, setText } from './dom.js';
-import { SIDES, SIDE_OF, THEMES } from './overlay-options.js';
+import { LINES_OF, SIDES, SIDE_OF, THEMES } from './overlay-options.js';
 import { forget, getToken, keep, restore } from './session.js';
 import { count, title, when } from './words.js';
 
@@ -11,6 +11,7 @@ const SURE_MS = 4000;
 /** Typing a delay reloads the preview only when it pauses. */
 const SETTLE_MS = 500;
 const SCALES = ['0.5', '0.75', '1', '1.25', '1.5', '2', '3'];
+const ROWS = ['1', '3', '5', '6', '8', '10', '12'];
 const GROUNDS = ['check', 'green', 'white', 'black'];
 const KIND_NAMES = new Map([['scoreboard', 'Scoreboard'], ['feed', 'Feed'], ['player', 'Totals'], ['leaderboard', 'Board'], ['alerts', 'Alerts']]);
 /** What each kind names: a match, a game, or whoever makes it. */
@@ -146,8 +147,9 @@ function makeCard(overlay) {
   const controls = [
     choice('theme', THEMES, 'dark'),
     choice('side', SIDES, SIDE_OF.get(overlay.kind) ?? 'top'),
-    choice('scale', SCALES, '1'), delay];
-  const labels = ['Theme', 'Side', 'Size', 'Delay, s'];
+    choice('scale', SCALES, '1'), delay,
+    ...(LINES_OF.has(overlay.kind) ? [choice('lines', ROWS, String(LINES_OF.get(overlay.kind)))] : [])];
+  const labels = ['Theme', 'Side', 'Size', 'Delay, s', 'Rows'];
   const name = el('b');
   const card = el('article', { class: 'overlay' },
     el('div', { class: 'title' }, el('span', { class: 'flag', text: KIND_NAMES.get(overlay.kind) ?? overlay.kind }), name,

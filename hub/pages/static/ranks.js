@@ -85,7 +85,8 @@ export function showRow(node, row, me, trends) {
   setAttr(line, 'data-place', row.rank <= 3 ? String(row.rank) : null);
   line.classList.toggle('me', row.id === me);
   setText(parts.rank, row.rank);
-  showTrend(parts.trend, trends ? row.trend : 0);
+  if (trends) showTrend(parts.trend, row.trend);
+  else setAttr(parts.trend, 'data-way', 'none');
   setText(parts.emblem, code(name));
   setText(parts.name, name);
   parts.country.hidden = !row.country;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -29,7 +30,9 @@ def entry(number: int, subject_type: SubjectType = "user") -> Entry:
         tournament_id=None,
         team_id="red",
         side=0,
-        played_at_ms=BASE_MS + number // 2 * 60_000,  # pairs share a time
+        played_at=datetime.fromtimestamp(
+            BASE_MS / 1000 + number // 2 * 60, UTC
+        ),  # pairs share a time
         outcome="win",
         decided_by="play",
         rating_before=1200 + number,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
@@ -14,12 +15,15 @@ from redis.asyncio import Redis
 
 from domain.achievements import CATALOGUE
 from domain.ids import uuid7
+from domain.leaderboards import PLAYERS, Regions, board_of, score
 from domain.profiles import Profile
-from storage import profiles
+from storage import profiles, ratings
+from storage.leaderboards import making, snapshots
 from storage.log import Event
 from storage.redis import connect
 from tests.hub.api.serving import Client, bearer, serving
 from tests.played import Story, days_ago, declare
+from tests.proxies import Wire
 
 NOW_MS = 1_800_000_000_000
 ANA_STATS = {"kills": 10, "deaths": 4, "assists": 2, "fastest_answer_ms": 400}
@@ -232,6 +236,50 @@ async def test_a_card(client: Client) -> None:
     assert body["achievements"]["of"] == len(CATALOGUE)
     _, ben = await get(client, "players/ben", sub="cid")
     assert [each["rank"] for each in ben["ratings"]] == [2]
+
+
+async def test_the_last_night_on_a_card(client: Client, pool: asyncpg.Pool) -> None:
+    assert (await get(client, "players/ana"))[1]["snapshots"] == []
+    async with pool.acquire() as conn:
+        for day in (1, 2):
+            await snapshots.take(conn, date(2026, 3, day))
+    _, body = await get(client, "players/ben")
+    [night] = body["snapshots"]
+    assert (night["game"], night["taken_on"], night["rank"]) == ("arena", "2026-03-02", 2)
+    assert (night["subjects"], night["percentile"]) == (2, 0.0)
+    assert night["rating"] == body["ratings"][0]["rating"]
+
+
+async def test_a_rank_is_that_of_the_board(
+    client: Client, pool: asyncpg.Pool, redis: Redis
+) -> None:
+    """The same from Redis, where the set is complete, as from Postgres, where it is not."""
+    assert (await get(client, "players/ben"))[1]["ratings"][0]["rank"] == 2
+    board, regions = board_of("arena", PLAYERS), Regions()
+    async with pool.acquire() as conn:
+        rated = await ratings.page(conn, "arena", "user", 10)
+    assert await making.begin(redis, board, regions, "test") == "begun"
+    # Somebody of whom Postgres knows nothing: so it is Redis that answers.
+    leader = ("zoe", score(3000, 1, 0))
+    places = [(each.subject_id, score(*each[1:4])) for each in rated]
+    assert await making.add(redis, board, "test", [leader, *places])
+    assert await making.finish(redis, board, regions, "test") == 3
+    assert (await get(client, "players/ana"))[1]["ratings"][0]["rank"] == 2
+    assert (await get(client, "players/ben"))[1]["ratings"][0]["rank"] == 3
+
+
+async def test_who_waits_for_redis_keeps_no_connection_to_postgres(
+    client: Client, pool: asyncpg.Pool, redis_url: str
+) -> None:
+    """Else a few cards, while Redis hangs, would leave none to those who bring results."""
+    async with Wire(redis_url) as wire, serving(pool, wire.url) as behind:
+        wire.pause()
+        asked = asyncio.create_task(get(behind, "players/ben"))
+        await wire.holds.wait()
+        assert pool.get_idle_size() == pool.get_size()
+        wire.resume()
+        status, body = await asked
+    assert (status, [each["rank"] for each in body["ratings"]]) == (200, [2])
 
 
 async def test_a_curve(client: Client) -> None:
