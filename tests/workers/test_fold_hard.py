@@ -153,7 +153,7 @@ async def test_a_poisonous_fact_takes_no_sound_one_with_it(
     await put(pool, *(crowd(f"m{number}", 10) for number in range(20)), fact("match.completed"))
     await put(pool, *(crowd(f"n{number}", 10) for number in range(20)))
     await drain(fold.PIPELINE, pool, redis)
-    assert await letters(pool) == [(21, "KeyError")]
+    assert [seq for seq, _ in await letters(pool)] == [21]
     async with pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM history.entries") == 40 * 12
     assert (await rebuild_fold(pool, check=True)).differences == []
