@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, Route, async_playwright
 
 from protocol.client import GameServer
-from tests.hubs import HubProcess, running_hub, server_token, settings_for, user_token
+from tests.hubs import HubProcess, eventually, running_hub, server_token, settings_for, user_token
 from tests.journeys.test_overlays import AIR, ask, colour, shot, shows
 from tests.journeys.test_pages import FLAGS, WAIT_MS, chromium, says
 
@@ -26,6 +27,8 @@ WATCH = """(rows) => {
   };
   document.querySelectorAll(`${rows} li`).forEach((row) => { row.marked = true; });
 }"""
+# The bell with its number.
+RUNG = ".ring-button b:not([hidden])"
 # Keeps the headline of each alert that was shown.
 ALERTS = """() => {
   window.told = [];
@@ -138,6 +141,39 @@ async def test_a_board_moves_as_matches_end(
         await mine.wait_for_url("**/players/bob")
         await says(mine, "#hero", "Bob")
     assert complaints == []
+
+
+@pytest.mark.proof
+async def test_a_late_reading_takes_no_notice_back(
+    browser: Browser, database_url: str, redis_url: str
+) -> None:
+    """An answer that was on its way while a notice came does not know of it."""
+    async with (
+        running_hub(database_url, redis_url) as hub,
+        HubProcess(hub.settings, "worker"),
+        GameServer(hub.url, server_token(hub.settings)) as server,
+    ):
+        ann = user_token(hub.settings, "PLAYER", "ann")
+        read, told = asyncio.Event(), asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            answer = await route.fetch()
+            read.set()
+            await told.wait()
+            await route.fulfill(response=answer)
+
+        context = await browser.new_context()
+        page = await context.new_page()
+        asked: list[str] = []
+        page.on("request", lambda each: asked.append(each.url) if "/me/notif" in each.url else None)
+        await page.route("**/api/v1/me/notifications?*", hold, times=1)
+        await page.goto(f"{hub.url}/boards#token={ann}")
+        await read.wait()
+        await duel(server, "m/1", "ann", "bob")
+        await page.wait_for_selector(RUNG, timeout=WAIT_MS)
+        told.set()
+        await eventually(lambda: len(asked) == 2)
+        await page.wait_for_selector(RUNG, timeout=WAIT_MS)
 
 
 @pytest.mark.proof

@@ -9,6 +9,7 @@ import { count, when } from './words.js';
 const SHOWN = 20;
 const MANY = 99;
 const REREAD_SPREAD_MS = 1500;
+const AGAIN_MS = 100;
 const BELL = 'M12 2a2 2 0 0 1 2 2c3 1 5 3.6 5 7v5l2 2v1H3v-1l2-2v-5c0-3.4 2-6 5-7a2 2 0 0 1 2-2zm-2.5 18h5a2.5 2.5 0 0 1-5 0z';
 
 /** @type {any} */
@@ -16,6 +17,8 @@ let parts = null;
 /** @type {any[]} */
 let notices = [];
 let unread = 0;
+/** How many changes were heard. */
+let heard = 0;
 /** @type {any} */
 let waiting;
 
@@ -23,8 +26,9 @@ let waiting;
 export function ringFor(hub) {
   onOwn(hub, {
     onEvent: (event) => {
+      if (event.type !== 'notification.read' && event.type !== 'notification.created') return;
+      heard += 1;
       if (event.type === 'notification.read') return soon(0); // here or on another screen
-      if (event.type !== 'notification.created') return;
       unread = event.data.unread;
       const { id, title, body } = event.data;
       notices = [{ id, title, body, at: new Date(event.ts).toISOString(), read: false },
@@ -44,11 +48,13 @@ function soon(ms) {
 
 async function load() {
   if (signedIn() === null) return;
+  const before = heard;
   try {
     const told = await read(`/api/v1/me/notifications?limit=${SHOWN}`, { cache: 'no-cache' });
     notices = told.notifications.map((/** @type {any} */ each) => ({ ...each, at: each.updated_at ?? each.created_at, read: !!each.read_at }));
     unread = told.unread;
     draw();
+    if (heard !== before) soon(AGAIN_MS); // what came meanwhile may not be in it
   } catch { /* a page without its bell is still a page */ }
 }
 
