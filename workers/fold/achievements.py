@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 from domain import achievements
@@ -49,21 +50,27 @@ def complete_tournament(
 ) -> None:
     """Everyone's place in a tournament: a team's is that of all who played for it there (ACH-04).
 
-    Who was disqualified has no place. A tournament ends once: whoever tells its end again, as a
-    second server does that sends the same season, changes nothing.
+    Who was disqualified has no place; who has several, such as its own and its team's, has the
+    best. A tournament ends once: whoever tells its end again, as a second server does that sends
+    the same season, changes nothing.
     """
     tournament_id: str = payload["tournament_id"]
     if tournament_id in world.ended:
         return
     world.ended.add(tournament_id)
     out = set(payload.get("disqualified") or ())
-    for said in payload.get("placements") or ():
+    placed: set[str] = set()
+    for said in sorted(payload.get("placements") or (), key=itemgetter("place")):
         if said["id"] in out:
             continue
         team_id = said["id"] if said.get("type", "team") == "team" else None
         users = [said["id"]] if team_id is None else world.members.get((tournament_id, team_id), [])
         for user_id in users:
-            _place(world, user_id, tournament_id, said["place"], team_id, at_ms, log_seq, telling)
+            if user_id not in placed:
+                placed.add(user_id)
+                _place(
+                    world, user_id, tournament_id, said["place"], team_id, at_ms, log_seq, telling
+                )
 
 
 def _place(
