@@ -139,7 +139,7 @@ CATALOGUE: tuple[Achievement, ...] = (
 BY_CODE: Mapping[str, Achievement] = {each.code: each for each in CATALOGUE}
 _ORDER = {each.code: place for place, each in enumerate(CATALOGUE)}
 
-# By counter: the least mark, and (mark, entry) of each entry that asks for it.
+# By counter: the least mark, and (mark, entry) of each entry that asks for it, in their order.
 _MARKS: dict[str, tuple[float, list[tuple[float, Achievement]]]] = {
     counter: (min(want for want, _ in marks), marks)
     for counter in COUNTERS
@@ -196,6 +196,32 @@ def unlock(
         before = dict(counters)
         counters[COINS] = counters.get(COINS, 0) + coins
     return found
+
+
+def mark_of(counter: str, counters: Mapping[str, float], earned: Collection[str]) -> float:
+    """What a counter must reach before `unlock` can find anything: infinity, where nothing is left.
+
+    Most results move counters from one mark towards the next; who keeps the marks need not look at
+    the catalogue each time. An entry of several criteria waits at the first that is not met yet, so
+    all marks of a career are to be worked out again once one of them is reached.
+    """
+    _, marks = _MARKS.get(counter, _NOBODYS)
+    return min(
+        (
+            want
+            for want, each in marks
+            if each.code not in earned and _waits_at(each, counters) in (None, counter)
+        ),
+        default=math.inf,
+    )
+
+
+def _waits_at(achievement: Achievement, counters: Mapping[str, float]) -> str | None:
+    """The first of its counters that is not where it must be; None: all are."""
+    for counter, want in achievement.criteria.items():
+        if counters.get(counter, 0) < want:
+            return counter
+    return None
 
 
 def coins_of(reward: Reward | None) -> int:

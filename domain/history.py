@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from domain.results import DecidedBy, Outcome, Player, Result, Side, SubjectType
+from domain.times import ms_of
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What is kept of one match for one subject; all else stands in its fact, number `log_seq`.
 
     side counts the competitors from 0, None for a user of no known side. The ratings are None when
-    the match was not rated.
+    the match was not rated. The fields are the columns of the table, in their order: the fold
+    makes millions of them, and they go out as they are.
     """
 
     subject_type: SubjectType
@@ -24,11 +25,16 @@ class Entry:
     tournament_id: str | None
     team_id: str | None
     side: int | None
-    played_at_ms: int
+    played_at: datetime
     outcome: Outcome
     decided_by: DecidedBy
     rating_before: int | None = None
     rating_after: int | None = None
+
+    @property
+    def played_at_ms(self) -> int:
+        """When the result stood, in ms since the epoch."""
+        return ms_of(self.played_at)
 
 
 def line(entry: Entry, result: Result, payload: dict[str, Any]) -> dict[str, Any]:

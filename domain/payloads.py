@@ -12,6 +12,7 @@ Text = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x08\x0e-\x1f]*$")]
 Score = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
 DurationS = Annotated[int, Meta(ge=0, le=7 * 86400)]
 Stat = Annotated[float, Meta(ge=-1e12, le=1e12)]
+WholeStat = Annotated[int, Meta(ge=-(10**12), le=10**12)]
 StatName = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9_]*$")]
 
 COMPETITORS_MAX = 128
@@ -19,7 +20,7 @@ PLAYERS_MAX = 512
 GAMES_MAX = 99
 STATS_MAX = 64
 
-Stats = Annotated[dict[StatName, int | Stat], Meta(max_length=STATS_MAX)]
+Stats = Annotated[dict[StatName, WholeStat | Stat], Meta(max_length=STATS_MAX)]
 Scores = Annotated[dict[Id, Score], Meta(max_length=COMPETITORS_MAX)]
 
 

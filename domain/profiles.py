@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import Any
 
 from msgspec import Struct
 
-from domain.errors import Forbidden
+from domain.errors import Forbidden, InvalidSchema
 from domain.events import Principal, Role
 from domain.facts import declared
 from domain.payloads import Name
 from domain.payloads_derived import Country
+
+# They would turn the text around a name.
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Letters and symbols that show nothing.
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +54,24 @@ def changed(profile: Profile, raw: dict[str, Any]) -> tuple[Profile, list[str]]:
     Raises InvalidSchema naming the field.
     """
     said = declared(raw, ProfileChange)
+    if said.display_name is not None and not _can_be_shown(said.display_name):
+        raise InvalidSchema("display_name must be one line that can be seen", field="display_name")
     after = replace(profile, **{name: getattr(said, name) for name in raw})
     names = ProfileChange.__struct_fields__
     return after, [name for name in names if getattr(after, name) != getattr(profile, name)]
+
+
+def _can_be_shown(name: str) -> bool:
+    """Whether a name is one line, has something to see, and leaves the text around it alone.
+
+    Users choose it themselves, and it stands on boards and on air; scripts that are written from
+    right to left turn by themselves.
+    """
+    kinds = [unicodedata.category(each) for each in name]
+    if not _TURNING.isdisjoint(name) or not {"Cc", "Zl", "Zp"}.isdisjoint(kinds):
+        return False
+    pairs = zip(name, kinds, strict=True)
+    return any(kind[0] in "LNPS" and each not in _BLANK for each, kind in pairs)
 
 
 def check_may_see(who: Principal, profile: Profile) -> None:

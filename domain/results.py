@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Literal
 
+import msgspec
+from msgspec import Struct, field
+
 from domain.counters import Kinds, merge_stats
-from domain.times import parse_time
+from domain.times import ms_of, parse_moment
 
 SubjectType = Literal["team", "user"]
 Outcome = Literal["win", "loss", "draw", "none"]
@@ -19,9 +22,11 @@ RESULT_TYPES = frozenset({"match.completed", "match.forfeited"})
 # ELO-06: how much a result moves ratings; a friendly moves none.
 WEIGHTS = {"match": 1.0, "challenge": 0.5, "friendly": 0.0}
 
+# The shapes here are Structs that the garbage collector does not follow: a rebuild makes ten of
+# them for each of a million results, and none can be part of a circle.
 
-@dataclass(slots=True)
-class Side:
+
+class Side(Struct, gc=False):
     """A competitor; place 1 is best, sides of one place drew. `members`: the users who played."""
 
     type: SubjectType
@@ -32,8 +37,7 @@ class Side:
     members: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Player:
+class Player(Struct, gc=False):
     """A user who took part; `side` counts from 0, None: for none of the sides, without outcome.
 
     lines: the stats of each game, where `stats` were made of them.
@@ -48,9 +52,8 @@ class Player:
     lines: list[dict[str, float]] | None = None
 
 
-@dataclass(slots=True)
-class Result:
-    """A match that ended. `weight` is 0 for what is recorded and not rated. Times in ms, UTC.
+class Result(Struct, gc=False):
+    """A match that ended. `weight` is 0 for what is recorded and not rated. Times are UTC.
 
     games: of a series; swept: the winner won all of them, and at least two.
     """
@@ -58,6 +61,7 @@ class Result:
     match_id: str
     game: str
     tournament_id: str | None
+    played_at: datetime
     played_at_ms: int
     decided_by: DecidedBy
     outcome: Literal["win", "draw", "none"]
@@ -73,6 +77,63 @@ class Result:
         for player in self.players.values():
             if player.lines is not None:
                 player.stats = merge_stats(player.lines, kinds)
+
+
+# -- what is read of a fact: the payload's own names; it was checked before it came into the log ---
+
+
+class _Member(Struct, gc=False):
+    id: str
+    name: str | None = None
+
+
+class _Competitor(Struct, gc=False):
+    id: str
+    name: str
+    type: SubjectType = "team"
+    roster: tuple[_Member, ...] = ()
+
+
+class _Line(Struct, gc=False):
+    player_id: str
+    name: str | None = None
+    team_id: str | None = None
+    stats: dict[str, int | float] | None = None
+
+
+class _Game(Struct, gc=False):
+    winner_id: str | None = None
+    duration_s: int | None = None
+    players: tuple[_Line, ...] = ()
+
+
+class _Place(Struct, gc=False):
+    id: str
+    place: int
+
+
+class _Said(Struct, gc=False):
+    """The payloads of match.completed and match.forfeited, as far as they say who did what."""
+
+    match_id: str
+    game: str
+    played_at: str
+    competitors: tuple[_Competitor, ...]
+    tournament_id: str | None = None
+    outcome: Literal["win", "draw", "none"] = "none"
+    winner_id: str | None = None
+    loser_id: str | None = None
+    placements: tuple[_Place, ...] = ()
+    retired: tuple[str, ...] = ()
+    scores: dict[str, int] | None = None
+    kind: Literal["match", "challenge", "friendly"] = "match"
+    walkover: bool = False
+    duration_s: int | None = None
+    games: tuple[_Game, ...] = ()
+    players: tuple[_Line, ...] = ()
+
+
+_unpack = msgspec.msgpack.Decoder(_Said).decode
 
 
 def result_of(fact_type: str, payload: dict[str, Any]) -> Result | None:
@@ -91,84 +152,89 @@ def result_of(fact_type: str, payload: dict[str, Any]) -> Result | None:
     """
     if fact_type not in RESULT_TYPES:
         return None
-    outcome = payload.get("outcome", "none")
-    decided_by = _decided_by(fact_type, payload)
-    weight = WEIGHTS[payload.get("kind", "match")]
+    return _result(fact_type, msgspec.convert(payload, _Said))
+
+
+def read_result(fact_type: str, packed: bytes) -> Result | None:
+    """The same of a payload as the log holds it, packed, in a quarter of the time."""
+    return _result(fact_type, _unpack(packed)) if fact_type in RESULT_TYPES else None
+
+
+def _result(fact_type: str, said: _Said) -> Result:
+    outcome, games = said.outcome, said.games
+    decided_by = _decided_by(fact_type, said)
+    weight = WEIGHTS[said.kind]
     if outcome == "none" or decided_by == "walkover":
         weight = 0.0
-    games = payload.get("games") or ()
-    sides = _sides(payload, outcome)
+    sides = _sides(said)
+    played_at = parse_moment(said.played_at, "played_at")
     return Result(
-        match_id=payload["match_id"],
-        game=payload["game"],
-        tournament_id=payload.get("tournament_id"),
-        played_at_ms=parse_time(payload["played_at"], "played_at"),
-        decided_by=decided_by,
-        outcome=outcome,
-        weight=weight,
-        duration_s=_duration_s(payload, games),
-        games=len(games),
-        swept=_is_swept(payload, games),
-        sides=sides,
-        players=_players(payload, sides, games),
+        said.match_id,
+        said.game,
+        said.tournament_id,
+        played_at,
+        ms_of(played_at),
+        decided_by,
+        outcome,
+        weight,
+        _duration_s(said),
+        len(games),
+        _is_swept(said),
+        sides,
+        _players(said, sides),
     )
 
 
-def _decided_by(fact_type: str, payload: dict[str, Any]) -> DecidedBy:
+def _decided_by(fact_type: str, said: _Said) -> DecidedBy:
     if fact_type == "match.completed":
-        return "retirement" if payload.get("retired") else "play"
-    return "walkover" if payload.get("walkover") else "forfeit"
+        return "retirement" if said.retired else "play"
+    return "walkover" if said.walkover else "forfeit"
 
 
-def _duration_s(payload: dict[str, Any], games: Iterable[dict[str, Any]]) -> int | None:
-    whole: int | None = payload.get("duration_s")
-    if whole is not None:
-        return whole
-    parts = [game["duration_s"] for game in games if game.get("duration_s") is not None]
+def _duration_s(said: _Said) -> int | None:
+    if said.duration_s is not None or not said.games:
+        return said.duration_s
+    parts = [game.duration_s for game in said.games if game.duration_s is not None]
     return sum(parts) if parts else None
 
 
-def _is_swept(payload: dict[str, Any], games: Collection[dict[str, Any]]) -> bool:
-    winner = payload.get("winner_id")
-    if winner is None or len(games) < 2:
+def _is_swept(said: _Said) -> bool:
+    winner = said.winner_id
+    if winner is None or len(said.games) < 2:
         return False
-    return all(game.get("winner_id") == winner for game in games)
+    return all(game.winner_id == winner for game in said.games)
 
 
-def _sides(payload: dict[str, Any], outcome: str) -> list[Side]:
-    competitors = payload["competitors"]
-    places = places_of(payload, outcome)
+def _sides(said: _Said) -> list[Side]:
+    outcome = said.outcome
+    if outcome != "win":
+        # Nobody is behind anybody in a draw, or where nothing is decided.
+        return [Side(each.type, each.id, each.name, 1, outcome) for each in said.competitors]
+    places = _places(said)
     sides = []
-    for said in competitors:
-        place = places.get(said["id"], 1)
-        own: Outcome
-        if outcome == "win":
-            own = "win" if place == 1 else "loss"
-        else:
-            own = "draw" if outcome == "draw" else "none"
-        # Defaults are left out where a payload was packed.
-        sides.append(Side(said.get("type", "team"), said["id"], said["name"], place, own))
+    for each in said.competitors:
+        place = places.get(each.id, 1)
+        sides.append(Side(each.type, each.id, each.name, place, "win" if place == 1 else "loss"))
     return sides
 
 
-def places_of(payload: dict[str, Any], outcome: str) -> dict[str, int]:
-    """Competitor id -> place; nobody missing counts as 1 in a draw or where nothing is decided.
+def _places(said: _Said) -> dict[str, int]:
+    """Competitor id -> place of a match that somebody won.
 
     Said `placements` stand. Else the winner is first and the others follow by their scores, who has
     none after who has some; equal scores share a place. A named loser and who retired come behind
     all who played to the end, whatever their scores.
     """
-    if outcome != "win":
-        return {}
-    said = payload.get("placements")
-    if said:
-        return {each["id"]: each["place"] for each in said}
-    winner = payload["winner_id"]
-    others = [side["id"] for side in payload["competitors"] if side["id"] != winner]
+    if said.placements:
+        return {each.id: each.place for each in said.placements}
+    winner = said.winner_id
+    if winner is None:
+        raise ValueError("a win needs a winner or placements")
+    others = [side.id for side in said.competitors if side.id != winner]
     if len(others) == 1:
         return {winner: 1, others[0]: 2}
-    scores = payload.get("scores", {})
-    behind = {payload.get("loser_id"), *payload.get("retired", ())}
+    scores = said.scores or {}
+    behind = {said.loser_id, *said.retired}
     ranked = [(each not in behind, scores.get(each, -math.inf)) for each in others]
     return {
         winner: 1,
@@ -179,24 +245,15 @@ def places_of(payload: dict[str, Any], outcome: str) -> dict[str, int]:
     }
 
 
-def _players(
-    payload: dict[str, Any], sides: list[Side], games: Iterable[dict[str, Any]]
-) -> dict[str, Player]:
+def _players(said: _Said, sides: Sequence[Side]) -> dict[str, Player]:
     """Everyone who took part by user id, in the order of the payload; fills the sides' members."""
     players: dict[str, Player] = {}
     teams = {side.id: index for index, side in enumerate(sides) if side.type == "team"}
-    told: dict[str, list[dict[str, float]]] = {}
-    for line in payload.get("players") or ():
-        _meet(players, line, teams).stats = line.get("stats") or {}
-    for game in games:
-        for line in game.get("players") or ():
-            _meet(players, line, teams).games += 1
-            told.setdefault(line["player_id"], []).append(line.get("stats") or {})
-    for user_id, lines in told.items():
-        if players[user_id].stats is None:
-            players[user_id].stats = merge_stats(lines)
-            players[user_id].lines = lines
-    _meet_competitors(players, payload["competitors"], sides)
+    for line in said.players:
+        _meet(players, line, teams).stats = line.stats or {}
+    if said.games:
+        _meet_in_games(players, said.games, teams)
+    _meet_competitors(players, said.competitors)
     for player in players.values():
         if player.side is not None:
             side = sides[player.side]
@@ -205,29 +262,42 @@ def _players(
     return players
 
 
-def _meet_competitors(
-    players: dict[str, Player], competitors: list[dict[str, Any]], sides: list[Side]
-) -> None:
-    for index, (side, said) in enumerate(zip(sides, competitors, strict=True)):
-        if side.type == "user":
-            alone = players.get(side.id)
-            if alone is None:
-                alone = players[side.id] = Player(side.id)
-            alone.name, alone.side = alone.name or side.name, index
-        for member in said.get("roster") or ():
-            player = players.get(member["id"])
-            if player is None:
-                player = players[member["id"]] = Player(member["id"])
-            player.name = player.name or member.get("name")
-            if player.side is None and side.type == "team":
-                player.side = index
-
-
-def _meet(players: dict[str, Player], line: dict[str, Any], teams: dict[str, int]) -> Player:
-    player = players.get(line["player_id"])
+def _meet(players: dict[str, Player], line: _Line, teams: dict[str, int]) -> Player:
+    player = players.get(line.player_id)
     if player is None:
-        player = players[line["player_id"]] = Player(line["player_id"])
-    player.name = player.name or line.get("name")
-    if player.side is None:
-        player.side = teams.get(line.get("team_id", ""))
+        player = players[line.player_id] = Player(line.player_id, line.name)
+    elif not player.name:
+        player.name = line.name
+    if line.team_id is not None and player.side is None:
+        player.side = teams.get(line.team_id)
     return player
+
+
+def _meet_in_games(
+    players: dict[str, Player], games: Sequence[_Game], teams: dict[str, int]
+) -> None:
+    told: dict[str, list[dict[str, float]]] = {}
+    for game in games:
+        for line in game.players:
+            _meet(players, line, teams).games += 1
+            told.setdefault(line.player_id, []).append(line.stats or {})
+    for user_id, lines in told.items():
+        if players[user_id].stats is None:
+            players[user_id].stats = merge_stats(lines)
+            players[user_id].lines = lines
+
+
+def _meet_competitors(players: dict[str, Player], competitors: Sequence[_Competitor]) -> None:
+    for index, said in enumerate(competitors):
+        if said.type == "user":
+            alone = players.get(said.id)
+            if alone is None:
+                alone = players[said.id] = Player(said.id)
+            alone.name, alone.side = alone.name or said.name, index
+        for member in said.roster:
+            player = players.get(member.id)
+            if player is None:
+                player = players[member.id] = Player(member.id)
+            player.name = player.name or member.name
+            if player.side is None and said.type == "team":
+                player.side = index

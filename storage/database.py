@@ -16,7 +16,7 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from domain.errors import ImpossibleValue, InvalidSchema, Unavailable
-from domain.times import TIME_MAX_MS, TIME_MIN_MS
+from domain.times import TIME_MAX_MS, TIME_MIN_MS, ms_of
 
 log = structlog.get_logger(__name__)
 
@@ -172,11 +172,7 @@ def to_ms(moment: datetime | None) -> int | None:
     return None if moment is None else time_ms(moment)
 
 
-def time_ms(moment: datetime) -> int:
-    """A timestamptz in ms since the epoch, rounded."""
-    since = moment - _EPOCH
-    # In whole numbers: four times as fast as a division of timedeltas, and rows have two of them.
-    return since.days * 86_400_000 + since.seconds * 1000 + (since.microseconds + 500) // 1000
+time_ms = ms_of  # a timestamptz in ms since the epoch, rounded
 
 
 def to_json(value: Any) -> str:

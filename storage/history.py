@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
-
-import asyncpg
+from typing import get_args
 
 from domain.history import Entry
 from domain.results import Outcome
@@ -19,29 +17,7 @@ PAGE_MAX = 50
 
 async def add(conn: Connection, entries: Sequence[Entry]) -> None:
     """Stores the entries of results; raises UniqueViolationError when a match is there already."""
-    await conn.copy_records_to_table("entries", schema_name="history", records=records(entries))
-
-
-def records(entries: Sequence[Entry]) -> list[tuple[Any, ...]]:
-    """Rows in the order of the table's columns."""
-    return [
-        (
-            each.subject_type,
-            each.subject_id,
-            each.match_id,
-            each.log_seq,
-            each.game,
-            each.tournament_id,
-            each.team_id,
-            each.side,
-            to_time(each.played_at_ms, "played_at"),
-            each.outcome,
-            each.decided_by,
-            each.rating_before,
-            each.rating_after,
-        )
-        for each in entries
-    ]
+    await conn.copy_records_to_table("entries", schema_name="history", records=entries)
 
 
 _PAGE = """
@@ -77,25 +53,7 @@ async def page(
     if len(rows) > limit:
         last = rows[limit - 1]
         more = pack_position(time_ms(last["played_at"]), last["match_id"])
-    return [_entry(row) for row in rows[:limit]], more
-
-
-def _entry(row: asyncpg.Record) -> Entry:
-    return Entry(
-        subject_type=row["subject_type"],
-        subject_id=row["subject_id"],
-        match_id=row["match_id"],
-        log_seq=row["log_seq"],
-        game=row["game"],
-        tournament_id=row["tournament_id"],
-        team_id=row["team_id"],
-        side=row["side"],
-        played_at_ms=time_ms(row["played_at"]),
-        outcome=row["outcome"],
-        decided_by=row["decided_by"],
-        rating_before=row["rating_before"],
-        rating_after=row["rating_after"],
-    )
+    return [Entry(*row) for row in rows[:limit]], more
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,13 +72,17 @@ async def load(conn: Connection, keys: Iterable[Key]) -> dict[Key, Stored]:
 
 
 _SAVE = """
--- Whole rows, new or in place of the old. Times come as ms, which costs half of what times would.
+-- Whole rows, new or in place of the old. Times come as ms, which costs half of what times would;
+-- with the days apart, for an interval is multiplied as a double: exact to the year 2255 only.
 INSERT INTO ratings.current
     (game, subject_type, subject_id, name, system, rating, peak, rated, won, deviation, volatility,
      exact, reached_minute, reached_at, last_rated_at)
 SELECT game, subject_type, subject_id, name, system, rating, peak, rated, won, deviation,
-    volatility, exact, reached_minute, timestamptz 'epoch' + reached_at_ms * interval '1 ms',
-    timestamptz 'epoch' + last_rated_ms * interval '1 ms'
+    volatility, exact, reached_minute,
+    timestamptz 'epoch' + reached_at_ms / 86400000 * interval '24 h'
+        + reached_at_ms % 86400000 * interval '1 ms',
+    timestamptz 'epoch' + last_rated_ms / 86400000 * interval '24 h'
+        + last_rated_ms % 86400000 * interval '1 ms'
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::int[],
     $9::int[], $10::float8[], $11::float8[], $12::float8[], $13::int[], $14::bigint[],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import asyncpg
 import msgpack
@@ -22,13 +22,30 @@ PAGE_MAX = 5_000
 # Rows that `differences` names per table and side.
 NAMED_MAX = 20
 
-# The swap waits so long for each table, less than it takes Postgres to look for deadlocks (1 s);
-# then it gives back what it has, lets others pass, and tries again.
-LOCK_WAIT_MS = 100
-SWAP_PAUSE_S = 0.05
-SWAP_WAIT_S = 60.0
+# The swap waits so long for each table, less than Postgres takes to look for a deadlock; then it
+# lets go of all of them for a moment. After so many tries it gives up.
+LOCK_WAIT_MS = 400
+LOCK_PAUSE_S = 0.2
+LOCK_TRIES = 100
+# A page of facts ends where its payloads have so many bytes.
+PAGE_BYTES = 16 * 1024 * 1024
 
 _LOCK_KEY = 0x67616D65666F6C64  # "gamefold"
+
+
+@asynccontextmanager
+async def picture(pool: asyncpg.Pool, *, timeout_s: float) -> AsyncIterator[Connection]:
+    """A connection whose reads all see the same moment: between two batches of the fold.
+
+    A swap waits for its end: tables that come in later are empty to an earlier snapshot.
+    """
+    async with (
+        pool.acquire(timeout=timeout_s) as conn,
+        conn.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        # Before the snapshot, which the first read takes.
+        await conn.execute("LOCK TABLE rebuild.tables IN ACCESS SHARE MODE")
+        yield conn
 
 
 @asynccontextmanager
@@ -83,29 +100,29 @@ async def add_indexes(conn: Connection, noun: str, table: str) -> None:
 async def swap(conn: Connection) -> None:
     """In the transaction of the caller: the new tables are the live ones from its commit on.
 
-    Raises Unavailable when somebody holds one of them for SWAP_WAIT_S.
+    Raises Unavailable when readers don't let go of the live ones.
     """
-    deadline_s = time.monotonic() + SWAP_WAIT_S
-    while not await _lock(conn):
-        if time.monotonic() > deadline_s:
-            raise Unavailable("the fold's tables were never free: a transaction holds them")
-        await asyncio.sleep(SWAP_PAUSE_S)
+    for _ in range(LOCK_TRIES):
+        if await _has_locked(conn):
+            break
+        await asyncio.sleep(LOCK_PAUSE_S)
+    else:
+        raise Unavailable("the tables are being read all the time, and were not to be had")
     await conn.execute("SELECT rebuild.swap()", timeout=STATEMENT_TIMEOUT_S)
 
 
-async def _lock(conn: Connection) -> bool:
-    """Whether all live tables are ours now; none is, where one was not to be had.
+async def _has_locked(conn: Connection) -> bool:
+    """Whether all tables are locked now; otherwise none is, and nobody waits behind us.
 
-    Who reads several of them in one transaction does so in an order of its own. To wait for one
-    table while holding another would be a deadlock then, and an error for one of both.
+    It gives way to whoever reads the tables in another order: this transaction is the long one.
     """
     try:
         async with conn.transaction():
             await conn.execute("SELECT set_config('lock_timeout', $1, true)", str(LOCK_WAIT_MS))
             await conn.execute("SELECT rebuild.lock()")
-    except asyncpg.LockNotAvailableError:
+            await conn.execute("SELECT set_config('lock_timeout', '0', true)")
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
         return False
-    await conn.execute("SELECT set_config('lock_timeout', '0', true)")
     return True
 
 
@@ -190,39 +207,51 @@ async def newly_earned(conn: Connection) -> list[tuple[str, str, str | None]]:
     return [(row["user_id"], row["code"], row["match_id"]) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
-    """A fact as the fold reads it again."""
+class Root(NamedTuple):
+    """A fact as the fold reads it again, still packed: results are made of it as it is."""
 
     seq: int
     type: str
-    occurred_at_ms: int
-    payload: dict[str, Any]
+    occurred_at: datetime
+    packed: bytes
+
+    @property
+    def occurred_at_ms(self) -> int:
+        """In ms since the epoch."""
+        return time_ms(self.occurred_at)
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """Unpacked anew by each look."""
+        unpacked: dict[str, Any] = msgpack.unpackb(self.packed, raw=False, strict_map_key=False)
+        return unpacked
 
 
 _ROOTS = """
--- The facts of these types in a part of the log, in its order.
-SELECT seq, type, occurred_at, payload FROM log.facts
-WHERE seq > $1 AND seq <= $2 AND type = ANY($3::text[]) ORDER BY seq LIMIT $4
+-- The facts of these types in a part of the log, in its order, as far as a page holds them.
+SELECT seq, type, occurred_at, payload FROM (
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
+               - octet_length(payload) AS before
+    FROM (SELECT seq, type, occurred_at, payload FROM log.facts
+          WHERE seq > $1 AND seq <= $2 AND type = ANY($3::text[]) ORDER BY seq LIMIT $4) AS facts
+) AS sized WHERE before < $5 ORDER BY seq
 """
 
 
 async def read(
     conn: Connection, after_seq: int, until_seq: int, types: frozenset[str]
 ) -> list[Root]:
-    """The next facts after a number, up to PAGE_MAX of them; fewer only at `until_seq`."""
+    """The next facts after a number, a page of PAGE_MAX or PAGE_BYTES; none only at `until_seq`."""
     rows = await conn.fetch(
-        _ROOTS, after_seq, until_seq, sorted(types), PAGE_MAX, timeout=STATEMENT_TIMEOUT_S
+        _ROOTS,
+        after_seq,
+        until_seq,
+        sorted(types),
+        PAGE_MAX,
+        PAGE_BYTES,
+        timeout=STATEMENT_TIMEOUT_S,
     )
-    return [
-        Root(
-            row["seq"],
-            row["type"],
-            time_ms(row["occurred_at"]),
-            msgpack.unpackb(row["payload"], raw=False, strict_map_key=False),
-        )
-        for row in rows
-    ]
+    return [Root(*row) for row in rows]
 
 
 async def cursor(conn: Connection) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -24,8 +25,18 @@ _counters = msgspec.json.Decoder(dict[str, int | float]).decode
 _encode = msgspec.json.Encoder().encode
 
 
+# A value that begins unlike a number: of what is none, and of NaN and infinity, which become null.
+_is_odd = re.compile(rb":[^-0-9]").search
+
+
 def _text(counters: Mapping[str, float]) -> str:
-    return _encode(counters).decode() if counters else "{}"
+    """As jsonb takes it; raises ValidationError for what could not be read again."""
+    if not counters:
+        return "{}"
+    packed = _encode(counters)
+    if _is_odd(packed):
+        _counters(packed)
+    return packed.decode()
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
@@ -255,6 +266,21 @@ async def members_of(
     for team_id, user_id in await conn.fetch(_MEMBERS, tournament_id, list(team_ids)):
         found.setdefault(team_id, []).append(user_id)
     return found
+
+
+async def has_ended(conn: Connection, tournament_id: str) -> bool:
+    """Whether a final standing of the tournament counted already."""
+    found: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM statistics.ended WHERE tournament_id = $1)", tournament_id
+    )
+    return found
+
+
+async def add_ended(conn: Connection, rows: Iterable[tuple[str, int]]) -> None:
+    """Notes (tournament id, log seq of its final standing)."""
+    await conn.executemany(
+        "INSERT INTO statistics.ended (tournament_id, log_seq) VALUES ($1, $2)", list(rows)
+    )
 
 
 _PLAYED_FOR = """

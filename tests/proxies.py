@@ -65,6 +65,8 @@ class Wire:
         self._pipes: set[asyncio.Task[None]] = set()
         self._open = asyncio.Event()
         self._open.set()
+        # Something came while nothing passes.
+        self.holds = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -126,6 +128,8 @@ class Wire:
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65_536):
+            if not self._open.is_set():
+                self.holds.set()
             await self._open.wait()
             sink.write(data)
             await sink.drain()

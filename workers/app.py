@@ -7,6 +7,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Coroutine
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -112,6 +113,7 @@ class Machine(Middleware):
         self._stopping = False
         self._running: set[str] = set()
         self._again: set[str] = set()
+        self._passed_on: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._pool: asyncpg.Pool | None = None
         self._redis: Redis | None = None
@@ -187,6 +189,8 @@ class Machine(Middleware):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _close(self) -> None:
+        if self._passed_on:
+            await asyncio.wait(self._passed_on, timeout=STOP_TIMEOUT_MS / 1000)
         if self._pool is not None:
             try:
                 await asyncio.wait_for(self._pool.close(), STOP_TIMEOUT_MS / 1000)
@@ -228,8 +232,22 @@ class Machine(Middleware):
         if pipeline is None:
             # A newer release's message: its own workers will take the next one.
             return False
-        drained = await drain(pipeline, self._pool, self._redis, lambda: self._stopping)
+        drained = await drain(
+            pipeline, self._pool, self._redis, lambda: self._stopping, partial(self._pass_on, name)
+        )
         return drained.more
+
+    def _pass_on(self, name: str) -> None:
+        """What a pipeline announced is drained by the others at once: a wake and a message through
+        Redis would take some 30 ms, and other processes have the sweep.
+        """
+        for other in self._pipelines.keys() - {name}:
+            if other in self._running:
+                self._again.add(other)
+            elif not self._stopping:
+                task = asyncio.create_task(self._drain_once(other))
+                self._passed_on.add(task)
+                task.add_done_callback(self._passed_on.discard)
 
 
 def _on_loop(coroutine: Coroutine[Any, Any, None]) -> None:

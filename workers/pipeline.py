@@ -36,6 +36,8 @@ logger = structlog.get_logger(__name__)
 BATCH_MAX = 500
 # 1 + 3 tries; then the batch is taken apart.
 BACKOFF_S = (0.1, 0.4, 1.6)
+# A transaction that announces so much commits before it goes on with its batch.
+TOLD_ENOUGH = 8_000
 # A drain that is not through after so long makes room for others and is sent again.
 DRAIN_S_MAX = 10.0
 
@@ -79,14 +81,20 @@ def _never() -> bool:
     return False
 
 
+def _nothing() -> None:
+    return None
+
+
 async def drain(
     pipeline: Pipeline,
     pool: asyncpg.Pool,
     redis: Redis,
     should_stop: Callable[[], bool] = _never,
+    announced: Callable[[], None] = _nothing,
 ) -> Drained:
     """Applies facts until seq = head, `should_stop`, or DRAIN_S_MAX; looks again after each commit.
 
+    `announced` is called after each commit that brought facts of its own: others have work then.
     Raises Unavailable when Postgres or Redis is away; whatever was committed stays.
     """
     deadline = time.monotonic() + DRAIN_S_MAX
@@ -96,7 +104,8 @@ async def drain(
             return Drained(facts, more=True)
         try:
             await _keep_pace(pipeline)
-            done = await _step(pipeline, pool, redis, apart=failures > len(BACKOFF_S))
+            apart = failures > len(BACKOFF_S)
+            done = await _step(pipeline, pool, redis, announced, apart=apart)
         except Exception as error:
             if _is_outage(error):
                 raise Unavailable(f"{pipeline.name}: {error}") from error
@@ -137,7 +146,14 @@ async def _count_failure(pool: asyncpg.Pool, pipeline: Pipeline) -> None:
             await log.count_failure(connection, pipeline.name)
 
 
-async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: bool) -> int | None:
+async def _step(
+    pipeline: Pipeline,
+    pool: asyncpg.Pool,
+    redis: Redis,
+    announced: Callable[[], None],
+    *,
+    apart: bool,
+) -> int | None:
     """One batch; how many of its facts it did, None at the head or while another is at it."""
     started_s = time.monotonic()
     async with log.transaction(pool) as tx:
@@ -149,19 +165,35 @@ async def _step(pipeline: Pipeline, pool: asyncpg.Pool, redis: Redis, *, apart: 
         )
         if until == after:
             return None
-        done: int | None = None
-        if batch and apart:
-            letters = await _apply_apart(pipeline, tx, redis, batch, len(BACKOFF_S) + 1)
+        if apart:
+            done, letters = await _apply_apart(pipeline, tx, redis, batch, len(BACKOFF_S) + 1)
             await deadletters.add(tx.connection, letters)
-        elif batch:
-            done = await pipeline.apply(tx, redis, batch)
-        if done is not None and done < len(batch):
-            assert done > 0
+        else:
+            done = await _apply(pipeline, tx, redis, batch)
+        if done < len(batch):
             until = batch[done - 1].seq
         busy_ms = (time.monotonic() - started_s) * 1000 if batch else 0.0
-        facts = len(batch) if done is None else done
-        await log.move_cursor(tx.connection, pipeline.name, until, facts=facts, busy_ms=busy_ms)
-    return facts
+        await log.move_cursor(tx.connection, pipeline.name, until, facts=done, busy_ms=busy_ms)
+    if tx.events:
+        announced()
+    return done
+
+
+async def _apply(
+    pipeline: Pipeline, tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]
+) -> int:
+    """Applies the batch, or the first part of it that announces enough; how many facts that is.
+
+    What was read is not read again because `apply` stops early.
+    """
+    done = 0
+    while done < len(batch) and len(tx.events) < TOLD_ENOUGH:
+        some = await pipeline.apply(tx, redis, batch[done:])
+        if some is None:
+            return len(batch)
+        assert some > 0
+        done += some
+    return done
 
 
 async def _apply_apart(
@@ -170,37 +202,54 @@ async def _apply_apart(
     redis: Redis,
     batch: Sequence[LoggedEvent],
     attempts: int,
-) -> list[Letter]:
-    """Applies what can be applied, in order; answers letters for the facts that cannot."""
-    try:
-        async with _savepoint(tx):
-            await _apply_all(pipeline, tx, redis, batch)
-    except Exception as error:
-        if _is_outage(error):
-            raise
-        if len(batch) == 1:
+) -> tuple[int, list[Letter]]:
+    """Applies what can be applied, in order, until enough is announced.
+
+    Answers how many facts from the first on are done with, and letters for those that cannot be
+    applied: parts that fail are halved, parts that do not grow again.
+    """
+    letters: list[Letter] = []
+    done, size = 0, len(batch)
+    while done < len(batch) and len(tx.events) < TOLD_ENOUGH:
+        part = batch[done : done + size]
+        try:
+            async with _savepoint(tx):
+                announced = len(tx.events)
+                some = await pipeline.apply(tx, redis, part)
+                await _check_new(tx, announced)
+        except Exception as error:
+            if _is_outage(error):
+                raise
+            if len(part) > 1:
+                size = len(part) // 2
+                continue
             logger.error(
                 "dead_letter",
                 pipeline=pipeline.name,
-                seq=batch[0].seq,
-                event_id=str(batch[0].event_id),
-                root_id=str(batch[0].root_id),
+                seq=part[0].seq,
+                event_id=str(part[0].event_id),
+                root_id=str(part[0].root_id),
                 exc_info=error,
             )
-            return [_letter(pipeline, batch[0], error, attempts + 1)]
-    else:
-        return []
-    middle = len(batch) // 2
-    first = await _apply_apart(pipeline, tx, redis, batch[:middle], attempts)
-    return first + await _apply_apart(pipeline, tx, redis, batch[middle:], attempts)
+            letters.append(_letter(pipeline, part[0], error, attempts + 1))
+            some = None
+        done += len(part) if some is None else some
+        size *= 2
+    return done, letters
 
 
-async def _apply_all(
-    pipeline: Pipeline, tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]
-) -> None:
-    while batch:
-        done = await pipeline.apply(tx, redis, batch)
-        batch = [] if done is None else batch[done:]
+async def _check_new(tx: Transaction, announced: int) -> None:
+    """Raises ValueError when one of the last announcements has an id that is there already.
+
+    The log would say so at the commit, when nobody knows any more whose fault it is.
+    """
+    ids = [each.event_id for each in tx.events[announced:]]
+    if not ids:
+        return
+    twice = len({each.event_id for each in tx.events}) < len(tx.events)
+    known = await log.known(tx.connection, ids)
+    if twice or known:
+        raise ValueError(f"it announces the same twice: {min(known, default='within itself')}")
 
 
 @asynccontextmanager

@@ -27,6 +27,19 @@ def check_sides(payload: dict[str, Any], sides: list[str]) -> None:
             raise ImpossibleValue("a player's team is no competitor", field="players.team_id")
 
 
+def check_standing(payload: dict[str, Any]) -> None:
+    """Raises for a tournament.completed whose placements name nobody or somebody twice."""
+    placed = set()
+    for said in payload.get("placements") or ():
+        check_id(said["id"], "placements.id")
+        who = said.get("type", "team"), said["id"]
+        if who in placed:
+            raise ImpossibleValue(f"{said['id']!r} is placed twice", field="placements")
+        placed.add(who)
+    for each in payload.get("disqualified") or ():
+        check_id(each, "disqualified")
+
+
 def _player_lines(payload: dict[str, Any]) -> list[dict[str, Any]]:
     lines = list(payload.get("players", []))
     for game in payload.get("games", []):

@@ -17,7 +17,7 @@ from domain.statistics import TREND_DAYS, Lifetime, Tally, derived
 from domain.times import time_text
 from hub.api.errors import ACQUIRE_TIMEOUT_S
 from hub.context import CONTEXT
-from storage import history, profiles, ratings
+from storage import history, profiles, ratings, rebuild
 from storage.database import Connection
 from storage.ratings import Stored
 
@@ -115,10 +115,8 @@ def only(game: str | None, found: Mapping[str, Any]) -> dict[str, Any]:
 @asynccontextmanager
 async def picture(request: web.Request) -> AsyncIterator[Connection]:
     """A connection whose reads all see the same moment: between two batches of the fold."""
-    async with (
-        request.app[CONTEXT].pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
+    pool = request.app[CONTEXT].pool
+    async with rebuild.picture(pool, timeout_s=ACQUIRE_TIMEOUT_S) as connection:
         yield connection
 
 

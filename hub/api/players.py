@@ -21,6 +21,7 @@ from domain.ratings import tier_of
 from domain.statistics import trend
 from domain.times import time_text
 from hub.api.bodies import answer, whole_number
+from hub.api.errors import ACQUIRE_TIMEOUT_S
 from hub.api.figures import (
     GameQuery,
     LifetimeFigures,
@@ -34,9 +35,8 @@ from hub.api.figures import (
 from hub.api.operations import Example, operation
 from hub.api.samples import CARD, CURVE
 from hub.auth import require
-from hub.context import CONTEXT
+from hub.context import CONTEXT, Context
 from storage import achievements, battlepass, history, leaderboards, ratings, statistics
-from storage.database import Connection
 from storage.leaderboards import snapshots
 from storage.ratings import Stored
 
@@ -154,14 +154,15 @@ async def read_player(request: web.Request) -> web.Response:
         career = (await statistics.load_careers(conn, [user_id])).get(user_id, {})
         xp = sum((await battlepass.load(conn, [user_id])).get(user_id, {}).values())
         nights = await snapshots.cards(conn, "user", user_id, list(rated))
-        shown = await _ratings(request.app[CONTEXT].redis, conn, user_id, rated)
+        before = await ratings_before(conn, user_id, rated)
+    ranks = await _ranks(request.app[CONTEXT], user_id, rated)
     body = {
         "id": user_id,
         "name": profile.display_name or _name(rated),
         "country": profile.country,
         "level": level_of(xp),
         "xp": xp,
-        "ratings": shown,
+        "ratings": _ratings(rated, before, ranks),
         "lifetime": [lifetime_figures(game, each) for game, each in lifetimes.items()],
         "form": [
             {
@@ -209,11 +210,9 @@ async def rating_curve(request: web.Request) -> web.Response:
     return answer({"id": user_id, "game": game, "points": shown}, etag=True)
 
 
-async def _ratings(
-    redis: Redis, conn: Connection, user_id: str, rated: Mapping[str, Stored]
+def _ratings(
+    rated: Mapping[str, Stored], before: Mapping[str, int], ranks: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    before = await ratings_before(conn, user_id, rated)
-    ranks = await _ranks(redis, conn, user_id, rated)
     return [
         {
             "game": game,
@@ -229,30 +228,30 @@ async def _ratings(
     ]
 
 
-async def _ranks(
-    redis: Redis, conn: Connection, user_id: str, rated: Mapping[str, Stored]
-) -> dict[str, int]:
-    """The places on the games' boards, from Redis, and where that has no such set from Postgres."""
+async def _ranks(context: Context, user_id: str, rated: Mapping[str, Stored]) -> dict[str, int]:
+    """The places on the games' boards, from Redis, and where that has no such set from Postgres.
+
+    Redis is asked while no connection to Postgres is held: when it hangs, results still flow.
+    """
     counted = Counter({game: each.rating.rated for game, each in rated.items()})
     games = [game for game, _ in counted.most_common(RANKED_GAMES_MAX)]
-    found = {}
-    for game, rank in zip(games, await _places(redis, user_id, games), strict=True):
-        if rank is None:
-            own = await ratings.standing(conn, game, "user", user_id)
-            rank = None if own is None else await ratings.rank(conn, game, "user", own)
-        if rank is not None:
-            found[game] = rank
-    return found
+    found = dict(zip(games, await _places(context.redis, user_id, games), strict=True))
+    missing = [game for game, rank in found.items() if rank is None]
+    if missing:
+        async with context.pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as conn:
+            for game in missing:
+                own = await ratings.standing(conn, game, "user", user_id)
+                found[game] = own and await ratings.rank(conn, game, "user", own)
+    return {game: rank for game, rank in found.items() if rank is not None}
 
 
 async def _places(redis: Redis, user_id: str, games: Sequence[str]) -> list[int | None]:
     boards = [board_of(game, PLAYERS) for game in games]
     try:
-        own = [await leaderboards.around(redis, each, user_id, 0, Regions()) for each in boards]
+        return await leaderboards.ranks(redis, boards, user_id, Regions())
     except Unavailable as error:
         log.warning("ranks_missing", error=error.message)
         return [None] * len(games)
-    return [each.first if each is not None and each.rows else None for each in own]
 
 
 def _most_rated(rated: Mapping[str, Stored]) -> str | None:

@@ -16,6 +16,7 @@ from domain.events import EVENT_TYPES
 from domain.facts import content_hash, normalise
 from domain.ids import check_id, root_event_id
 from domain.matches import Lease, Match, Sender, decide, lease_of
+from domain.matches.outcome import check_standing
 from storage.ingest import Receipt, Refused, Stream, StreamKey
 from storage.log import Event, HeldEvent, held
 from storage.matches import pack
@@ -221,7 +222,11 @@ def match_event(frame: FactFrame, event_id: UUID, match: Match, payload: dict[st
 def tournament_event(
     frame: FactFrame, event_id: UUID, payload: dict[str, Any], waits_s: Mapping[str, int]
 ) -> Event:
-    """The end of a tournament, which tells how its matches ended: it waits for the delayed ones."""
+    """The end of a tournament, which tells how its matches ended: it waits for the delayed ones.
+
+    Raises InvalidSchema and ImpossibleValue for a standing that is none.
+    """
+    check_standing(payload)
     tournament_id: str = payload["tournament_id"]
     event = _fact_event(frame, event_id, f"tournament:{tournament_id}", payload)
     wait_s = waits_s.get(tournament_id)

@@ -204,6 +204,22 @@ async def around(
     return await _read(redis, board, regions, [each_way, "around", subject_id])
 
 
+async def ranks(
+    redis: Redis, boards: Sequence[str], subject_id: str, regions: Regions
+) -> list[int | None]:
+    """A subject's ranks on several boards, from 1, in one pipelined call.
+
+    None where it does not stand, or the set is not complete. Raises Unavailable.
+    """
+    calls: list[Call] = []
+    for board in boards:
+        keys = [*keys_of(board, "set", "complete", "version"), _page_key(board, 0)]
+        calls.append(
+            (_READ, keys, [regions.made_of(split_board(board)[1]), 0, "around", subject_id])
+        )
+    return [answer[2] or None if answer else None for answer in await call(redis, calls)]
+
+
 async def _read(
     redis: Redis, board: str, regions: Regions, args: Sequence[Any], page: int = 0
 ) -> Stretch | None:

@@ -48,6 +48,7 @@ __all__ = [
     "count_failure",
     "head",
     "held",
+    "known",
     "lag",
     "lock_cursor",
     "move_cursor",
@@ -69,6 +70,8 @@ WAKE_CHANNEL = "gamehub:wake"
 ANNOUNCED_MAX = 200_000
 # From so many facts on a transaction appends them by COPY: a round trip more, less work for each.
 COPY_MIN = 64
+# A read ends where the payloads of its facts have so many bytes.
+READ_BYTES = 8 * 1024 * 1024
 # A pipeline that wants few types looks at so many facts at a time.
 SPAN_MAX = 20_000
 
@@ -240,15 +243,25 @@ async def _hold(conn: Connection, event: HeldEvent) -> None:
 
 
 _READ = """
--- The next facts after a number, in the log's order.
+-- The next facts after a number, in the log's order, as far as one read holds them.
 SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
-FROM log.facts WHERE seq > $1 ORDER BY seq LIMIT $2
+FROM (
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
+               - octet_length(payload) AS before
+    FROM (SELECT * FROM log.facts WHERE seq > $1 ORDER BY seq LIMIT $2) AS facts
+) AS sized WHERE before < $3 ORDER BY seq
 """
 
 _READ_TYPED = """
--- The next facts of these types after a number and up to another, in the log's order.
+-- The next facts of these types after a number and up to another, in the log's order, as far as
+-- one read holds them.
 SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
-FROM log.facts WHERE seq > $1 AND seq <= $2 AND type = ANY($3::text[]) ORDER BY seq LIMIT $4
+FROM (
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
+               - octet_length(payload) AS before
+    FROM (SELECT * FROM log.facts WHERE seq > $1 AND seq <= $2 AND type = ANY($3::text[])
+          ORDER BY seq LIMIT $4) AS facts
+) AS sized WHERE before < $5 ORDER BY seq
 """
 
 _BY_IDS = """
@@ -259,8 +272,8 @@ FROM log.facts WHERE event_id = ANY($1::uuid[]) ORDER BY seq
 
 
 async def read(conn: Connection, after_seq: int, limit: int) -> list[LoggedEvent]:
-    """Up to `limit` facts with seq > after_seq; dense and in commit order."""
-    return [_logged(row) for row in await conn.fetch(_READ, after_seq, limit)]
+    """Up to `limit` facts with seq > after_seq, fewer where they are large; in commit order."""
+    return [_logged(row) for row in await conn.fetch(_READ, after_seq, limit, READ_BYTES)]
 
 
 async def read_typed(
@@ -277,9 +290,10 @@ async def read_typed(
     until = min(await head(conn), after_seq + SPAN_MAX)
     if until <= after_seq:
         return [], after_seq
-    rows = await conn.fetch(_READ_TYPED, after_seq, until, sorted(types), limit)
+    rows = await conn.fetch(_READ_TYPED, after_seq, until, sorted(types), limit, READ_BYTES)
     facts = [_logged(row) for row in rows]
-    return facts, facts[-1].seq if len(facts) == limit else until
+    full = len(rows) == limit or sum(len(row["payload"]) for row in rows) >= READ_BYTES
+    return facts, facts[-1].seq if full else until
 
 
 async def by_ids(conn: Connection, event_ids: Sequence[UUID]) -> list[LoggedEvent]:
@@ -287,6 +301,14 @@ async def by_ids(conn: Connection, event_ids: Sequence[UUID]) -> list[LoggedEven
     if not event_ids:
         return []
     return [_logged(row) for row in await conn.fetch(_BY_IDS, list(event_ids))]
+
+
+async def known(conn: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of these ids that the log has."""
+    rows = await conn.fetch(
+        "SELECT event_id FROM log.facts WHERE event_id = ANY($1::uuid[])", list(event_ids)
+    )
+    return {row["event_id"] for row in rows}
 
 
 _BY_SEQS = """
@@ -300,18 +322,6 @@ async def by_seqs(conn: Connection, seqs: Sequence[int]) -> dict[int, LoggedEven
     """The facts of these numbers."""
     rows = await conn.fetch(_BY_SEQS, list(seqs))
     return {row["seq"]: _logged(row) for row in rows}
-
-
-_EARLIER = """
--- Facts of the same type and subject before a number.
-SELECT seq FROM log.facts WHERE subject = $1 AND type = $2 AND seq < $3
-"""
-
-
-async def earlier(conn: Connection, fact: LoggedEvent) -> set[int]:
-    """The numbers of facts of this one's type and subject that came before it."""
-    rows = await conn.fetch(_EARLIER, fact.subject, fact.type, fact.seq)
-    return {row["seq"] for row in rows}
 
 
 _TOLD = """

@@ -2,11 +2,6 @@
 -- `gamehub rebuild fold` makes it again. Indexes carry the names that Postgres gives them, so that
 -- a table made beside a live one has the same.
 
--- The history before had a pipeline and wider rows of its own; the fold makes it again.
-DROP SCHEMA history CASCADE;
-DELETE FROM log.cursors WHERE pipeline = 'history';
-DELETE FROM deadletters.letters WHERE pipeline = 'history';
-
 -- What a pipeline has done, counted where its cursor moves.
 ALTER TABLE log.cursors
     ADD COLUMN batches bigint NOT NULL DEFAULT 0,
@@ -99,6 +94,12 @@ CREATE TABLE statistics.played_for (
     PRIMARY KEY (user_id, team_id)
 );
 
+-- Tournaments whose final standing counted: each ends once, whoever says so again.
+CREATE TABLE statistics.ended (
+    tournament_id text PRIMARY KEY,
+    log_seq bigint NOT NULL
+);
+
 CREATE SCHEMA ratings;
 CREATE TABLE ratings.current (
     game text NOT NULL,
@@ -129,7 +130,7 @@ CREATE INDEX current_game_subject_type_rating_won_reached_minute_subject_id_idx
 
 -- One row per user and per team per match (HIST-01). What else the match was stands in its fact in
 -- the log, by `log_seq`: players, scores, duration, map.
-CREATE SCHEMA history;
+-- The history of the release before stands beside it until that release is gone (0015).
 CREATE TABLE history.entries (
     subject_type text NOT NULL,
     subject_id text NOT NULL,
@@ -191,7 +192,8 @@ INSERT INTO rebuild.tables (position, schema_name, table_name) VALUES
     (8, 'ratings', 'current'),
     (9, 'history', 'entries'),
     (10, 'battlepass', 'progress'),
-    (11, 'achievements', 'earned');
+    (11, 'achievements', 'earned'),
+    (12, 'statistics', 'ended');
 
 -- Empty tables rebuild_next.<schema>__<table> without indexes; what an earlier rebuild left is gone.
 CREATE FUNCTION rebuild.begin() RETURNS void LANGUAGE plpgsql AS $$
@@ -259,37 +261,47 @@ BEGIN
 END
 $$;
 
--- Nobody reads or writes the live tables until the transaction ends.
+-- Nobody else reads or writes the live tables until the transaction ends.
 CREATE FUNCTION rebuild.lock() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     each record;
 BEGIN
+    -- Pictures of several tables at one moment hold this one (storage.rebuild.picture).
+    LOCK TABLE rebuild.tables IN ACCESS EXCLUSIVE MODE;
     FOR each IN SELECT * FROM rebuild.tables ORDER BY position LOOP
-        EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE',
-                       each.schema_name, each.table_name);
+        EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE', each.schema_name,
+                       each.table_name);
     END LOOP;
 END
 $$;
 
--- The new tables take the places and the rights of the live ones.
+-- The new tables take the places, the owners and the rights of the live ones.
 CREATE FUNCTION rebuild.swap() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     each record;
     given record;
     next text;
+    owner name;
 BEGIN
     FOR each IN SELECT * FROM rebuild.tables ORDER BY position LOOP
         next := each.schema_name || '__' || each.table_name;
+        SELECT pg_get_userbyid(relowner) INTO owner FROM pg_class
+        WHERE oid = format('%I.%I', each.schema_name, each.table_name)::regclass;
+        IF owner <> current_user THEN
+            EXECUTE format('ALTER TABLE rebuild_next.%I OWNER TO %I', next, owner);
+        END IF;
         FOR given IN
             SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END AS to_role,
-                   a.privilege_type AS right_name
+                   a.privilege_type AS right_name,
+                   CASE WHEN a.is_grantable AND a.grantee <> c.relowner
+                        THEN 'WITH GRANT OPTION' ELSE '' END AS further
             FROM pg_class c
             CROSS JOIN aclexplode(c.relacl) AS a
             LEFT JOIN pg_roles r ON r.oid = a.grantee
             WHERE c.oid = format('%I.%I', each.schema_name, each.table_name)::regclass
         LOOP
-            EXECUTE format('GRANT %s ON rebuild_next.%I TO %s', given.right_name, next,
-                           given.to_role);
+            EXECUTE format('GRANT %s ON rebuild_next.%I TO %s %s', given.right_name, next,
+                           given.to_role, given.further);
         END LOOP;
         EXECUTE format('DROP TABLE %I.%I', each.schema_name, each.table_name);
         EXECUTE format('ALTER TABLE rebuild_next.%I RENAME TO %I', next, each.table_name);

@@ -138,11 +138,11 @@ def _kind_args(kind: str) -> tuple[int, int, int]:
 
 
 def _publish_command(
-    room: str, events: Sequence[Publish], epoch: str, *, sharded: bool = False
+    room: str, events: Sequence[Publish], epoch: str = "", *, sharded: bool = False
 ) -> Command:
     """One call of the script for events of one room, which gets `epoch` if it has none."""
     args: list[Any] = [
-        "EVALSHA", _PUBLISH.sha, len(_PARTS), *_keys(room), epoch,
+        "EVALSHA", _PUBLISH.sha, len(_PARTS), *_keys(room), epoch or os.urandom(8).hex(),
         *_kind_args(room.partition(":")[0]), channel(room), "SPUBLISH" if sharded else "PUBLISH",
         LATE_KEPT_MS, LATE_EVENTS_MAX, LATE_DOCUMENT_EVERY_MS,
     ]  # fmt: skip

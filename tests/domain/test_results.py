@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from domain.errors import ImpossibleValue
 from domain.facts import normalise
 from domain.ids import is_id
 from domain.matches import Match, result_payload, scheduled
-from domain.results import Outcome, Result, places_of, result_of
+from domain.results import Outcome, Result, read_result, result_of
 
 PLAYED = "2026-03-01T18:41:00.000Z"
 PLAYED_MS = 1_772_390_460_000
@@ -44,8 +45,11 @@ def complete(
 def result(
     competitors: list[dict[str, Any]], fact_type: str = "match.completed", **said: Any
 ) -> Result:
-    found = result_of(fact_type, complete(competitors, fact_type, **said))
+    payload = complete(competitors, fact_type, **said)
+    found = result_of(fact_type, payload)
     assert found is not None
+    # What a rebuild reads of the log is the same.
+    assert read_result(fact_type, msgpack.packb(payload)) == found
     return found
 
 
@@ -354,8 +358,9 @@ def test_any_order_of_arrival_is_a_result(points: list[int]) -> None:
     # Scores say the same places as long as there is one winner.
     if len(firsts) == 1:
         scores = dict(zip(sides, points, strict=True))
-        said = complete([user(each) for each in sides], winner_id=firsts[0], scores=scores)
-        assert places_of(said, "win") == ranked
+        assert places(
+            result([user(each) for each in sides], winner_id=firsts[0], scores=scores)
+        ) == (ranked)
 
 
 # -- other ends ------------------------------------------------------------------------------------
@@ -390,6 +395,7 @@ def test_a_walkover_is_recorded_and_not_rated() -> None:
 @pytest.mark.parametrize("fact_type", ["match.cancelled", "match.started", "season.started"])
 def test_other_facts_are_no_results(fact_type: str) -> None:
     assert result_of(fact_type, {"match_id": "m"}) is None
+    assert read_result(fact_type, msgpack.packb({"match_id": "m"})) is None
 
 
 def test_every_result_has_the_same_fields() -> None:

@@ -12,14 +12,14 @@ from gamehub.cli import main
 from workers.fold import stages
 from workers.fold.battlepass import give_xp as sound
 from workers.fold.telling import Telling
-from workers.fold.world import Careers, World
+from workers.fold.world import Seats, World
 
 
-def give_xp(world: World, result: Result, careers: Careers, telling: Telling) -> None:
+def give_xp(world: World, result: Result, seats: Seats, telling: Telling) -> None:
     """The stage as that release had it."""
     if result.match_id == POISON:
         raise ZeroDivisionError("nobody thought of this match")
-    sound(world, result, careers, telling)
+    sound(world, result, seats, telling)
 
 
 if __name__ == "__main__":

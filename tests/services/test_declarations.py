@@ -286,6 +286,10 @@ async def test_a_change_that_changes_nothing_is_not_announced(
         ({"display_name": ""}, "display_name"),
         ({"display_name": "x" * 101}, "display_name"),
         ({"display_name": "a\x00b"}, "display_name"),
+        ({"display_name": "Ana\n"}, "display_name"),
+        # Nothing to see, and what turns the text around it.
+        ({"display_name": " \u200b\u3164"}, "display_name"),
+        ({"display_name": "\u202ednuora"}, "display_name"),
         ({"is_public": None}, "is_public"),
         ({"is_public": "no"}, "is_public"),
         ({"user_id": "ben"}, "user_id"),

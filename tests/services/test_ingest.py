@@ -169,6 +169,28 @@ async def test_a_tournament_ends_without_a_match(pool: asyncpg.Pool) -> None:
     assert codes(await commit_facts(pool, [other_game])) == ["forbidden_action"]
 
 
+@pytest.mark.parametrize(
+    ("standing", "code"),
+    [
+        (
+            {"placements": [{"place": 1, "id": "red"}, {"place": 2, "id": "red"}]},
+            "impossible_value",
+        ),
+        ({"placements": [{"place": 1, "id": "no id"}]}, "invalid_schema"),
+        ({"placements": [{"place": 1, "id": "ann\x00", "type": "user"}]}, "invalid_schema"),
+        ({"disqualified": ["no:id"]}, "invalid_schema"),
+    ],
+)
+async def test_a_standing_names_everyone_once(
+    pool: asyncpg.Pool, standing: dict[str, Any], code: str
+) -> None:
+    data = {"tournament_id": "cup", "game": "chess", **standing}
+    assert codes(await commit_facts(pool, [frame(1, "tournament.completed", None, **data)])) == [
+        code
+    ]
+    assert await logged(pool) == []
+
+
 async def test_a_result_that_is_known_is_acked_whoever_sends_it(pool: asyncpg.Pool) -> None:
     result = completed(3)
     await commit_facts(pool, [scheduled(1), started(2), result])

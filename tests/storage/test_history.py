@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from domain.errors import InvalidSchema
 from domain.history import Entry
 from domain.results import Outcome, SubjectType
+from domain.times import ms_of
 from storage import history
 
-BASE_MS = 1_500_000_000_000
+BASE = datetime(2017, 7, 14, 2, 40, tzinfo=UTC)
 MINUTE_MS = 60_000
 
 
@@ -35,7 +37,7 @@ def entry(
         tournament_id=None,
         team_id="red",
         side=side,
-        played_at_ms=BASE_MS + number * MINUTE_MS,
+        played_at=BASE + number * timedelta(minutes=1),
         outcome=outcome,
         decided_by="play",
         rating_before=1200 + number if rated else None,
@@ -100,7 +102,7 @@ async def test_the_curve_is_in_the_order_of_the_log(pool: asyncpg.Pool) -> None:
 async def test_the_rating_at_a_time(pool: asyncpg.Pool, minute: int, rating: int) -> None:
     await add(pool, [entry(0), entry(1, rated=False), entry(2)])
     async with pool.acquire() as conn:
-        at_ms = BASE_MS + minute * MINUTE_MS
+        at_ms = ms_of(BASE) + minute * MINUTE_MS
         found = await history.ratings_at(conn, "user", "ann", ["chess", "quiz"], at_ms)
         assert found == {"chess": rating}
         assert await history.ratings_at(conn, "user", "bob", ["chess"], at_ms) == {}

@@ -290,3 +290,20 @@ async def test_what_it_did_is_counted(pool: asyncpg.Pool, redis: Redis) -> None:
         assert (lag.facts, lag.batches, lag.failures) == (3, 1, 4)
         assert lag.busy_ms >= lag.last_ms > 0
         assert await deadletters.count_by_pipeline(conn) == {lag.pipeline: 1}
+
+
+async def test_what_announces_a_known_id_is_a_dead_letter(pool: asyncpg.Pool, redis: Redis) -> None:
+    """The log would refuse it at every commit: without the letter the pipeline stands still."""
+
+    async def apply(tx: Transaction, _redis: Redis, batch: Sequence[LoggedEvent]) -> None:
+        for event in batch:
+            if event.cause_id is None:
+                log.announce(tx, numbered(100, cause=event))
+            if event.payload["number"] == 3:
+                log.announce(tx, numbered(100, cause=event))
+
+    await announce(pool, 5)
+    await drain(Pipeline("copyist", apply), pool, redis)
+    async with pool.acquire() as conn:
+        assert [each.seq for each in await deadletters.page(conn)] == [4]
+        assert await log.head(conn) == 9

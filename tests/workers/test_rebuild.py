@@ -28,6 +28,7 @@ TABLES = (
     "statistics.careers",
     "statistics.entered",
     "statistics.played_for",
+    "statistics.ended",
     "ratings.current",
     "history.entries",
     "battlepass.progress",
@@ -205,3 +206,34 @@ async def told_once(pool: asyncpg.Pool, seq: int) -> None:
     assert len(corrections) == 3
     for each in corrections:
         assert each.payload["delta"] == each.payload["after"] - each.payload["before"] != 0
+
+
+async def test_a_fact_is_mended_a_second_time(
+    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a re-fold from the start the same letter may come again: its corrections are known."""
+    monkeypatch.setattr(pipeline, "BACKOFF_S", (0.0, 0.0, 0.0))
+    sound = battlepass.give_xp
+
+    def broken(world: object, result: Result, *rest: object) -> None:
+        if result.match_id == "m4":
+            raise ZeroDivisionError("a bug")
+        sound(world, result, *rest)  # type: ignore[arg-type]
+
+    await play(pool)
+    told = []
+    for _ in range(2):
+        async with pool.acquire() as conn:
+            for name in TABLES:
+                await conn.execute(f"TRUNCATE {name}")
+            await conn.execute("UPDATE log.cursors SET seq = 0 WHERE pipeline = 'fold'")
+        monkeypatch.setattr(stages, "give_xp", broken)
+        await drain(fold.PIPELINE, pool, redis)
+        async with pool.acquire() as conn:
+            (letter,) = await deadletters.page(conn)
+        monkeypatch.setattr(stages, "give_xp", sound)
+        mended = await retry(PIPELINES, pool, redis, letter.id, "cli:test")
+        assert mended is not None
+        assert mended.error is None
+        told.append(await ids(pool))
+    assert told[1] == told[0]

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import Any
 
 from domain import achievements
 from workers.fold.telling import Telling, plain
-from workers.fold.world import Earned, World, raise_counter
+from workers.fold.world import Earned, Person, World
 
 Cause = tuple[str | None, int, int]  # match, time in ms, number in the log
 
 
-def unlock(
-    world: World, user_id: str, before: dict[str, float], career: dict[str, float], cause: Cause,
-    telling: Telling,
-) -> None:  # fmt: skip
-    """What the change of a career earns, with what its rewards earn in turn."""
-    earned = world.earned.get(user_id)
-    if earned is None:
-        earned = world.earned[user_id] = set()
+def unlock(world: World, user_id: str, person: Person, cause: Cause, telling: Telling) -> None:
+    """What a career has reached and not earned yet, with what the rewards earn in turn."""
     match_id, at_ms, log_seq = cause
-    for each in achievements.unlock(before, career, earned):
+    person.due = False
+    person.marks.clear()
+    for each in achievements.unlock({}, person.career, person.earned):
         world.new_earned.append(Earned(user_id, each.code, at_ms, match_id, log_seq))
         if not telling.silent:
             tell_unlocked(telling, user_id, each, match_id)
@@ -50,41 +45,39 @@ def complete_tournament(
 ) -> None:
     """Everyone's place in a tournament: a team's is that of all who played for it there (ACH-04).
 
-    Who was disqualified has no place; who has several, such as its own and its team's, has the
-    best. A tournament ends once: whoever tells its end again, as a second server does that sends
-    the same season, changes nothing.
+    Who was disqualified has no place; who has several has the best. A tournament ends once: the
+    first standing in the log is the one that counts.
     """
     tournament_id: str = payload["tournament_id"]
     if tournament_id in world.ended:
         return
     world.ended.add(tournament_id)
+    world.new_ended.append((tournament_id, log_seq))
     out = set(payload.get("disqualified") or ())
-    placed: set[str] = set()
-    for said in sorted(payload.get("placements") or (), key=itemgetter("place")):
+    best: dict[str, tuple[int, str | None]] = {}
+    for said in payload.get("placements") or ():
         if said["id"] in out:
             continue
         team_id = said["id"] if said.get("type", "team") == "team" else None
         users = [said["id"]] if team_id is None else world.members.get((tournament_id, team_id), [])
         for user_id in users:
-            if user_id not in placed:
-                placed.add(user_id)
-                _place(
-                    world, user_id, tournament_id, said["place"], team_id, at_ms, log_seq, telling
-                )
+            if user_id not in best or said["place"] < best[user_id][0]:
+                best[user_id] = (said["place"], team_id)
+    for user_id, (place, team_id) in best.items():
+        _place(world, user_id, tournament_id, place, team_id, at_ms, log_seq, telling)
 
 
 def _place(
     world: World, user_id: str, tournament_id: str, place: int, team_id: str | None, at_ms: int,
     log_seq: int, telling: Telling,
 ) -> None:  # fmt: skip
-    career = world.career(user_id)
-    before = dict(career)
+    person = world.person(user_id)
     if place == 1:
-        raise_counter(career, "tournaments_won")
+        person.count("tournaments_won")
     if place <= 2:
-        raise_counter(career, "tournament_top2")
+        person.count("tournament_top2")
     if place <= 3:
-        raise_counter(career, "tournament_top3")
+        person.count("tournament_top3")
     if not telling.silent:
         told = {
             "user_id": user_id,
@@ -93,4 +86,5 @@ def _place(
             "team_id": team_id,
         }
         telling.told.append(("tournament.placement", f"user:{user_id}", tournament_id, told))
-    unlock(world, user_id, before, career, (None, at_ms, log_seq), telling)
+    if person.due:
+        unlock(world, user_id, person, (None, at_ms, log_seq), telling)

@@ -6,56 +6,63 @@ from domain import achievements, battlepass
 from domain.payloads_derived import Reward
 from domain.results import Result
 from workers.fold.telling import Telling, plain
-from workers.fold.world import World, raise_counter
+from workers.fold.world import Person, Seats, World
 
 
-def give_xp(
-    world: World, result: Result, careers: dict[str, dict[str, float]], telling: Telling
-) -> None:
+def give_xp(world: World, result: Result, seats: Seats, telling: Telling) -> None:
     """XP of a match to both sides, and the levels and tiers that it reaches (PIPE-03)."""
+    season = world.battle_pass()
     seconds = result.duration_s or 0
     for user_id, player in result.players.items():
         outcome = player.outcome
         if outcome == "loss" and result.decided_by == "walkover":
             continue  # it never appeared
-        won = outcome == "win"
-        streak = world.lifetime["user", user_id, result.game].streak
-        amount = battlepass.line_xp(player.stats, won=won, streak=streak, seconds=seconds)
-        source = battlepass.source_of(won=won)
-        _add_xp(world, user_id, careers[user_id], amount, source, result.match_id, telling)
+        won, seat = outcome == "win", seats[user_id]
+        amount = battlepass.line_xp(
+            player.stats, won=won, streak=seat.lifetime.streak, seconds=seconds
+        )
+        assert seat.person is not None
+        xp = seat.person.xp
+        before = xp.get(season.season_id, 0)
+        after = xp[season.season_id] = before + amount
+        if not telling.silent:
+            _tell_xp(telling, user_id, xp, amount, season.season_id, won, result.match_id)
+        # Mostly the tier is the same: that is seen without counting tiers.
+        if before // season.xp_per_tier != after // season.xp_per_tier:
+            _reach_tiers(user_id, seat.person, season, before, after, telling)
 
 
-def _add_xp(
-    world: World, user_id: str, career: dict[str, float], amount: int, source: str,
-    match_id: str | None, telling: Telling,
+def _reach_tiers(
+    user_id: str, person: Person, season: battlepass.Season, before: int, after: int,
+    telling: Telling,
 ) -> None:  # fmt: skip
-    season = world.battle_pass()
-    seasons = world.xp.get(user_id)
-    if seasons is None:
-        seasons = world.xp[user_id] = {}
-    total = sum(seasons.values())
-    before = seasons.get(season.season_id, 0)
-    seasons[season.season_id] = before + amount
-    old, new = battlepass.level_of(total), battlepass.level_of(total + amount)
-    tiers = battlepass.tiers_between(before, before + amount, season.xp_per_tier)
-    if not telling.silent:
-        gained = {
-            "user_id": user_id,
-            "source": source,
-            "amount": amount,
-            "total_xp": total + amount,
-            "level": new,
-            "season_id": season.season_id,
-            "match_id": match_id,
-        }
-        telling.told.append(("xp.gained", f"user:{user_id}", source, gained))
-        tell_level(telling, user_id, old, new)
-    for tier in tiers:
+    for tier in battlepass.tiers_between(before, after, season.xp_per_tier):
         reward = season.rewards.get(tier)
         if reward is not None:
-            raise_counter(career, achievements.COINS, achievements.coins_of(reward))
+            person.count(achievements.COINS, achievements.coins_of(reward))
         if not telling.silent:
             tell_tier(telling, user_id, season.season_id, tier, reward)
+
+
+def _tell_xp(
+    telling: Telling, user_id: str, xp: dict[str, int], amount: int, season_id: str, won: bool,
+    match_id: str,
+) -> None:  # fmt: skip
+    """Tells a user of the XP of a match, and of a level that it reaches; `xp`: with it."""
+    total = sum(xp.values())
+    old, new = battlepass.level_of(total - amount), battlepass.level_of(total)
+    source = battlepass.source_of(won=won)
+    gained = {
+        "user_id": user_id,
+        "source": source,
+        "amount": amount,
+        "total_xp": total,
+        "level": new,
+        "season_id": season_id,
+        "match_id": match_id,
+    }
+    telling.told.append(("xp.gained", f"user:{user_id}", source, gained))
+    tell_level(telling, user_id, old, new)
 
 
 def tell_level(telling: Telling, user_id: str, old: int, new: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from domain.events import EVENT_TYPES
 from domain.ids import derived_event_id
@@ -24,7 +25,7 @@ async def announce(tx: Transaction, tellings: Sequence[tuple[LoggedEvent, Tellin
     when the transaction ends it would stop the pipeline instead of going to the dead letters.
     """
     again = await log.told_of(tx.connection, [event.root_id for event, _ in tellings])
-    known: set[object] = set()
+    known: set[UUID] = set()
     if again:
         ids = [
             each.event_id
@@ -32,7 +33,7 @@ async def announce(tx: Transaction, tellings: Sequence[tuple[LoggedEvent, Tellin
             if cause.root_id in again
             for each in _events(cause, telling)
         ]
-        known = {each.event_id for each in await log.by_ids(tx.connection, ids)}
+        known = await log.known(tx.connection, ids)
     for cause, telling in tellings:
         events = _events(cause, telling)
         if len({event.event_id for event in events}) < len(events):

@@ -39,7 +39,7 @@ def _entry(
         result.tournament_id,
         team_id,
         side,
-        result.played_at_ms,
+        result.played_at,
         outcome,
         result.decided_by,
         before,

@@ -9,15 +9,15 @@ from domain.ratings import Rating, rate, tier_of
 from domain.results import Result, Side, SubjectType
 from storage.ratings import Stored
 from workers.fold.telling import Telling
-from workers.fold.world import Careers, Moved, Rules, World, raise_counter
+from workers.fold.world import Moved, Rules, Seat, Seats, World
 
 # Rated wins against so many points more are upsets.
 UPSET_POINTS = 100
 
 
 def rate_result(
-    world: World, result: Result, rules: Rules, careers: dict[str, dict[str, float]],
-    shown: dict[str, dict[str, Any]], telling: Telling,
+    world: World, result: Result, rules: Rules, seats: Seats, shown: dict[str, dict[str, Any]],
+    telling: Telling,
 ) -> Moved:  # fmt: skip
     """Everyone's rating after a result: teams with team ratings, users with their own (ELO-07)."""
     moved: Moved = {}
@@ -25,8 +25,8 @@ def rate_result(
         return moved
     for kind in _KINDS:
         groups = [_members(side, kind) for side in result.sides]
-        if sum(1 for group in groups if group) > 1:
-            _rate_kind(world, result, rules, kind, groups, careers, shown, moved, telling)
+        if sum(map(bool, groups)) > 1:
+            _rate_kind(world, result, rules, kind, groups, seats, shown, moved, telling)
     return moved
 
 
@@ -43,43 +43,48 @@ def _members(side: Side, kind: SubjectType) -> list[str]:
 
 def _rate_kind(
     world: World, result: Result, rules: Rules, kind: SubjectType, groups: list[list[str]],
-    careers: Careers, shown: dict[str, dict[str, Any]], moved: Moved, telling: Telling,
+    seats: Seats, shown: dict[str, dict[str, Any]], moved: Moved, telling: Telling,
 ) -> None:  # fmt: skip
     game, minute = result.game, leaderboards.minute_of(result.played_at_ms)
-    held = [[_stored(world, (game, kind, each)) for each in group] for group in groups]
+    held = [
+        [
+            world.rating(
+                seats[each] if kind == "user" else world.seat(kind, each, game), kind, each, game
+            )
+            for each in group
+        ]
+        for group in groups
+    ]
     before = [[stored.rating for stored in group] for group in held]
     after = rate(rules.rating, before, [side.place for side in result.sides], result.weight)
-    for index, group in enumerate(groups):
-        won = result.sides[index].outcome == "win"
-        upset = kind == "user" and won and _is_upset(before, index)
-        for place, subject_id in enumerate(group):
-            stored, new = held[index][place], after[index][place]
+    for index, (side, group) in enumerate(zip(result.sides, groups, strict=True)):
+        won = side.outcome == "win"
+        upset = won and kind == "user" and bool(group) and _is_upset(before, index)
+        for subject_id, stored, new in zip(group, held[index], after[index], strict=True):
             old = stored.rating.rating
-            new.won += won
+            if won:
+                new.won += 1
             _move(stored, new, result, minute)
-            player = result.players.get(subject_id) if kind == "user" else None
-            stored.name = (result.sides[index].name if player is None else player.name) or (
-                stored.name
-            )
             moved[kind, subject_id] = (old, new.rating)
-            if player is not None:
-                career = careers[subject_id]
-                if new.peak > career.get("best_rating", 0):
-                    career["best_rating"] = new.peak
-                if upset:
-                    raise_counter(career, "upsets")
+            if kind == "user":
+                stored.name = result.players[subject_id].name or stored.name
+                _note(seats[subject_id], new, upset=upset)
+            else:
+                stored.name = side.name
             if not telling.silent:
                 _tell_rating(telling, f"{kind}:{subject_id}", result, old, stored)
-                if player is not None:
+                if kind == "user":
                     where = (game, new.rating, new.won, stored.reached_minute)
                     telling.standings.append((shown[subject_id], where))
 
 
-def _stored(world: World, key: tuple[str, SubjectType, str]) -> Stored:
-    stored = world.ratings.get(key)
-    if stored is None:
-        stored = world.ratings[key] = Stored(Rating(), 0, 0, 0)
-    return stored
+def _note(seat: Seat, new: Rating, *, upset: bool) -> None:
+    """What a career counts of a rating."""
+    person = seat.person
+    assert person is not None
+    person.reach("best_rating", new.peak)
+    if upset:
+        person.count("upsets")
 
 
 def _move(stored: Stored, new: Rating, result: Result, minute: int) -> None:

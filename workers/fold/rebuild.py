@@ -8,7 +8,9 @@ only for what came in between, for the last tables, and for the swap.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+import gc
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -16,12 +18,11 @@ import structlog
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
-from domain.results import result_of
+from domain.results import read_result
 from storage import (
     achievements,
     deadletters,
     games,
-    history,
     log,
     ratings,
     rebuild,
@@ -42,6 +43,8 @@ logger = structlog.get_logger(__name__)
 
 # Entries that wait for the next COPY.
 ENTRIES_MAX = 20_000
+# Facts that are folded before the connections have their turn: some ms.
+SLICE = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +121,40 @@ async def _build(
     conn: Connection, reader: Connection, *, report: Report = _nobody, loud: int | None = None
 ) -> _Builder:
     """All tables beside the live ones, in the caller's transaction, which has the cursor then."""
+    with _no_looking_for_garbage():
+        return await _built(conn, reader, report, loud)
+
+
+@contextmanager
+def _no_looking_for_garbage() -> Iterator[None]:
+    """Millions of objects come and none is ever in a circle: Python would look through all of them
+    again and again, for a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+async def _built(
+    conn: Connection, reader: Connection, report: Report, loud: int | None
+) -> _Builder:
     await rebuild.patient(reader)
     await rebuild.begin(conn)
     builder = _Builder(conn, reader, report, loud)
-    builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
-    await builder.go_to(await rebuild.cursor(conn))
-    # The longest part, while the live fold goes on.
-    await builder.flush()
-    await rebuild.add_indexes(conn, "history", "entries")
-    at = await log.lock_cursor(conn, NAME, wait=True)
-    if at is None:
-        raise Unavailable("the fold is busy, and its cursor was not to be had")
+    at = await rebuild.cursor(conn)
+    # After the cursor: up to there no other becomes one.
     builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
     await builder.go_to(at)
+    # The longest part, while the live fold goes on.
+    await rebuild.add_indexes(conn, "history", "entries")
+    locked = await log.lock_cursor(conn, NAME, wait=True)
+    if locked is None:
+        raise Unavailable("the fold is busy, and its cursor was not to be had")
+    builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
+    await builder.go_to(locked)
     await builder.finish()
     return builder
 
@@ -150,57 +174,75 @@ class _Builder:
         self.telling = Telling()
         self.seq = 0
         self.facts = 0
+        self._gathered = 0  # of world.new_entered
+        self._sending: asyncio.Task[None] | None = None
 
     async def go_to(self, until: int) -> None:
-        """Folds the log up to a number; the next page is on its way while one is folded."""
+        """Folds the log up to a number.
+
+        The next page is on its way and the last entries go out while one page is folded.
+        """
         reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
         try:
             while page := await reading:
                 self.seq = page[-1].seq
                 reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
-                await asyncio.sleep(0)  # sends the question before the loop is busy
-                self._fold(page)
+                await self._fold(page)
                 if len(self.world.entries) >= ENTRIES_MAX:
-                    await self.flush()
+                    await self._send()
+                # Only what is new is looked at: the world itself is never garbage.
+                gc.collect(0)
                 self._report(Progress(self.facts, self.seq, until))
+            await self.flush()
         finally:
-            # The connection is the caller's again afterwards.
-            reading.cancel()
-            await asyncio.wait([reading])
+            # The connections are the caller's again afterwards.
+            running = [task for task in (reading, self._sending) if task is not None]
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running)
         self.seq = max(self.seq, until)
         self._report(Progress(self.facts, self.seq, until))
 
-    def _fold(self, page: list[rebuild.Root]) -> None:
+    async def _fold(self, page: list[rebuild.Root]) -> None:
         silent = Telling(silent=True)
-        for fact in page:
+        for place, fact in enumerate(page):
+            if place % SLICE == 0:
+                await asyncio.sleep(0)  # the connections read and write what they can
             if fact.seq in self.skipped:
                 continue
             if fact.type == "tournament.completed":
                 self._gather_members(fact)
             telling = self.telling if fact.seq == self._loud else silent
-            fold(self.world, fact, result_of(fact.type, fact.payload), telling)
+            fold(self.world, fact, read_result(fact.type, fact.packed), telling)
             self.facts += 1
 
     def _gather_members(self, fact: rebuild.Root) -> None:
-        """Who played for which team in the tournament, as the table would say it."""
-        tournament_id = fact.payload["tournament_id"]
-        found: dict[tuple[str, str], list[str]] = {}
-        for kind, user_id, entered, team_id in self.world.new_entered:
-            if entered == tournament_id and kind == "user" and team_id is not None:
-                found.setdefault((tournament_id, team_id), []).append(user_id)
-        # In the order of the table's answer.
-        self.world.members = {key: sorted(users) for key, users in found.items()}
+        """Who played for which team in a tournament, as the table would say it."""
+        members = self.world.members
+        for kind, user_id, tournament_id, team_id in self.world.new_entered[self._gathered :]:
+            if kind == "user" and team_id is not None:
+                members.setdefault((tournament_id, team_id), []).append(user_id)
+        self._gathered = len(self.world.new_entered)
+        for said in fact.payload.get("placements") or ():
+            # In the order of the table's answer.
+            members.get((fact.payload["tournament_id"], said["id"]), []).sort()
+
+    async def _send(self) -> None:
+        """The entries so far begin to go out, when those before them are stored."""
+        if self._sending is not None:
+            await self._sending
+        entries, self.world.entries = self.world.entries, []
+        self._sending = asyncio.create_task(rebuild.put(self._conn, "history", "entries", entries))
 
     async def flush(self) -> None:
-        """The entries so far go out."""
-        if self.world.entries:
-            records = history.records(self.world.entries)
-            await rebuild.put(self._conn, "history", "entries", records)
-            self.world.entries.clear()
+        """All entries so far are stored."""
+        await self._send()
+        if self._sending is not None:
+            await self._sending
+            self._sending = None
 
     async def finish(self) -> None:
         """All other tables, as the world is now, with their indexes."""
-        await self.flush()
         world, conn = self.world, self._conn
         progress = [
             (user_id, season_id, xp)
@@ -219,6 +261,7 @@ class _Builder:
             ("statistics", "careers", statistics.career_records(world.careers)),
             ("statistics", "entered", world.new_entered),
             ("statistics", "played_for", world.new_played_for),
+            ("statistics", "ended", world.new_ended),
             ("ratings", "current", ratings.records(world.ratings)),
             ("battlepass", "progress", progress),
             ("achievements", "earned", earned),

@@ -36,12 +36,13 @@ def fold_result(world: World, result: Result, log_seq: int, telling: Telling) ->
     rules = world.rules(result.game)
     if rules.kinds.declared:
         result.count_by(rules.kinds)
-    careers = {user_id: world.career(user_id) for user_id in result.players}
-    before = {user_id: dict(career) for user_id, career in careers.items()}
-    shown = count(world, result, rules, careers, telling)
-    moved = rate_result(world, result, rules, careers, shown, telling)
+    game = result.game
+    seats = {user_id: world.seat("user", user_id, game) for user_id in result.players}
+    shown = count(world, result, rules, seats, telling)
+    moved = rate_result(world, result, rules, seats, shown, telling)
     remember(world, result, log_seq, moved)
-    give_xp(world, result, careers, telling)
-    cause = (result.match_id, result.played_at_ms, log_seq)
-    for user_id, career in careers.items():
-        unlock(world, user_id, before[user_id], career, cause, telling)
+    give_xp(world, result, seats, telling)
+    for user_id, seat in seats.items():
+        if seat.person is not None and seat.person.due:
+            cause = (result.match_id, result.played_at_ms, log_seq)
+            unlock(world, user_id, seat.person, cause, telling)

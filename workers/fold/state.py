@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from domain.results import Result, SubjectType
-from storage import (
-    achievements,
-    battlepass,
-    deadletters,
-    games,
-    history,
-    log,
-    ratings,
-    seasons,
-    statistics,
-)
+from storage import achievements, battlepass, games, history, ratings, seasons, statistics
 from storage.database import Connection
 from storage.log import LoggedEvent
-from workers.fold.facts import NAME
 from workers.fold.statistics import day_key_of, team_of
 from workers.fold.world import DayKey, EnteredKey, RatingKey, SubjectKey, World
 
@@ -88,7 +77,7 @@ async def _add_placed(
 ) -> None:
     placements = event.payload.get("placements") or ()
     tournament_id = event.payload["tournament_id"]
-    if await log.earlier(conn, event) - await deadletters.seqs(conn, NAME):
+    if await statistics.has_ended(conn, tournament_id):
         world.ended.add(tournament_id)
         return
     teams = [each["id"] for each in placements if each.get("type", "team") == "team"]
@@ -114,6 +103,8 @@ async def save(conn: Connection, world: World) -> None:
         await statistics.add_entered(conn, world.new_entered)
     if world.new_played_for:
         await statistics.add_played_for(conn, world.new_played_for)
+    if world.new_ended:
+        await statistics.add_ended(conn, world.new_ended)
     if world.careers:
         await statistics.save_careers(conn, world.careers)
     if world.ratings:

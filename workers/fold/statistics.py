@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from domain.results import Outcome, Player, Result, SubjectType
-from domain.statistics import Lifetime, Tally, day_of
+from domain.statistics import Lifetime, day_of
 from workers.fold.telling import Telling
-from workers.fold.world import Careers, DayKey, Rules, World, raise_counter
+from workers.fold.world import DayKey, Rules, Seat, Seats, World
 
 Shown = dict[str, dict[str, Any]]  # by user: the `stats` of what is announced
 
 
 def count(
-    world: World, result: Result, rules: Rules, careers: Careers,
-    telling: Telling,
+    world: World, result: Result, rules: Rules, seats: Seats, telling: Telling,
 ) -> Shown:  # fmt: skip
     """Tallies, streaks and career counters of everyone in a result (PIPE-02, STAT-01).
 
@@ -22,54 +21,46 @@ def count(
     """
     for side in result.sides:
         if side.type == "team":
-            _tally(world, result, rules, "team", side.id, side.outcome, result.games, None)
+            seat = world.seat("team", side.id, result.game)
+            _tally(world, result, rules, seat, "team", side.id, side.outcome, result.games, None)
+            _enter(world, result, seat.lifetime, "team", side.id, None)
     shown: Shown = {}
     for user_id, player in result.players.items():
-        career = careers[user_id]
-        lifetime = _tally(
-            world, result, rules, "user", user_id, player.outcome, player.games, player.stats
-        )
-        team_id = team_of(result, player)
-        raise_counter(career, "matches_played")
-        raise_counter(career, "games_played", player.games)
-        if player.stats:
-            raise_counter(career, "kills", player.stats.get("kills", 0))
+        seat, stats = seats[user_id], player.stats
+        _tally(world, result, rules, seat, "user", user_id, player.outcome, player.games, stats)
+        person = seat.person
+        assert person is not None
+        person.count("matches_played")
+        if player.games:
+            person.count("games_played", player.games)
+        if stats and "kills" in stats:
+            person.count("kills", stats["kills"])
         if player.outcome == "win":
-            raise_counter(career, "matches_won")
+            person.count("matches_won")
             if result.swept:
-                raise_counter(career, "perfect_series")
-            if lifetime.streak > career.get("best_streak", 0):
-                career["best_streak"] = lifetime.streak
+                person.count("perfect_series")
+            person.reach("best_streak", seat.lifetime.streak)
+        team_id = team_of(result, player)
         if team_id is not None and (user_id, team_id) not in world.played_for:
             world.played_for.add((user_id, team_id))
             world.new_played_for.append((user_id, team_id))
-            raise_counter(career, "teams_played_for")
-        if _enter(world, result, lifetime, "user", user_id, team_id):
-            raise_counter(career, "tournaments_played")
+            person.count("teams_played_for")
+        if _enter(world, result, seat.lifetime, "user", user_id, team_id):
+            person.count("tournaments_played")
         if not telling.silent:
-            shown[user_id] = _tell_stats(telling, user_id, player, career)
+            shown[user_id] = _tell_stats(telling, user_id, player, person.career)
     return shown
 
 
 def _tally(
-    world: World, result: Result, rules: Rules, kind: SubjectType, subject_id: str,
+    world: World, result: Result, rules: Rules, seat: Seat, kind: SubjectType, subject_id: str,
     outcome: Outcome, games: int, stats: dict[str, float] | None,
-) -> Lifetime:  # fmt: skip
-    key = (kind, subject_id, result.game)
-    lifetime = world.lifetime.get(key)
-    if lifetime is None:
-        lifetime = world.lifetime[key] = Lifetime()
-    day_key = day_key_of(result, rules, kind, subject_id)
-    day = world.days.get(day_key)
-    if day is None:
-        day = world.days[day_key] = Tally()
-    seconds = result.duration_s or 0
-    lifetime.follow(outcome, result.played_at_ms)
-    lifetime.add(outcome, games, seconds, stats, rules.kinds)
-    day.add(outcome, games, seconds, stats, rules.kinds)
-    if kind == "team":
-        _enter(world, result, lifetime, "team", subject_id, None)
-    return lifetime
+) -> None:  # fmt: skip
+    at_ms, seconds, kinds = result.played_at_ms, result.duration_s or 0, rules.kinds
+    seat.lifetime.follow(outcome, at_ms)
+    seat.lifetime.add(outcome, games, seconds, stats, kinds)
+    day = world.day(seat, (kind, subject_id, result.game), rules.season_id, at_ms)
+    day.add(outcome, games, seconds, stats, kinds)
 
 
 def day_key_of(result: Result, rules: Rules, kind: SubjectType, subject_id: str) -> DayKey:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
-from domain import battlepass
+from domain import achievements, battlepass
 from domain.counters import Kinds
 from domain.games import GamePolicy
 from domain.history import Entry
 from domain.payloads_derived import RatingPolicy
+from domain.ratings import Rating
 from domain.results import SubjectType
 from domain.seasons import Season
-from domain.statistics import Lifetime, Tally
+from domain.statistics import Lifetime, Tally, day_number, day_of
 from storage.ratings import Stored
 
 SubjectKey = tuple[str, str, str]  # type, id, game
 RatingKey = tuple[str, str, str]  # game, type, id
 DayKey = tuple[str, str, str, str, date]  # type, id, game, season, day
 EnteredKey = tuple[str, str, str]  # type, id, tournament
-Careers = dict[str, dict[str, float]]  # counters by user
 Moved = dict[tuple[SubjectType, str], tuple[int, int]]  # rating before and after, by type and id
 
 
@@ -41,6 +41,56 @@ class Rules:
     kinds: Kinds
     rating: RatingPolicy
     season_id: str
+
+
+@dataclass(slots=True)
+class Person:
+    """A user over all games: what achievements and the battle pass go by, the world's own rows.
+
+    marks: by counter, what it must reach before anything can be unlocked, as far as it was asked;
+    due: one of them was reached, and nobody has looked yet what that unlocks.
+    """
+
+    career: dict[str, float]
+    xp: dict[str, int]
+    earned: set[str]
+    marks: dict[str, float] = field(default_factory=dict)
+    due: bool = False
+
+    def count(self, counter: str, by: float = 1) -> None:
+        """Adds to a counter of the career, which is 0 at first."""
+        career = self.career
+        mark = self.marks.get(counter)
+        if mark is None:
+            # As it is before: then an entry of several criteria waits where it will be reached.
+            mark = self.marks[counter] = achievements.mark_of(counter, career, self.earned)
+        value = career[counter] = career.get(counter, 0) + by
+        if value >= mark:
+            self.due = True
+
+    def reach(self, counter: str, value: float) -> None:
+        """A counter of the career is at least this from now on."""
+        held = self.career.get(counter, 0)
+        if value > held:
+            self.count(counter, value - held)
+
+
+@dataclass(slots=True)
+class Seat:
+    """A subject in a game, with the rows that a result of it changes: found by one look in all.
+
+    rating and day are None until they are asked for: not every result is rated. `person`: a user's.
+    """
+
+    lifetime: Lifetime
+    person: Person | None
+    rating: Stored | None = None
+    day: Tally | None = None
+    day_number: int = 0
+    season_id: str = ""
+
+
+Seats = dict[str, Seat]  # of a result's users
 
 
 class World:
@@ -67,17 +117,59 @@ class World:
         self.new_entered: list[tuple[SubjectType, str, str, str | None]] = []
         self.new_played_for: list[tuple[str, str]] = []
         self.new_earned: list[Earned] = []
+        self.new_ended: list[tuple[str, int]] = []
         self.new_policies: list[GamePolicy] = []
         self.new_seasons: list[Season] = []
+        self._people: dict[str, Person] = {}
+        self._seats: dict[SubjectKey, Seat] = {}
         self._rules: dict[str, Rules] = {}
         self._pass: battlepass.Season | None = None
 
-    def career(self, user_id: str) -> dict[str, float]:
-        """The counters of a user over all games, to be changed."""
-        found = self.careers.get(user_id)
+    def person(self, user_id: str) -> Person:
+        """A user over all games, to be changed."""
+        found = self._people.get(user_id)
         if found is None:
-            found = self.careers[user_id] = {}
+            found = self._people[user_id] = Person(
+                self.careers.setdefault(user_id, {}),
+                self.xp.setdefault(user_id, {}),
+                self.earned.setdefault(user_id, set()),
+            )
         return found
+
+    def seat(self, kind: SubjectType, subject_id: str, game: str) -> Seat:
+        """A subject in a game, to be changed."""
+        key = (kind, subject_id, game)
+        found = self._seats.get(key)
+        if found is None:
+            lifetime = self.lifetime.get(key)
+            if lifetime is None:
+                lifetime = self.lifetime[key] = Lifetime()
+            person = self.person(subject_id) if kind == "user" else None
+            found = self._seats[key] = Seat(lifetime, person)
+        return found
+
+    def day(self, seat: Seat, key: SubjectKey, season_id: str, at_ms: int) -> Tally:
+        """The day of a moment in a season, to be changed; mostly it is the one of the last time."""
+        number = day_number(at_ms)
+        day = seat.day
+        if day is None or number != seat.day_number or season_id != seat.season_id:
+            day_key = (*key, season_id, day_of(at_ms))
+            day = self.days.get(day_key)
+            if day is None:
+                day = self.days[day_key] = Tally()
+            seat.day, seat.day_number, seat.season_id = day, number, season_id
+        return day
+
+    def rating(self, seat: Seat, kind: SubjectType, subject_id: str, game: str) -> Stored:
+        """The rating of a subject that is rated, to be changed."""
+        stored = seat.rating
+        if stored is None:
+            key = (game, kind, subject_id)
+            stored = self.ratings.get(key)
+            if stored is None:
+                stored = self.ratings[key] = Stored(Rating(), 0, 0, 0)
+            seat.rating = stored
+        return stored
 
     def rules(self, game: str) -> Rules:
         """What holds for a game's results now: its declaration, or its season's own.
@@ -129,8 +221,3 @@ def _pass_of(season: Season | None) -> battlepass.Season:
     return battlepass.Season(
         season.season_id, season.xp_per_tier, season.rewards or battlepass.DEFAULT.rewards
     )
-
-
-def raise_counter(career: dict[str, float], counter: str, by: float = 1) -> None:
-    """Adds to a counter, which is 0 at first."""
-    career[counter] = career.get(counter, 0) + by

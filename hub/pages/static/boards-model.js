@@ -69,7 +69,7 @@ export class LiveBoard {
    */
   fill({ rows, version, size }, keep = Infinity) {
     const ids = new Set(rows.map((row) => row.id));
-    const below = (this.rows ?? []).filter((row) => row.rank >= keep && !ids.has(row.id));
+    const below = (this.rows ?? []).filter((row) => row.rank >= keep && row.rank <= size && !ids.has(row.id));
     this.rows = [...rows, ...below];
     this.version = version ?? UNKNOWN;
     this.size = size;
@@ -94,7 +94,8 @@ export class LiveBoard {
     if (this.rows === null || push.version <= this.version) return true;
     // While it is being read anyway, a hole is about to be filled.
     if (push.version !== this.version + 1) return this.meanwhile !== null;
-    this.rows = merged(this.rows, push.rows);
+    // Whoever stood last and left the board, with a country, is told of by the size alone.
+    this.rows = merged(this.rows, push.rows).filter((row) => row.rank <= push.size);
     this.version = push.version;
     this.size = push.size;
     return isWhole(this.rows, this.size) || this.meanwhile !== null;

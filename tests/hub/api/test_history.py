@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -12,11 +13,12 @@ import pytest
 
 from domain.history import Entry
 from domain.results import SubjectType
+from domain.times import ms_of
 from storage import history, log
 from storage.log import Event
 from tests.hub.api.serving import Client, bearer, serving
 
-BASE_MS = 1_534_348_800_000
+BASE = datetime(2018, 8, 15, 16, tzinfo=UTC)
 
 
 def entry(number: int, subject_type: SubjectType = "user") -> Entry:
@@ -29,7 +31,7 @@ def entry(number: int, subject_type: SubjectType = "user") -> Entry:
         tournament_id=None,
         team_id="red",
         side=0,
-        played_at_ms=BASE_MS + number // 2 * 60_000,  # pairs share a time
+        played_at=BASE + number // 2 * timedelta(minutes=1),  # pairs share a time
         outcome="win",
         decided_by="play",
         rating_before=1200 + number,
@@ -47,7 +49,7 @@ def fact(number: int) -> Event:
         subject=f"match:cup/m-{number:02}",
         cause_id=None,
         root_id=event_id,
-        occurred_at_ms=BASE_MS,
+        occurred_at_ms=ms_of(BASE),
         payload={
             "match_id": f"cup/m-{number:02}",
             "game": "cod",

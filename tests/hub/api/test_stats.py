@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
@@ -22,6 +23,7 @@ from storage.log import Event
 from storage.redis import connect
 from tests.hub.api.serving import Client, bearer, serving
 from tests.played import Story, days_ago, declare
+from tests.proxies import Wire
 
 NOW_MS = 1_800_000_000_000
 ANA_STATS = {"kills": 10, "deaths": 4, "assists": 2, "fastest_answer_ms": 400}
@@ -264,6 +266,20 @@ async def test_a_rank_is_that_of_the_board(
     assert await making.finish(redis, board, regions, "test") == 3
     assert (await get(client, "players/ana"))[1]["ratings"][0]["rank"] == 2
     assert (await get(client, "players/ben"))[1]["ratings"][0]["rank"] == 3
+
+
+async def test_who_waits_for_redis_keeps_no_connection_to_postgres(
+    client: Client, pool: asyncpg.Pool, redis_url: str
+) -> None:
+    """Else a few cards, while Redis hangs, would leave none to those who bring results."""
+    async with Wire(redis_url) as wire, serving(pool, wire.url) as behind:
+        wire.pause()
+        asked = asyncio.create_task(get(behind, "players/ben"))
+        await wire.holds.wait()
+        assert pool.get_idle_size() == pool.get_size()
+        wire.resume()
+        status, body = await asked
+    assert (status, [each["rank"] for each in body["ratings"]]) == (200, [2])
 
 
 async def test_a_curve(client: Client) -> None:
