@@ -211,3 +211,29 @@ def test_a_series_is_counted_by_the_kinds_of_its_game(declared: bool) -> None:
     assert merge(days, rules.kinds).stats == lifetime.stats
     assert stage.unlocked("ana").count("PERFECT_SERIES") == 1
     assert BY_CODE["PERFECT_SERIES"].criteria == {"perfect_series": 1}
+
+
+def test_the_best_of_several_places_counts() -> None:
+    """A user stands there alone and with a team, a team twice, and the id of a user is a team's."""
+    stage = Stage()
+    stage.world.members["cup", "reds"] = ["ana", "eve"]
+    stage.world.members["cup", "eve"] = ["ann"]
+    told = stage.fold(
+        "tournament.completed",
+        tournament_id="cup",
+        game="arena",
+        placements=[
+            {"place": 3, "id": "reds"},
+            {"place": 1, "id": "eve", "type": "user"},
+            {"place": 2, "id": "eve"},
+            {"place": 4, "id": "reds"},
+        ],
+    )
+    placed = {
+        payload["user_id"]: (payload["placement"], payload["team_id"])
+        for kind, _, _, payload in told
+        if kind == "tournament.placement"
+    }
+    assert placed == {"eve": (1, None), "ann": (2, "eve"), "ana": (3, "reds")}
+    assert kinds(told, "user:eve").count("tournament.placement") == 1
+    assert stage.world.careers["eve"]["tournaments_won"] == 1

@@ -19,7 +19,11 @@ TYPES = RESULT_TYPES | BARRIERS
 
 
 async def announce(tx: Transaction, tellings: Sequence[tuple[LoggedEvent, Telling]]) -> None:
-    """Announces what follows, except for what the log has: of a fact that is folded once more."""
+    """Announces what follows, except for what the log has: of a fact that is folded once more.
+
+    Raises ValueError when a stage tells the same twice: that is this fact's fault, and found only
+    when the transaction ends it would stop the pipeline instead of going to the dead letters.
+    """
     again = await log.told_of(tx.connection, [event.root_id for event, _ in tellings])
     known: set[UUID] = set()
     if again:
@@ -31,7 +35,10 @@ async def announce(tx: Transaction, tellings: Sequence[tuple[LoggedEvent, Tellin
         ]
         known = await log.known(tx.connection, ids)
     for cause, telling in tellings:
-        for event in _events(cause, telling):
+        events = _events(cause, telling)
+        if len({event.event_id for event in events}) < len(events):
+            raise ValueError(f"what follows from {cause.type} {cause.event_id} is told twice")
+        for event in events:
             if event.event_id not in known:
                 log.announce(tx, event)
 
