@@ -206,14 +206,19 @@ def mark_of(counter: str, counters: Mapping[str, float], earned: Collection[str]
     all marks of a career are to be worked out again once one of them is reached.
     """
     _, marks = _MARKS.get(counter, _NOBODYS)
-    return min(
-        (
-            want
-            for want, each in marks
-            if each.code not in earned and _waits_at(each, counters) in (None, counter)
-        ),
-        default=math.inf,
-    )
+    least = math.inf
+    for want, each in marks:
+        if (
+            want < least
+            and each.code not in earned
+            and _waits_at(each, counters)
+            in (
+                None,
+                counter,
+            )
+        ):
+            least = want
+    return least
 
 
 def _waits_at(achievement: Achievement, counters: Mapping[str, float]) -> str | None:

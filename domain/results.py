@@ -230,9 +230,10 @@ def _places(said: _Said) -> dict[str, int]:
     winner = said.winner_id
     if winner is None:
         raise ValueError("a win needs a winner or placements")
+    if len(said.competitors) == 2:
+        one, two = said.competitors
+        return {one.id: 1, two.id: 2} if one.id == winner else {one.id: 2, two.id: 1}
     others = [side.id for side in said.competitors if side.id != winner]
-    if len(others) == 1:
-        return {winner: 1, others[0]: 2}
     scores = said.scores or {}
     behind = {said.loser_id, *said.retired}
     ranked = [(each not in behind, scores.get(each, -math.inf)) for each in others]

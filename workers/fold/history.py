@@ -10,16 +10,13 @@ from workers.fold.world import Moved, World
 
 def remember(world: World, result: Result, log_seq: int, moved: Moved) -> None:
     """One entry per team and per user."""
+    add = world.entries.append
     for index, side in enumerate(result.sides):
         if side.type == "team":
-            world.entries.append(
-                _entry(result, log_seq, "team", side.id, None, index, side.outcome, moved)
-            )
+            add(_entry(result, log_seq, "team", side.id, None, index, side.outcome, moved))
     for user_id, player in result.players.items():
         team_id = team_of(result, player)
-        world.entries.append(
-            _entry(result, log_seq, "user", user_id, team_id, player.side, player.outcome, moved)
-        )
+        add(_entry(result, log_seq, "user", user_id, team_id, player.side, player.outcome, moved))
 
 
 _UNRATED = (None, None)

@@ -9,7 +9,7 @@ from domain.ratings import Rating, rate, tier_of
 from domain.results import Result, Side, SubjectType
 from storage.ratings import Stored
 from workers.fold.telling import Telling
-from workers.fold.world import Moved, Rules, Seat, Seats, World
+from workers.fold.world import Moved, Rules, Seats, World
 
 # Rated wins against so many points more are upsets.
 UPSET_POINTS = 100
@@ -23,81 +23,72 @@ def rate_result(
     moved: Moved = {}
     if not result.weight:
         return moved
-    for kind in _KINDS:
-        groups = [_members(side, kind) for side in result.sides]
-        if sum(map(bool, groups)) > 1:
-            _rate_kind(world, result, rules, kind, groups, seats, shown, moved, telling)
+    # Who of each side has a rating of this kind: the teams, and the users who played.
+    teams = [[side.id] if side.type == "team" else [] for side in result.sides]
+    users = [side.members for side in result.sides]
+    if sum(map(len, teams)) > 1:
+        _rate_kind(world, result, rules, "team", teams, seats, shown, moved, telling)
+    if sum(map(bool, users)) > 1:
+        _rate_kind(world, result, rules, "user", users, seats, shown, moved, telling)
     return moved
-
-
-_KINDS: tuple[SubjectType, ...] = ("team", "user")
-_NOBODY: list[str] = []
-
-
-def _members(side: Side, kind: SubjectType) -> list[str]:
-    """Who of a side has a rating of this kind: the team, or the users who played."""
-    if kind == "user":
-        return side.members
-    return [side.id] if side.type == "team" else _NOBODY
 
 
 def _rate_kind(
     world: World, result: Result, rules: Rules, kind: SubjectType, groups: list[list[str]],
     seats: Seats, shown: dict[str, dict[str, Any]], moved: Moved, telling: Telling,
 ) -> None:  # fmt: skip
-    game, minute = result.game, leaderboards.minute_of(result.played_at_ms)
-    held = [
-        [
-            world.rating(
-                seats[each] if kind == "user" else world.seat(kind, each, game), kind, each, game
-            )
-            for each in group
-        ]
-        for group in groups
-    ]
+    held = [[_held(world, result.game, kind, each, seats) for each in group] for group in groups]
     before = [[stored.rating for stored in group] for group in held]
     after = rate(rules.rating, before, [side.place for side in result.sides], result.weight)
+    minute = leaderboards.minute_of(result.played_at_ms)
     for index, (side, group) in enumerate(zip(result.sides, groups, strict=True)):
-        won = side.outcome == "win"
-        upset = won and kind == "user" and bool(group) and _is_upset(before, index)
-        for subject_id, stored, new in zip(group, held[index], after[index], strict=True):
+        upset = kind == "user" and side.outcome == "win" and _is_upset(before, index)
+        for place, subject_id in enumerate(group):
+            stored, new = held[index][place], after[index][place]
             old = stored.rating.rating
-            if won:
-                new.won += 1
-            _move(stored, new, result, minute)
+            _move(stored, new, side, result.played_at_ms, minute)
             moved[kind, subject_id] = (old, new.rating)
             if kind == "user":
                 stored.name = result.players[subject_id].name or stored.name
-                _note(seats[subject_id], new, upset=upset)
+                person = seats[subject_id].person
+                assert person is not None
+                person.reach("best_rating", new.peak)
+                if upset:
+                    person.count("upsets")
             else:
                 stored.name = side.name
             if not telling.silent:
                 _tell_rating(telling, f"{kind}:{subject_id}", result, old, stored)
                 if kind == "user":
-                    where = (game, new.rating, new.won, stored.reached_minute)
+                    where = (result.game, new.rating, new.won, stored.reached_minute)
                     telling.standings.append((shown[subject_id], where))
 
 
-def _note(seat: Seat, new: Rating, *, upset: bool) -> None:
-    """What a career counts of a rating."""
-    person = seat.person
-    assert person is not None
-    person.reach("best_rating", new.peak)
-    if upset:
-        person.count("upsets")
+def _held(world: World, game: str, kind: SubjectType, subject_id: str, seats: Seats) -> Stored:
+    seat = seats[subject_id] if kind == "user" else world.seat(kind, subject_id, game)
+    return seat.rating or world.rating(seat, kind, subject_id, game)
 
 
-def _move(stored: Stored, new: Rating, result: Result, minute: int) -> None:
+def _move(stored: Stored, new: Rating, side: Side, at_ms: int, minute: int) -> None:
+    """A row has this rating now; counts the win that it may come of."""
+    old = stored.rating
+    if side.outcome == "win":
+        new.won += 1
     # Who keeps its rating keeps the time when it was reached.
-    if new.rating != stored.rating.rating or not stored.rating.rated:
-        stored.reached_minute, stored.reached_at_ms = minute, result.played_at_ms
+    if new.rating != old.rating or not old.rated:
+        stored.reached_minute, stored.reached_at_ms = minute, at_ms
     stored.rating = new
-    if result.played_at_ms > stored.last_rated_ms:
-        stored.last_rated_ms = result.played_at_ms
+    if at_ms > stored.last_rated_ms:
+        stored.last_rated_ms = at_ms
 
 
 def _is_upset(before: list[list[Rating]], own: int) -> bool:
-    """Whether the side won against at least one that was rated UPSET_POINTS higher."""
+    """Whether the side won against at least one that was rated UPSET_POINTS higher.
+
+    A side of nobody, such as a team without a roster, has nobody who could have done so.
+    """
+    if not before[own]:
+        return False
     own_mean = _mean(before[own])
     return any(_mean(group) - own_mean >= UPSET_POINTS for group in before if group)
 

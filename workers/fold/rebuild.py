@@ -43,6 +43,9 @@ logger = structlog.get_logger(__name__)
 
 # Entries that wait for the next COPY.
 ENTRIES_MAX = 20_000
+# Pages of the log after which new objects are looked through for garbage in circles, of which there
+# is next to none.
+PAGES_OF_GARBAGE = 50
 # Facts that are folded before the connections have their turn: some ms.
 SLICE = 250
 
@@ -182,6 +185,7 @@ class _Builder:
 
         The next page is on its way and the last entries go out while one page is folded.
         """
+        pages = 0
         reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
         try:
             while page := await reading:
@@ -190,8 +194,9 @@ class _Builder:
                 await self._fold(page)
                 if len(self.world.entries) >= ENTRIES_MAX:
                     await self._send()
-                # Only what is new is looked at: the world itself is never garbage.
-                gc.collect(0)
+                pages += 1
+                if pages % PAGES_OF_GARBAGE == 0:
+                    gc.collect(0)  # only what is new is looked at
                 self._report(Progress(self.facts, self.seq, until))
             await self.flush()
         finally:

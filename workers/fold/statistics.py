@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from domain.results import Outcome, Player, Result, SubjectType
-from domain.statistics import Lifetime, day_of
+from domain.statistics import Lifetime, day_number, day_of
 from workers.fold.telling import Telling
 from workers.fold.world import DayKey, Rules, Seat, Seats, World
 
@@ -59,7 +59,9 @@ def _tally(
     at_ms, seconds, kinds = result.played_at_ms, result.duration_s or 0, rules.kinds
     seat.lifetime.follow(outcome, at_ms)
     seat.lifetime.add(outcome, games, seconds, stats, kinds)
-    day = world.day(seat, (kind, subject_id, result.game), rules.season_id, at_ms)
+    day = seat.day
+    if day is None or seat.day_number != day_number(at_ms) or seat.season_id != rules.season_id:
+        day = world.turn_to_day(seat, (kind, subject_id, result.game), rules.season_id, at_ms)
     day.add(outcome, games, seconds, stats, kinds)
 
 

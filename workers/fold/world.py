@@ -148,16 +148,13 @@ class World:
             found = self._seats[key] = Seat(lifetime, person)
         return found
 
-    def day(self, seat: Seat, key: SubjectKey, season_id: str, at_ms: int) -> Tally:
-        """The day of a moment in a season, to be changed; mostly it is the one of the last time."""
-        number = day_number(at_ms)
-        day = seat.day
-        if day is None or number != seat.day_number or season_id != seat.season_id:
-            day_key = (*key, season_id, day_of(at_ms))
-            day = self.days.get(day_key)
-            if day is None:
-                day = self.days[day_key] = Tally()
-            seat.day, seat.day_number, seat.season_id = day, number, season_id
+    def turn_to_day(self, seat: Seat, key: SubjectKey, season_id: str, at_ms: int) -> Tally:
+        """The day of a moment in a season, to be changed; the seat has it for the next results."""
+        day_key = (*key, season_id, day_of(at_ms))
+        day = self.days.get(day_key)
+        if day is None:
+            day = self.days[day_key] = Tally()
+        seat.day, seat.day_number, seat.season_id = day, day_number(at_ms), season_id
         return day
 
     def rating(self, seat: Seat, kind: SubjectType, subject_id: str, game: str) -> Stored:
