@@ -28,6 +28,9 @@ Connection = asyncpg.Connection | PoolConnectionProxy
 CONNECT_TIMEOUT_S = 10.0
 STATEMENT_TIMEOUT_MS = 30_000
 IDLE_TRANSACTION_TIMEOUT_MS = 60_000
+# From so many rows on a transaction stores them by COPY: a round trip more, less work for each
+# (asyncpg asks of every cell of an array whether it is an array itself).
+COPY_MIN = 64
 # The client gives up a little after the server should have.
 COMMAND_TIMEOUT_S = 35.0
 

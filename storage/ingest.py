@@ -10,7 +10,7 @@ import asyncpg
 import msgpack
 from msgspec import Struct
 
-from storage.database import Connection, from_json, time_ms, to_json, to_time
+from storage.database import COPY_MIN, Connection, from_json, time_ms, to_json, to_time
 
 StreamKey = tuple[str, str]
 
@@ -215,6 +215,10 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::uuid
                      $6::text[], $7::text[], $8::text[])
 """
 
+_RECEIPT_COLUMNS = (
+    "server", "stream", "seq", "content_hash", "event_id", "code", "message", "field",
+)  # fmt: skip
+
 _LATEST = """
 -- The ids of a stream's latest facts, oldest first; a silent stream is not searched to its start.
 SELECT event_id FROM (
@@ -241,18 +245,25 @@ async def receipts(
 
 async def add_receipts(conn: Connection, new: Sequence[Receipt]) -> None:
     """Stores receipts; the caller holds the locks of their streams."""
-    if new:
-        await conn.execute(
-            _ADD_RECEIPTS,
-            [each.server for each in new],
-            [each.stream for each in new],
-            [each.seq for each in new],
-            [each.content_hash for each in new],
-            [each.event_id for each in new],
-            [each.code for each in new],
-            [_printable(each.message) for each in new],
-            [_printable(each.field) for each in new],
+    rows = [
+        (
+            each.server,
+            each.stream,
+            each.seq,
+            each.content_hash,
+            each.event_id,
+            each.code,
+            _printable(each.message),
+            _printable(each.field),
         )
+        for each in new
+    ]
+    if len(rows) >= COPY_MIN:
+        await conn.copy_records_to_table(
+            "receipts", schema_name="ingest", columns=_RECEIPT_COLUMNS, records=rows
+        )
+    elif rows:
+        await conn.execute(_ADD_RECEIPTS, *map(list, zip(*rows, strict=True)))
 
 
 async def latest_event_ids(conn: Connection, server: str, stream: str) -> list[UUID]:

@@ -13,11 +13,10 @@ from domain.matches import Match, Status
 from domain.payloads import Competitor
 from domain.times import TIME_MAX_MS, TIME_MIN_MS
 from storage.database import (
+    COPY_MIN,
     Connection,
-    from_json,
     pack_position,
     time_ms,
-    to_json,
     to_ms,
     to_time,
     unpack_position,
@@ -28,6 +27,11 @@ Section = Literal["live", "scheduled", "finished"]
 SECTIONS: tuple[Section, ...] = ("live", "scheduled", "finished")
 PAGE_DEFAULT = 50
 PAGE_MAX = 100
+
+_encode = msgspec.json.Encoder().encode
+_competitors = msgspec.json.Decoder(tuple[Competitor, ...]).decode
+_scores = msgspec.json.Decoder(dict[str, int]).decode
+_STATUS = {each.value: each for each in Status}
 
 _GET = """
 -- One match.
@@ -50,6 +54,12 @@ SELECT * FROM unnest(
     $8::smallint[], $9::smallint[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[],
     $13::text[]::jsonb[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[])
 """
+
+_COLUMNS = (
+    "match_id", "game", "competitors", "status", "tournament_id", "title", "round", "best_of",
+    "delay_s", "starts_at", "started_at", "played_at", "scores", "outcome", "winner_id",
+    "result_hash", "holder_server", "holder_stream",
+)  # fmt: skip
 
 _UPDATE = """
 -- Matches that the transaction holds locked; game and id never change.
@@ -167,8 +177,13 @@ async def lock(conn: Connection, match_ids: Iterable[str]) -> dict[str, Match]:
 
 async def insert(conn: Connection, matches: Sequence[Match]) -> None:
     """Stores new matches; raises UniqueViolationError when one exists already."""
-    if matches:
-        await conn.execute(_INSERT, *_columns(sorted(matches, key=lambda each: each.match_id)))
+    ordered = sorted(matches, key=lambda each: each.match_id)
+    if len(ordered) >= COPY_MIN:
+        await conn.copy_records_to_table(
+            "matches", schema_name="matches", columns=_COLUMNS, records=_rows(ordered)
+        )
+    elif ordered:
+        await conn.execute(_INSERT, *_columns(ordered))
 
 
 async def update(conn: Connection, matches: Sequence[Match]) -> None:
@@ -178,11 +193,15 @@ async def update(conn: Connection, matches: Sequence[Match]) -> None:
 
 
 def _columns(matches: Sequence[Match]) -> list[list[Any]]:
-    rows = [
+    return [list(column) for column in zip(*_rows(matches), strict=True)]
+
+
+def _rows(matches: Sequence[Match]) -> list[tuple[Any, ...]]:
+    return [
         (
             each.match_id,
             each.game,
-            to_json(msgspec.to_builtins(each.competitors)),
+            _json(each.competitors),
             each.status.value,
             each.tournament_id,
             each.title,
@@ -192,7 +211,7 @@ def _columns(matches: Sequence[Match]) -> list[list[Any]]:
             to_time(each.starts_at_ms, "starts_at"),
             to_time(each.started_at_ms, "started_at"),
             to_time(each.played_at_ms, "played_at"),
-            None if each.scores is None else to_json(each.scores),
+            None if each.scores is None else _json(each.scores),
             each.outcome,
             each.winner_id,
             each.result_hash,
@@ -201,15 +220,18 @@ def _columns(matches: Sequence[Match]) -> list[list[Any]]:
         )
         for each in matches
     ]
-    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _json(value: Any) -> str:
+    return _encode(value).decode()
 
 
 def _match(row: asyncpg.Record) -> Match:
     return Match(
         match_id=row["match_id"],
         game=row["game"],
-        competitors=tuple(msgspec.json.decode(row["competitors"], type=list[Competitor])),
-        status=Status(row["status"]),
+        competitors=_competitors(row["competitors"]),
+        status=_STATUS[row["status"]],
         tournament_id=row["tournament_id"],
         title=row["title"],
         round=row["round"],
@@ -218,7 +240,7 @@ def _match(row: asyncpg.Record) -> Match:
         starts_at_ms=to_ms(row["starts_at"]),
         started_at_ms=to_ms(row["started_at"]),
         played_at_ms=to_ms(row["played_at"]),
-        scores=from_json(row["scores"]),
+        scores=None if row["scores"] is None else _scores(row["scores"]),
         outcome=row["outcome"],
         winner_id=row["winner_id"],
         result_hash=row["result_hash"],

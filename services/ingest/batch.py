@@ -83,14 +83,17 @@ class Batch:
 
     def take(self, frame: FactFrame) -> FactOutcome:
         """Decides one frame (contract: Ingest) and notes what has to be written."""
-        done = self.fact_seqs.get(frame.stream, self.streams[frame.stream].fact_seq)
+        stream = frame.stream
+        done = self.fact_seqs.get(stream)
+        if done is None:
+            done = self.streams[stream].fact_seq
         if frame.seq > done + 1:
             gap = SequenceGap(f"FACT {done + 1} is missing: send again from it", field="seq")
             return FactOutcome(seq=frame.seq, status="nacked", fact_seq=done, error=gap)
         data, digest, error = _read(frame)
         if frame.seq <= done:
             return self._again(frame, digest, done)
-        self.fact_seqs[frame.stream] = frame.seq
+        self.fact_seqs[stream] = frame.seq
         event = None
         if error is None:
             try:

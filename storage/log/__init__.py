@@ -22,7 +22,7 @@ import structlog
 from msgspec import Struct, msgpack
 from redis.asyncio import Redis
 
-from storage.database import Connection, time_ms, to_time
+from storage.database import COPY_MIN, Connection, time_ms, to_time
 from storage.log.cursors import (
     CURSOR_WAIT_MS,
     PipelineLag,
@@ -68,8 +68,6 @@ _unpack = msgpack.Decoder().decode
 WAKE_CHANNEL = "gamehub:wake"
 # The most facts that one transaction may announce; more is a mistake of the caller.
 ANNOUNCED_MAX = 200_000
-# From so many facts on a transaction appends them by COPY: a round trip more, less work for each.
-COPY_MIN = 64
 # A read ends where the payloads of its facts have so many bytes.
 READ_BYTES = 8 * 1024 * 1024
 # A pipeline that wants few types looks at so many facts at a time.
