@@ -49,6 +49,20 @@ test('whoever stood last and left the board is not shown any more', () => {
   assert.equal(ids(board.rows), '');
 });
 
+test('whoever falls behind the pushed rows is missed where more are shown', () => {
+  const rows = Array.from({ length: 120 }, (_, i) => row(i + 1, `p${i + 1}`));
+  const push = { version: 2, size: 120, rows: [pushed(100, 'p110')] };
+  const board = new LiveBoard();
+  board.fill({ version: 1, size: 120, rows });
+  assert.ok(board.hear(push));
+  assert.ok(board.fallen);
+  board.fill({ version: 2, size: 120, rows });
+  assert.ok(!board.fallen);
+  board.fill({ version: 1, size: 120, rows: rows.slice(0, 100) });
+  assert.ok(board.hear(push));
+  assert.ok(!board.fallen);
+});
+
 test('a hole in the versions, or in the places, asks for a reading', () => {
   const board = new LiveBoard();
   board.fill({ version: 1, size: 2, rows: [row(1, 'a'), row(2, 'b')] });

@@ -50,6 +50,8 @@ export class LiveBoard {
     this.size = 0;
     /** Pushes since the reading began. @type {any[]|null} */
     this.meanwhile = null;
+    /** Whether somebody fell behind the rows that are pushed, to where others are shown as read. */
+    this.fallen = false;
   }
 
   /** A reading begins. */
@@ -73,6 +75,7 @@ export class LiveBoard {
     this.rows = [...rows, ...below];
     this.version = version ?? UNKNOWN;
     this.size = size;
+    this.fallen = false;
     const waiting = this.meanwhile ?? [];
     this.meanwhile = null;
     return waiting.every((push) => this.hear(push));
@@ -95,7 +98,10 @@ export class LiveBoard {
     // While it is being read anyway, a hole is about to be filled.
     if (push.version !== this.version + 1) return this.meanwhile !== null;
     // Whoever stood last and left the board, with a country, is told of by the size alone.
-    this.rows = merged(this.rows, push.rows).filter((row) => row.rank <= push.size);
+    const after = merged(this.rows, push.rows).filter((row) => row.rank <= push.size);
+    const left = new Set(after.map((row) => row.id));
+    if (this.rows.length > LIVE_ROWS && this.rows.some((row) => !left.has(row.id))) this.fallen = true;
+    this.rows = after;
     this.version = push.version;
     this.size = push.size;
     return isWhole(this.rows, this.size) || this.meanwhile !== null;

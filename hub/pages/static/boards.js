@@ -17,6 +17,9 @@ const REREAD_SPREAD_MS = 1500;
 const RETRY_READ_MS = 4000;
 /** A place far below the pushed rows is asked for again at most so often. */
 const PLACE_EVERY_MS = 5000;
+/** Rows below the pushed ones are read again at most so often, and so many pages in all. */
+const BELOW_EVERY_MS = 5000;
+const REREAD_PAGES = 5;
 /** Neighbours shown on either side. */
 const NEAR = 5;
 const TABS = /** @type {Tab[]} */ (['user', 'team', 'region']);
@@ -90,6 +93,7 @@ function enter() {
     onEvent: (event) => {
       if (mine !== asked || event.type !== 'leaderboard.updated') return;
       if (!board.hear(event.data)) later(0);
+      else if (board.fallen) soonBelow();
       const rows = board.rows ?? [];
       if (event.data.rows.some((/** @type {Row} */ row) => row.id === signedIn()?.id)) tellPlace(rows);
       soonPlace();
@@ -110,6 +114,16 @@ function later(ms) {
   rereading = setTimeout(() => void readBoard(), ms);
 }
 
+/** @type {any} */
+let below;
+
+function soonBelow() {
+  below ??= setTimeout(() => {
+    below = undefined;
+    if (board.fallen) void readBoard();
+  }, BELOW_EVERY_MS * (0.5 + Math.random()));
+}
+
 /** @param {string|null} [from] @returns {Promise<any>} */
 function page(from = null) {
   const query = new URLSearchParams({ limit: String(PAGE) });
@@ -124,10 +138,18 @@ async function readBoard() {
   const mine = asked;
   board.begin();
   try {
+    const shown = board.rows?.length ?? 0;
     const told = await page();
+    const rows = new Map(told.rows.map((/** @type {Row} */ row) => [row.id, row]));
+    let next = told.next_cursor;
+    for (let n = 1; n < REREAD_PAGES && n * PAGE < shown && next !== null; n += 1) {
+      const more = await page(next);
+      for (const row of more.rows) if (!rows.has(row.id)) rows.set(row.id, row);
+      next = more.next_cursor;
+    }
     if (mine !== asked) return;
-    if (cursor === null || !loaded) cursor = told.next_cursor;
-    if (!board.fill(told, LIVE_ROWS + 1)) later(200);
+    if (!loaded || rows.size >= shown || next === null) cursor = next;
+    if (!board.fill({ ...told, rows: [...rows.values()] }, rows.size + 1)) later(200);
     loaded = true;
     noteCountries(told.rows);
     draw();
