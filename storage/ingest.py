@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgpack
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from storage.database import COPY_MIN, Connection, from_json, time_ms, to_json, to_time
 
@@ -215,9 +216,7 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::uuid
                      $6::text[], $7::text[], $8::text[])
 """
 
-_RECEIPT_COLUMNS = (
-    "server", "stream", "seq", "content_hash", "event_id", "code", "message", "field",
-)  # fmt: skip
+_RECEIPT_COLUMNS = Receipt.__struct_fields__
 
 _LATEST = """
 -- The ids of a stream's latest facts, oldest first; a silent stream is not searched to its start.
@@ -245,19 +244,7 @@ async def receipts(
 
 async def add_receipts(conn: Connection, new: Sequence[Receipt]) -> None:
     """Stores receipts; the caller holds the locks of their streams."""
-    rows = [
-        (
-            each.server,
-            each.stream,
-            each.seq,
-            each.content_hash,
-            each.event_id,
-            each.code,
-            _printable(each.message),
-            _printable(each.field),
-        )
-        for each in new
-    ]
+    rows = [(*astuple(each)[:6], _printable(each.message), _printable(each.field)) for each in new]
     if len(rows) >= COPY_MIN:
         await conn.copy_records_to_table(
             "receipts", schema_name="ingest", columns=_RECEIPT_COLUMNS, records=rows

@@ -153,7 +153,7 @@ def competitors_of(data: dict[str, Any]) -> tuple[Competitor, ...]:
     """The payload's competitors; raises InvalidSchema when they are missing or not distinct."""
     if not data.get("competitors"):
         raise InvalidSchema("competitors are needed: at least two", field="competitors")
-    sides = tuple(msgspec.convert(data["competitors"], list[Competitor]))
+    sides = tuple([msgspec.convert(each, Competitor) for each in data["competitors"]])
     for side in sides:
         check_id(side.id, "competitors.id")
         for member in side.roster:

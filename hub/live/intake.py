@@ -29,6 +29,8 @@ OUTSTANDING_MAX = 2 * (LIVE_CREDIT + FACT_CREDIT)
 OUTSTANDING_BYTES_MAX = 64 * 1024 * 1024
 # Lanes of matches that had no frame for so long are dropped; they come back when needed.
 LANE_IDLE_S = 300.0
+# All lanes of a stream are looked through so often: thousands of short matches leave thousands.
+LANES_LOOK_S = 30.0
 NO_MATCH = ""
 
 
@@ -53,6 +55,7 @@ class Intake:
         self.server = server
         self.stream = stream
         self.lanes: dict[str, Lane] = {}
+        self._lanes_looked_s = time.monotonic()
         self.live_received = live_seq
         self.live_done = live_seq
         self.fact_received = fact_seq
@@ -233,7 +236,10 @@ class Intake:
         return lane
 
     def drop_idle_lanes(self, now_s: float) -> None:
-        """Forgets matches that had no frame for long."""
+        """Forgets matches that had no frame for long; looks every LANES_LOOK_S."""
+        if now_s < self._lanes_looked_s + LANES_LOOK_S:
+            return
+        self._lanes_looked_s = now_s
         for match_id, lane in list(self.lanes.items()):
             if not lane.busy and not lane.queue and now_s - lane.used_at_s > LANE_IDLE_S:
                 del self.lanes[match_id]

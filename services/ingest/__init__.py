@@ -160,7 +160,9 @@ async def _write(tx: facts.Transaction, batch: Batch) -> None:
     await ingest.move_streams(conn, batch.fact_seqs)
     await ingest.add_receipts(conn, batch.new_receipts)
     await ingest.add_refused(conn, batch.refused)
-    await matches.update(conn, [batch.matches[each] for each in batch.changed - batch.created])
+    changed = batch.changed - batch.created
+    await matches.update(conn, [batch.matches[each] for each in changed & batch.reshaped])
+    await matches.advance(conn, [batch.matches[each] for each in changed - batch.reshaped])
     await matches.insert(conn, [batch.matches[each] for each in batch.created])
     for event in batch.events:
         facts.announce(tx, event)

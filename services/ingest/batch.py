@@ -80,6 +80,8 @@ class Batch:
     events: list[Event] = field(default_factory=list)
     created: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
+    # Those of the changed ones that may differ in more than how far they have come.
+    reshaped: set[str] = field(default_factory=set)
 
     def take(self, frame: FactFrame) -> FactOutcome:
         """Decides one frame (contract: Ingest) and notes what has to be written."""
@@ -151,6 +153,8 @@ class Batch:
         if decision.match is not None:
             if match is None:
                 self.created.add(frame.match)
+            elif not _same_shape(match, decision.match):
+                self.reshaped.add(frame.match)
             self.changed.add(frame.match)
             self.matches[frame.match] = decision.match
         if decision.fact is None:
@@ -212,6 +216,22 @@ class Batch:
                 games=frame.sender.games,
             )
         )
+
+
+def _same_shape(match: Match, after: Match) -> bool:
+    """Whether a FACT only brought the match on: storage.matches.advance stores no more than that.
+
+    `replace` keeps the very values that it does not change.
+    """
+    return (
+        after.competitors is match.competitors
+        and after.tournament_id is match.tournament_id
+        and after.title is match.title
+        and after.round is match.round
+        and after.best_of is match.best_of
+        and after.delay_s is match.delay_s
+        and after.starts_at_ms is match.starts_at_ms
+    )
 
 
 def match_event(frame: FactFrame, event_id: UUID, match: Match, payload: dict[str, Any]) -> Event:

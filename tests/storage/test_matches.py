@@ -13,6 +13,7 @@ from domain.matches import Match, Status
 from domain.payloads import Competitor, Member
 from domain.times import TIME_MAX_MS, TIME_MIN_MS
 from storage import matches
+from storage.database import COPY_MIN
 from storage.matches import SECTIONS, Section
 
 SIDES = (
@@ -53,6 +54,30 @@ async def test_a_match_comes_back(pool: asyncpg.Pool) -> None:
         assert found == {"bare": changed, "cup/final": FULL}
         with pytest.raises(asyncpg.UniqueViolationError):
             await matches.insert(conn, [BARE])
+
+
+async def test_how_far_a_match_has_come(pool: asyncpg.Pool) -> None:
+    """Of all that a match is, `advance` leaves what a result does not change."""
+    come = {
+        "status", "started_at_ms", "played_at_ms", "scores", "outcome", "winner_id", "result_hash",
+        "holder_server", "holder_stream",
+    }  # fmt: skip
+    ended = replace(BARE, **{name: getattr(FULL, name) for name in come})
+    async with pool.acquire() as conn:
+        await matches.insert(conn, [BARE])
+        await matches.advance(conn, [replace(FULL, match_id="bare")])
+        assert await matches.get(conn, "bare") == ended
+
+
+async def test_many_matches_come_back(pool: asyncpg.Pool) -> None:
+    many = [replace(FULL, match_id=f"m{number}") for number in range(COPY_MIN)]
+    async with pool.acquire() as conn:
+        await matches.insert(conn, many)
+        async with conn.transaction():
+            found = await matches.lock(conn, [each.match_id for each in many])
+            assert found == {each.match_id: each for each in many}
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await matches.insert(conn, many)
 
 
 async def test_a_time_that_no_row_can_have(pool: asyncpg.Pool) -> None:
