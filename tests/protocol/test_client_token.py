@@ -8,6 +8,10 @@ from protocol.client import (
 from tests.protocol.fake_hub import FakeHub, NoWait, token, until
 
 
+def server(hub: FakeHub, **more: Any) -> GameServer:
+    return GameServer(hub.url, token(), dice=NoWait(), **more)
+
+
 async def test_an_expired_token_is_replaced_by_a_fresh_one(fake_hub: FakeHub) -> None:
     tokens = iter([token("a"), token("b")])
     game = GameServer(fake_hub.url, lambda: next(tokens), server_id="server-1", dice=NoWait())
