@@ -12,7 +12,7 @@ from storage.leaderboards.calls import CALL_MEMBERS_MAX, Call, away, call, key_o
 from storage.redis import AWAY, Script
 
 # Who makes a set and gives no sign of life for so long has died; another may begin anew.
-MAKING_MS = 30_000
+MAKING_MS = 10_000
 
 _BEGIN = Script("board_begin.lua")
 _ADD = Script("board_add.lua")
