@@ -80,6 +80,7 @@ async def throw(ws: Any, payloads: list[Any]) -> None:
     assert ws.close_code in CLOSES, (ws.close_code, ws.close_reason)
 
 
+@pytest.mark.proof
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -104,6 +105,7 @@ async def test_garbage_at_the_viewers_door(hub: RunningHub, payloads: list[Any])
         await calm.still_well()
 
 
+@pytest.mark.proof
 @settings(
     max_examples=EXAMPLES,
     deadline=None,

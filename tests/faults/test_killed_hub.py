@@ -105,6 +105,7 @@ async def test_killed_hub_loses_nothing(hubs: list[HubProcess], database_url: st
         assert types.count(kind) == len(matches)
 
 
+@pytest.mark.proof
 @pytest.mark.timeout(120)
 async def test_restarted_hub_is_found_again(database_url: str, redis_url: str) -> None:
     settings = settings_for(database_url, redis_url)

@@ -277,6 +277,7 @@ async def ended_some_time(raw: RawViewer) -> Ended:
     return Ended(errors, code, reason, time.monotonic())
 
 
+@pytest.mark.proof
 async def test_after_redis_was_restarted_its_word_counts_again(
     database_url: str, redis_url: str, pool: asyncpg.Pool
 ) -> None:

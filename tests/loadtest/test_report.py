@@ -135,8 +135,11 @@ def test_small_things(capfd: pytest.CaptureFixture[str]) -> None:
 # Elsewhere there is no /proc, and the hub's own /metrics are read instead.
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_what_a_process_uses_is_read_from_proc() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    words = [sys.executable, "-c", "print(flush=True); input()"]
+    child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
+        assert child.stdout is not None
+        child.stdout.readline()  # it is itself by now, and grows no more
         assert used_by([child.pid]).rss_kib > 100
         assert used_by([child.pid, child.pid]).rss_kib > used_by([child.pid]).rss_kib
     finally:

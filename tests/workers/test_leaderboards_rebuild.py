@@ -91,6 +91,7 @@ async def test_what_is_still_on_its_way_is_no_difference(
         await rebuild.rebuild(boards, redis, REGIONS, check=True)
 
 
+@pytest.mark.proof
 async def test_results_go_on_while_sets_are_made(boards: asyncpg.Pool, redis: Redis) -> None:
     async def play() -> None:
         for n in range(20):
