@@ -266,7 +266,8 @@ async def check(database_url: str, redis_url: str) -> AsyncIterator[Check]:
         yield run
 
 
-@pytest.mark.parametrize("flushed", [False, pytest.param(True, marks=pytest.mark.proof)])
+@pytest.mark.proof
+@pytest.mark.parametrize("flushed", [False, True])
 async def test_nobody_gets_anything_too_early(check: Check, flushed: bool) -> None:
     await check(7, flushed)
 

@@ -99,7 +99,8 @@ async def in_redis(redis_url: str, hubs: list[RunningHub]) -> dict[Any, int]:
         await client.aclose()
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.proof)])
+@pytest.mark.proof
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_after_a_storm_all_counts_are_zero(
     hubs: list[RunningHub], redis_url: str, seed: int
 ) -> None:
