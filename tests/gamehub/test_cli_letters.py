@@ -38,7 +38,7 @@ async def put_letter(pool: asyncpg.Pool) -> int:
         )
     async with pool.acquire() as connection:
         letter = deadletters.Letter(
-            pipeline="history",
+            pipeline="relay",
             seq=await log.head(connection),
             event_id=event_id,
             type="announcement.made",
