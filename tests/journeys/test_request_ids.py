@@ -20,7 +20,8 @@ NOTICE = {"type": "announcement.posted", "data": {"text": "hello"}}
 
 @pytest.fixture
 def lines() -> Any:
-    """What is logged, with what requests bind to it."""
+    """What is logged, with what requests bind to it, whatever a test before set up."""
+    structlog.reset_defaults()
     with structlog.testing.capture_logs(
         processors=[structlog.contextvars.merge_contextvars]
     ) as captured:
