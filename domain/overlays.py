@@ -36,7 +36,6 @@ class Kind(enum.StrEnum):
 
 
 OF_MATCHES = (Kind.SCOREBOARD, Kind.FEED)
-OF_USERS = (Kind.PLAYER, Kind.ALERTS)
 
 
 # The part of a board's name after its game (contract: Identity).

@@ -23,11 +23,6 @@ SELECT user_id, country FROM profiles.profiles
 WHERE user_id = ANY($1::text[]) AND country IS NOT NULL
 """
 
-_OF_COUNTRIES = """
--- Who is from some countries.
-SELECT user_id FROM profiles.profiles WHERE country = ANY($1::text[])
-"""
-
 _HIDDEN = """
 -- Which of some users show nothing to others.
 SELECT user_id FROM profiles.profiles WHERE user_id = ANY($1::text[]) AND NOT is_public
@@ -66,11 +61,6 @@ async def countries(conn: Connection, user_ids: Sequence[str]) -> dict[str, str]
     """user id -> ISO 3166 country, for those who say one (LB-02)."""
     rows = await conn.fetch(_COUNTRIES, list(user_ids))
     return {row["user_id"]: row["country"] for row in rows}
-
-
-async def of_countries(conn: Connection, named: Sequence[str]) -> list[str]:
-    """The ids of all users from these countries."""
-    return [row["user_id"] for row in await conn.fetch(_OF_COUNTRIES, list(named))]
 
 
 async def hidden(conn: Connection, user_ids: Sequence[str]) -> set[str]:
