@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -26,6 +28,7 @@ from tests.sockets import RawServer, RawViewer, server, viewer
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 20.0
 _KEYS = Path(tempfile.mkdtemp(prefix="gamehub-test-keys-"))
+atexit.register(shutil.rmtree, _KEYS, ignore_errors=True)
 
 
 def settings_for(database_url: str, redis_url: str, **changes: Any) -> Settings:

@@ -66,10 +66,17 @@ def missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+# Where files need no disk. A clone of the template is 400 files: on a disk making and unlinking
+# them is more than half of what a test costs (501 tests of storage: 146 s; in memory: 62 s).
+MEMORY = Path("/dev/shm")
+# What the servers of a few test processes take; a container often gives it 64 MB.
+MEMORY_FREE_MIN_BYTES = 4 * 1024**3
+
+
 @contextmanager
-def scratch_directory(prefix: str = "gamehub-test-") -> Iterator[Path]:
+def scratch_directory(prefix: str = "gamehub-test-", parent: Path | None = None) -> Iterator[Path]:
     """A temporary directory that an unprivileged server's user can pass through."""
-    path = Path(tempfile.mkdtemp(prefix=prefix))
+    path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     path.chmod(0o711)
     try:
         yield path
@@ -84,10 +91,17 @@ def erase(data: Path) -> None:
     shutil.rmtree(data, ignore_errors=True)
 
 
+def _memory() -> Path | None:
+    """A directory in memory with room for servers; None where there is none."""
+    if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK | os.X_OK)):
+        return None
+    return MEMORY if shutil.disk_usage(MEMORY).free >= MEMORY_FREE_MIN_BYTES else None
+
+
 @contextmanager
 def embedded_home() -> Iterator[Home]:
-    """A home for embedded servers that is gone afterwards."""
-    with scratch_directory() as path:
+    """A home for embedded servers that is gone afterwards; in memory where that has room."""
+    with scratch_directory(parent=_memory()) as path:
         make_data_directory(path / "data")
         yield find_home(path / "data")
 
