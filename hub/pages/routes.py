@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,14 @@ OVERLAY_HEADERS = {
 OVERLAY_KINDS = ("scoreboard", "feed", "player", "leaderboard", "alerts")
 
 
+# What several pages have alike stands in parts/ once.
+_PART = re.compile(rb"<!-- part: ([a-z]+) -->\n")
+
+
+def _part(found: re.Match[bytes]) -> bytes:
+    return (HERE / "parts" / f"{found[1].decode()}.html").read_bytes()
+
+
 @dataclass(frozen=True, slots=True)
 class PageFile:
     """One file in memory: its bytes, plain and packed, and what identifies them."""
@@ -61,8 +70,12 @@ class PageFile:
 
     @classmethod
     def load(cls, path: Path, media_type: str) -> PageFile:
-        """Reads a file; raises OSError where it is missing: a broken install fails early."""
+        """Reads a file, a page with its parts; raises OSError where one is missing: a broken
+        install fails early.
+        """
         body = path.read_bytes()
+        if media_type == "text/html":
+            body = _PART.sub(_part, body)
         packed = gzip.compress(body, 9, mtime=0) if len(body) >= GZIP_BYTES_MIN else None
         return cls(media_type, body, packed, hashlib.sha256(body).hexdigest()[:20])
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
-from hub.pages.routes import HERE, routes, static_files
+from hub.pages.routes import HERE, PageFile, routes, static_files
 
 Client = TestClient[web.Request, web.Application]
 
@@ -138,8 +138,10 @@ async def test_what_cannot_be_an_id_is_not_found(client: Client, page: str) -> N
 async def test_pages_name_only_files_that_exist_and_nothing_outside() -> None:
     known = set(static_files())
     served = {"/", "/boards", "/docs", "/docs/asyncapi.json", "/docs/openapi.json"}
-    for page in sorted(path.name for path in HERE.glob("*.html")):
-        text = (HERE / page).read_text()
+    for page in sorted(HERE.glob("*.html")):
+        text = PageFile.load(page, "text/html").body.decode()
+        assert "<!-- part" not in text
+        assert text.count("/static/favicon.svg") == text.count("<title>") == 1
         named = re.findall(r'(?:src|href)="([^"#]+)"', text)
         assert named
         for each in named:
