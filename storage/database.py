@@ -84,6 +84,7 @@ async def connect_pool(
             max_size=max_size,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=COMMAND_TIMEOUT_S,
+            reset=_leave_as_it_is,
             server_settings={
                 "application_name": application_name,
                 "statement_timeout": str(STATEMENT_TIMEOUT_MS),
@@ -95,6 +96,14 @@ async def connect_pool(
         )
         opened: asyncpg.Pool = await pool
     return opened
+
+
+async def _leave_as_it_is(conn: asyncpg.Connection) -> None:
+    """asyncpg would ask Postgres to forget settings, locks and cursors, and wait for the answer.
+
+    A transaction is rolled back all the same. What it does to a session (storage/rebuild.py) is
+    undone by who did it: every commit would pay a round trip for it, and every ack wait for that.
+    """
 
 
 async def ping(conn: Connection) -> None:
