@@ -31,10 +31,10 @@ IDLE_TRANSACTION_TIMEOUT_MS = 60_000
 # From so many rows on a transaction stores them by COPY: a round trip more, less work for each
 # (asyncpg asks of every cell of an array whether it is an array itself).
 COPY_MIN = 64
-# FEW: `(SELECT * FROM unnest($1, ...) LIMIT $n)`, with n the length of the arrays, cuts off nothing.
-# It tells the planner that few rows come, so that each is looked up by its key. Without it a plan
-# that is made while a table is new reads all of the table, and is kept when the table has grown:
-# in the first minute of a database a group of FACTs took a hundred milliseconds, then a second.
+# FEW: `(SELECT * FROM unnest($1, ...) LIMIT $n)`, n the length of the arrays, cuts nothing off. It
+# tells the planner that few rows come, so that each is looked up by its key. Without it a plan that
+# is made while a table is new reads all of the table, and is kept when the table has grown: in the
+# first minute of a database a group of FACTs took a hundred milliseconds, then a second.
 
 # The client gives up a little after the server should have.
 COMMAND_TIMEOUT_S = 35.0

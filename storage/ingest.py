@@ -38,7 +38,7 @@ class Stream(Struct, frozen=True, kw_only=True):
     closed: bool
 
 
-class Receipt(Struct, frozen=True, kw_only=True):
+class Receipt(Struct, frozen=True, kw_only=True, gc=False):
     """What became of one FACT: `code` None = acked; `event_id` names its fact in the log."""
 
     server: str
