@@ -24,14 +24,14 @@ Stats = Annotated[dict[StatName, WholeStat | Stat], Meta(max_length=STATS_MAX)]
 Scores = Annotated[dict[Id, Score], Meta(max_length=COMPETITORS_MAX)]
 
 
-class Member(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Member(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A user on a competitor's roster."""
 
     id: Id
     name: Name | None = None
 
 
-class Competitor(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Competitor(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One side of a match: a team (with its roster, where known) or a user (MTCH-08)."""
 
     id: Id

@@ -56,7 +56,7 @@ class PingFrame(Struct, frozen=True, tag_field="op", tag="ping"):
     """A sign of life that keeps the leases."""
 
 
-class Frame(Struct, frozen=True, kw_only=True):
+class Frame(Struct, frozen=True, kw_only=True, gc=False):
     """A LIVE frame or a FACT; each class counts `seq` from 1 in its stream; `ts` in ms."""
 
     seq: Annotated[int, Meta(ge=1, le=2**53)]

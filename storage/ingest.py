@@ -38,7 +38,7 @@ class Stream(Struct, frozen=True, kw_only=True):
     closed: bool
 
 
-class Receipt(Struct, frozen=True, kw_only=True):
+class Receipt(Struct, frozen=True, kw_only=True, gc=False):
     """What became of one FACT: `code` None = acked; `event_id` names its fact in the log."""
 
     server: str
@@ -76,8 +76,8 @@ class Refused(Struct, frozen=True, kw_only=True):
 _LOCK_STREAMS = """
 -- The streams of a batch, locked in order; `closed` only means something for the connection.
 SELECT s.server, s.stream, s.fact_seq, s.closed
-FROM ingest.streams s
-JOIN unnest($1::text[], $2::text[]) AS k(server, stream) USING (server, stream)
+FROM (SELECT * FROM unnest($1::text[], $2::text[]) AS r(server, stream) LIMIT $3) AS k
+JOIN ingest.streams s USING (server, stream)  -- LIMIT: storage.database, FEW
 ORDER BY s.server, s.stream FOR UPDATE OF s
 """
 
@@ -92,10 +92,10 @@ async def lock_streams(conn: Connection, keys: Iterable[StreamKey]) -> dict[Stre
     """The streams, made where they are new, locked until the transaction ends."""
     wanted = sorted(set(keys))
     columns = [key[0] for key in wanted], [key[1] for key in wanted]
-    rows = await conn.fetch(_LOCK_STREAMS, *columns)
+    rows = await conn.fetch(_LOCK_STREAMS, *columns, len(wanted))
     if len(rows) < len(wanted):
         await conn.execute(_ADD_STREAMS, *columns)
-        rows = await conn.fetch(_LOCK_STREAMS, *columns)
+        rows = await conn.fetch(_LOCK_STREAMS, *columns, len(wanted))
     return {(row["server"], row["stream"]): Stream(**row) for row in rows}
 
 
@@ -104,7 +104,8 @@ _MOVE = """
 UPDATE ingest.streams AS s
 SET fact_seq = n.fact_seq,
     last_heard_at = CASE WHEN s.closed THEN s.last_heard_at ELSE clock_timestamp() END
-FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n(server, stream, fact_seq)
+FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS r(server, stream, fact_seq)
+      LIMIT $4) AS n
 WHERE s.server = n.server AND s.stream = n.stream
 """
 
@@ -116,6 +117,7 @@ async def move_streams(conn: Connection, fact_seqs: dict[StreamKey, int]) -> Non
         [key[0] for key in fact_seqs],
         [key[1] for key in fact_seqs],
         list(fact_seqs.values()),
+        len(fact_seqs),
     )
 
 
@@ -180,8 +182,8 @@ _LIVENESS = """
 -- Which streams were heard lately, by the database's clock, and which are closed.
 SELECT s.server, s.stream, s.closed,
        s.last_heard_at > clock_timestamp() - make_interval(secs => $3) AS alive
-FROM ingest.streams s
-JOIN unnest($1::text[], $2::text[]) AS k(server, stream) USING (server, stream)
+FROM (SELECT * FROM unnest($1::text[], $2::text[]) AS r(server, stream) LIMIT $4) AS k
+JOIN ingest.streams s USING (server, stream)
 """
 
 
@@ -193,7 +195,7 @@ async def liveness(
     if not wanted:
         return {}
     rows = await conn.fetch(
-        _LIVENESS, [key[0] for key in wanted], [key[1] for key in wanted], within_s
+        _LIVENESS, [key[0] for key in wanted], [key[1] for key in wanted], within_s, len(wanted)
     )
     return {(row["server"], row["stream"]): (row["alive"], row["closed"]) for row in rows}
 
@@ -203,9 +205,9 @@ async def liveness(
 _RECEIPTS = """
 -- What became of these FACTs, where they came before.
 SELECT r.server, r.stream, r.seq, r.content_hash, r.event_id, r.code, r.message, r.field
-FROM ingest.receipts r
-JOIN unnest($1::text[], $2::text[], $3::bigint[]) AS k(server, stream, seq)
-    USING (server, stream, seq)
+FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n(server, stream, seq)
+      LIMIT $4) AS k
+JOIN ingest.receipts r USING (server, stream, seq)
 """
 
 _ADD_RECEIPTS = """
@@ -238,7 +240,7 @@ async def receipts(
     if not wanted:
         return {}
     columns = [list(column) for column in zip(*wanted, strict=True)]
-    rows = await conn.fetch(_RECEIPTS, *columns)
+    rows = await conn.fetch(_RECEIPTS, *columns, len(wanted))
     return {(row["server"], row["stream"], row["seq"]): Receipt(**row) for row in rows}
 
 

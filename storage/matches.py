@@ -40,7 +40,12 @@ SELECT * FROM matches.matches WHERE match_id = $1
 
 _LOCK = """
 -- Matches to be changed, locked in the order of their ids so that nobody waits in a circle.
-SELECT * FROM matches.matches WHERE match_id = ANY($1::text[]) ORDER BY match_id FOR UPDATE
+SELECT m.match_id, m.game, m.competitors, m.status, m.tournament_id, m.title, m.round, m.best_of,
+       m.delay_s, m.starts_at, m.started_at, m.played_at, m.scores, m.outcome, m.winner_id,
+       m.result_hash, m.holder_server, m.holder_stream
+FROM (SELECT unnest($1::text[]) AS match_id LIMIT $2) AS k  -- storage.database: FEW
+JOIN matches.matches m USING (match_id)
+ORDER BY m.match_id FOR UPDATE OF m
 """
 
 _INSERT = """
@@ -70,13 +75,14 @@ SET competitors = n.competitors, status = n.status, tournament_id = n.tournament
     scores = n.scores, outcome = n.outcome, winner_id = n.winner_id,
     result_hash = n.result_hash, holder_server = n.holder_server,
     holder_stream = n.holder_stream, updated_at = clock_timestamp()
-FROM unnest(
+FROM (SELECT * FROM unnest(
     $1::text[], $2::text[], $3::text[]::jsonb[], $4::text[], $5::text[], $6::text[], $7::text[],
     $8::smallint[], $9::smallint[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[],
     $13::text[]::jsonb[], $14::text[], $15::text[], $16::bytea[], $17::text[], $18::text[])
-    AS n(match_id, game, competitors, status, tournament_id, title, round, best_of, delay_s,
+    AS r(match_id, game, competitors, status, tournament_id, title, round, best_of, delay_s,
          starts_at, started_at, played_at, scores, outcome, winner_id, result_hash,
          holder_server, holder_stream)
+    LIMIT $19) AS n
 WHERE m.match_id = n.match_id
 """
 
@@ -87,11 +93,12 @@ SET status = n.status, started_at = n.started_at, played_at = n.played_at, score
     outcome = n.outcome, winner_id = n.winner_id, result_hash = n.result_hash,
     holder_server = n.holder_server, holder_stream = n.holder_stream,
     updated_at = clock_timestamp()
-FROM unnest(
+FROM (SELECT * FROM unnest(
     $1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[]::jsonb[], $6::text[],
     $7::text[], $8::bytea[], $9::text[], $10::text[])
-    AS n(match_id, status, started_at, played_at, scores, outcome, winner_id, result_hash,
+    AS r(match_id, status, started_at, played_at, scores, outcome, winner_id, result_hash,
          holder_server, holder_stream)
+    LIMIT $11) AS n
 WHERE m.match_id = n.match_id
 """
 _ADVANCED = (0, 3, 10, 11, 12, 13, 14, 15, 16, 17)  # those columns among _COLUMNS
@@ -187,7 +194,8 @@ async def show(conn: Connection, packed: Sequence[bytes]) -> None:
 
 async def lock(conn: Connection, match_ids: Iterable[str]) -> dict[str, Match]:
     """The known ones of these matches by id, locked until the transaction ends."""
-    rows = await conn.fetch(_LOCK, sorted(set(match_ids)))
+    wanted = sorted(set(match_ids))
+    rows = await conn.fetch(_LOCK, wanted, len(wanted))
     return {row["match_id"]: _match(row) for row in rows}
 
 
@@ -205,14 +213,14 @@ async def insert(conn: Connection, matches: Sequence[Match]) -> None:
 async def update(conn: Connection, matches: Sequence[Match]) -> None:
     """Stores matches that were read with `lock` in the same transaction."""
     if matches:
-        await conn.execute(_UPDATE, *_columns(matches))
+        await conn.execute(_UPDATE, *_columns(matches), len(matches))
 
 
 async def advance(conn: Connection, matches: Sequence[Match]) -> None:
     """As `update`, where nothing differs but status, start, result and holder: half the work."""
     if matches:
         columns = _columns(matches)
-        await conn.execute(_ADVANCE, *(columns[place] for place in _ADVANCED))
+        await conn.execute(_ADVANCE, *(columns[place] for place in _ADVANCED), len(matches))
 
 
 def _columns(matches: Sequence[Match]) -> list[list[Any]]:

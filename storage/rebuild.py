@@ -58,15 +58,18 @@ async def alone(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
             await patient(conn)
             yield conn
         finally:
-            await conn.execute("SELECT pg_advisory_unlock($1)", _LOCK_KEY)
+            await conn.reset()  # the lock, and what `patient` has set
 
 
 async def patient(conn: Connection) -> None:
-    """Statements and transactions of this connection may take long; the pool resets it."""
+    """Statements and transactions of this connection may take long; one that is open already may,
+    and no other.
+    """
     await conn.execute(
-        "SELECT set_config('statement_timeout', '0', false),"
-        " set_config('idle_in_transaction_session_timeout', '0', false),"
-        " set_config('maintenance_work_mem', '256MB', false)"
+        "SELECT set_config('statement_timeout', '0', $1),"
+        " set_config('idle_in_transaction_session_timeout', '0', $1),"
+        " set_config('maintenance_work_mem', '256MB', $1)",
+        conn.is_in_transaction(),
     )
 
 

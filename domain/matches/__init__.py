@@ -48,7 +48,7 @@ _RESULT_TYPES = {
 }
 
 
-class Match(Struct, frozen=True, kw_only=True):
+class Match(Struct, frozen=True, kw_only=True, gc=False):
     """What the hub remembers of a match; times are ms since the epoch, UTC."""
 
     match_id: str
@@ -103,7 +103,7 @@ def lease_of(match: Match, sender: Sender, *, alive: bool, closed: bool) -> Leas
     return "other" if alive else "free"
 
 
-class Decision(Struct, frozen=True, kw_only=True):
+class Decision(Struct, frozen=True, kw_only=True, gc=False):
     """What an acceptable FACT does: `fact` is None when it is acked and changes nothing."""
 
     match: Match | None

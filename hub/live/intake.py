@@ -31,6 +31,8 @@ OUTSTANDING_BYTES_MAX = 64 * 1024 * 1024
 LANE_IDLE_S = 300.0
 # All lanes of a stream are looked through so often: thousands of short matches leave thousands.
 LANES_LOOK_S = 30.0
+# Those of matches that ended go so soon, and are no burden to whoever looks through all of them.
+LANE_ENDED_S = 1.0
 NO_MATCH = ""
 
 
@@ -56,6 +58,7 @@ class Intake:
         self.stream = stream
         self.lanes: dict[str, Lane] = {}
         self._lanes_looked_s = time.monotonic()
+        self._ended: deque[tuple[float, str]] = deque()
         self.live_received = live_seq
         self.live_done = live_seq
         self.fact_received = fact_seq
@@ -172,6 +175,7 @@ class Intake:
         lives = sum(live)
         self._live_in.inc(lives)
         self._fact_in.inc(len(live) - lives)
+        self._drop_ended_lanes()
         if self.full:
             self._free.clear()
 
@@ -234,6 +238,17 @@ class Intake:
             lane = self.lanes[match_id] = Lane(self.server, self.stream, match_id)
         lane.used_at_s = time.monotonic()
         return lane
+
+    def ended(self, lane: Lane) -> None:
+        """The lane's match is over: little may still come for it."""
+        self._ended.append((time.monotonic(), lane.match_id))
+
+    def _drop_ended_lanes(self) -> None:
+        before_s = time.monotonic() - LANE_ENDED_S
+        while self._ended and self._ended[0][0] < before_s:
+            lane = self.lanes.get(self._ended.popleft()[1])
+            if lane is not None and not (lane.busy or lane.queue or lane.used_at_s > before_s):
+                del self.lanes[lane.match_id]
 
     def drop_idle_lanes(self, now_s: float) -> None:
         """Forgets matches that had no frame for long; looks every LANES_LOOK_S."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from domain.errors import GamehubError, Unavailable
-from domain.matches import LEASE_S, Match
+from domain.matches import ENDED, LEASE_S, Match
 from hub.background import Background
 from hub.live.intake import Intake
 from hub.live.lane import UNKNOWN, Fact, Item, Lane, Live
@@ -337,7 +337,7 @@ class Road:
             self._wake()
         for (intake, lane, fact), outcome in zip(taken, outcomes, strict=True):
             fact.outcome = outcome
-            self._learn(lane, fact, outcome.match)
+            self._learn(intake, lane, fact, outcome.match)
             intake.fact_finished(fact)
             # A tournament's end may name a match, but it is none of that match's facts.
             if outcome.event is not None and outcome.event.subject == lane.room:
@@ -358,7 +358,7 @@ class Road:
             await facts.wake(self._redis)
 
     @staticmethod
-    def _learn(lane: Lane, fact: Fact, match: Match | None) -> None:
+    def _learn(intake: Intake, lane: Lane, fact: Fact, match: Match | None) -> None:
         """What the commit told about the match: its game, and whether this stream holds it."""
         if match is None:
             return
@@ -366,8 +366,12 @@ class Road:
         if ours or lane.held is not None:
             lane.set_lease(match, ours, time.monotonic())
         assert fact.outcome is not None
-        if ours and fact.frame.type == "match.started" and fact.outcome.status == "accepted":
+        if fact.outcome.status != "accepted":
+            return
+        if ours and fact.frame.type == "match.started":
             lane.born_here = True
+        elif match.status in ENDED:
+            intake.ended(lane)
 
     async def _commit_until_done(self, frames: list[ingest.FactFrame]) -> list[ingest.FactOutcome]:
         backoff_s = BACKOFF_FIRST_S

@@ -27,7 +27,7 @@ CLOCK_AHEAD_MS = 60_000
 Status = Literal["accepted", "duplicate", "nacked"]
 
 
-class FactFrame(Struct, frozen=True, kw_only=True):
+class FactFrame(Struct, frozen=True, kw_only=True, gc=False):
     """One FACT as it came in; received_ms is the hub's clock, ts_ms the server's."""
 
     sender: Sender
@@ -44,7 +44,7 @@ class FactFrame(Struct, frozen=True, kw_only=True):
         return self.sender.server, self.sender.stream
 
 
-class FactOutcome(Struct, frozen=True, kw_only=True):
+class FactOutcome(Struct, frozen=True, kw_only=True, gc=False):
     """The answer to one FACT.
 
     accepted: it is in the log as `event`. duplicate: acked and nothing changed; `event` is there

@@ -74,7 +74,7 @@ READ_BYTES = 8 * 1024 * 1024
 SPAN_MAX = 20_000
 
 
-class Event(Struct, frozen=True, kw_only=True):
+class Event(Struct, frozen=True, kw_only=True, gc=False):
     """A fact to be announced. `occurred_at_ms` is ms since the epoch; subject is `kind:ID`.
 
     cause_id is None for a root fact; root_id then equals event_id.
@@ -90,14 +90,14 @@ class Event(Struct, frozen=True, kw_only=True):
     payload: dict[str, Any]
 
 
-class LoggedEvent(Event, frozen=True, kw_only=True):
+class LoggedEvent(Event, frozen=True, kw_only=True, gc=False):
     """A fact in the log with its number; `recorded_at_ms` is the database's time."""
 
     seq: int
     recorded_at_ms: int
 
 
-class HeldEvent(Event, frozen=True, kw_only=True):
+class HeldEvent(Event, frozen=True, kw_only=True, gc=False):
     """A fact of a delayed match: in the log only when `delay_s` has passed since its commit.
 
     match: what everyone may know of the match from then on (storage.matches.pack), if it changes.

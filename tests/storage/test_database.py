@@ -50,6 +50,20 @@ async def test_sessions_are_named_and_limited(database_url: str) -> None:
             assert await pool.fetchval("SELECT current_setting($1)", name) == value
 
 
+async def test_a_connection_comes_back_without_its_transaction(database_url: str) -> None:
+    async def broken_off(pool: asyncpg.Pool) -> None:
+        async with pool.acquire() as conn, conn.transaction():
+            await conn.execute("CREATE TABLE left_behind ()")
+            await conn.execute("SET LOCAL lock_timeout = '7s'")
+            raise ZeroDivisionError
+
+    async with await connect_pool(database_url, max_size=1, application_name="me") as pool:
+        with pytest.raises(ZeroDivisionError):
+            await broken_off(pool)
+        assert await pool.fetchval("SELECT to_regclass('left_behind')") is None
+        assert await pool.fetchval("SELECT current_setting('lock_timeout')") == "0"
+
+
 async def test_what_is_an_outage(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as conn:
         pid = await conn.fetchval("SELECT pg_backend_pid()")
