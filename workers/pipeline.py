@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -43,6 +43,8 @@ REST_S_MAX = 0.02
 # A drain that is not through after so long makes room for others and is sent again.
 DRAIN_S_MAX = 10.0
 
+# Hears the types of what was announced.
+Announced = Callable[[set[str]], None]
 # It may stop early, and then answers how many facts from the first on it has done, at least one.
 Apply = Callable[[Transaction, Redis, Sequence[LoggedEvent]], Awaitable[int | None]]
 
@@ -66,6 +68,10 @@ class Pipeline:
     retry: Retry | None = None
     pace_s: float = 0.0
 
+    def wants(self, types: Collection[str] | None) -> bool:
+        """Whether facts of these types are work for it; None: whatever they are."""
+        return types is None or self.types is None or not self.types.isdisjoint(types)
+
 
 # In the transaction that takes the letter away.
 Retry = Callable[[Transaction, asyncpg.Pool, Redis, Letter], Awaitable[None]]
@@ -83,7 +89,7 @@ def _never() -> bool:
     return False
 
 
-def _nothing() -> None:
+def _nothing(_types: set[str]) -> None:
     return None
 
 
@@ -92,11 +98,12 @@ async def drain(
     pool: asyncpg.Pool,
     redis: Redis,
     should_stop: Callable[[], bool] = _never,
-    announced: Callable[[], None] = _nothing,
+    announced: Announced = _nothing,
 ) -> Drained:
     """Applies facts until seq = head, `should_stop`, or DRAIN_S_MAX; looks again after each commit.
 
-    `announced` is called after each commit that brought facts of its own: others have work then.
+    `announced` is called after each commit that brought facts of its own, with their types: others
+    have work then.
     Raises Unavailable when Postgres or Redis is away; whatever was committed stays.
     """
     deadline = time.monotonic() + DRAIN_S_MAX
@@ -167,7 +174,7 @@ async def _step(
     pipeline: Pipeline,
     pool: asyncpg.Pool,
     redis: Redis,
-    announced: Callable[[], None],
+    announced: Announced,
     *,
     apart: bool,
 ) -> int | None:
@@ -192,7 +199,7 @@ async def _step(
         busy_ms = (time.monotonic() - started_s) * 1000 if batch else 0.0
         await log.move_cursor(tx.connection, pipeline.name, until, facts=done, busy_ms=busy_ms)
     if tx.events:
-        announced()
+        announced({each.type for each in tx.events})
     return done
 
 
