@@ -32,7 +32,7 @@ from storage.log import LoggedEvent, Transaction
 
 logger = structlog.get_logger(__name__)
 
-# Facts of one transaction. Smaller than what rooms remember for dedupe (storage.rooms.IDS_MAX).
+# Facts of one transaction. Smaller than what rooms remember for dedupe (IDS_MAX of storage.rooms).
 BATCH_MAX = 500
 # 1 + 3 tries; then the batch is taken apart.
 BACKOFF_S = (0.1, 0.4, 1.6)
