@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import asyncpg
 import structlog
@@ -26,9 +27,10 @@ from redis.asyncio import Redis
 from domain.errors import Unavailable
 from storage import audit, deadletters, log
 from storage.audit import Entry
-from storage.database import FOR_PEOPLE, answering, is_away
+from storage.database import FOR_PEOPLE, Connection, answering, is_away
 from storage.deadletters import Letter
-from storage.log import LoggedEvent, Transaction
+from storage.log import LoggedEvent, Transaction, packed
+from storage.log.packed import PackedEvent
 
 logger = structlog.get_logger(__name__)
 
@@ -46,7 +48,7 @@ DRAIN_S_MAX = 10.0
 # Hears the types of what was announced.
 Announced = Callable[[set[str]], None]
 # It may stop early, and then answers how many facts from the first on it has done, at least one.
-Apply = Callable[[Transaction, Redis, Sequence[LoggedEvent]], Awaitable[int | None]]
+Apply = Callable[[Transaction, Redis, Sequence[Any]], Awaitable[int | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Pipeline:
 
     types: the facts that it wants; the cursor passes over all others. None: every fact.
     batch_max: facts of one transaction; None: BATCH_MAX.
+    packed: every fact, as PackedEvent: for who passes them on without looking inside.
     pace_s: between the beginnings of two batches of one process at least; what comes meanwhile goes
     together, where each batch costs its readers something. The first after a quiet time is at once.
     retry: how a dead letter is tried again where applying its fact alone would be wrong, because
@@ -66,6 +69,7 @@ class Pipeline:
     types: frozenset[str] | None = None
     batch_max: int | None = None
     retry: Retry | None = None
+    packed: bool = False
     pace_s: float = 0.0
 
     def wants(self, types: Collection[str] | None) -> bool:
@@ -184,9 +188,7 @@ async def _step(
         after = await log.lock_cursor(tx.connection, pipeline.name, wait=True)
         if after is None:
             return None
-        batch, until = await log.read_typed(
-            tx.connection, after, pipeline.batch_max or BATCH_MAX, pipeline.types
-        )
+        batch, until = await _read(pipeline, tx.connection, after)
         if until == after:
             return None
         if apart:
@@ -203,8 +205,19 @@ async def _step(
     return done
 
 
+async def _read(
+    pipeline: Pipeline, conn: Connection, after_seq: int
+) -> tuple[Sequence[LoggedEvent | PackedEvent], int]:
+    """The next facts for it, and the number up to which these are all."""
+    limit = pipeline.batch_max or BATCH_MAX
+    if pipeline.packed:
+        facts = await packed.read(conn, after_seq, limit, log.READ_BYTES)
+        return facts, facts[-1].seq if facts else after_seq
+    return await log.read_typed(conn, after_seq, limit, pipeline.types)
+
+
 async def _apply(
-    pipeline: Pipeline, tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]
+    pipeline: Pipeline, tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent | PackedEvent]
 ) -> int:
     """Applies the batch, or the first part of it that announces enough; how many facts that is.
 
@@ -224,7 +237,7 @@ async def _apply_apart(
     pipeline: Pipeline,
     tx: Transaction,
     redis: Redis,
-    batch: Sequence[LoggedEvent],
+    batch: Sequence[LoggedEvent | PackedEvent],
     attempts: int,
 ) -> tuple[int, list[Letter]]:
     """Applies what can be applied, in order, until enough is announced.
@@ -288,7 +301,9 @@ async def _savepoint(tx: Transaction) -> AsyncIterator[None]:
         raise
 
 
-def _letter(pipeline: Pipeline, event: LoggedEvent, error: Exception, attempts: int) -> Letter:
+def _letter(
+    pipeline: Pipeline, event: LoggedEvent | PackedEvent, error: Exception, attempts: int
+) -> Letter:
     return Letter(
         pipeline=pipeline.name,
         seq=event.seq,
