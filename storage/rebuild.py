@@ -13,7 +13,7 @@ import asyncpg
 import msgpack
 
 from domain.errors import Unavailable
-from storage.database import Connection, from_json, time_ms
+from storage.database import Connection, changes_session, from_json, time_ms
 
 # Indexes of millions of rows take longer than a statement of the hub ever may.
 STATEMENT_TIMEOUT_S = 3600.0
@@ -52,6 +52,7 @@ async def picture(pool: asyncpg.Pool, *, timeout_s: float) -> AsyncIterator[Conn
 async def alone(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
     """A connection on which no other rebuild runs; raises Unavailable when one does."""
     async with pool.acquire() as conn:
+        changes_session(conn)
         if not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):
             raise Unavailable("another rebuild of the fold is running")
         try:
@@ -63,6 +64,7 @@ async def alone(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
 
 async def patient(conn: Connection) -> None:
     """Statements and transactions of this connection may take long; the pool resets it."""
+    changes_session(conn)
     await conn.execute(
         "SELECT set_config('statement_timeout', '0', false),"
         " set_config('idle_in_transaction_session_timeout', '0', false),"

@@ -13,6 +13,7 @@ from domain.errors import ImpossibleValue, InvalidSchema, Unavailable
 from domain.times import TIME_MAX_MS, TIME_MIN_MS
 from storage.database import (
     answering,
+    changes_session,
     connect_pool,
     from_json,
     is_away,
@@ -48,6 +49,24 @@ async def test_sessions_are_named_and_limited(database_url: str) -> None:
             ("TimeZone", "UTC"),
         ]:
             assert await pool.fetchval("SELECT current_setting($1)", name) == value
+
+
+async def test_what_a_session_was_told_is_not_left_to_the_next(database_url: str) -> None:
+    pool = await connect_pool(database_url, max_size=1, application_name="tests")
+    try:
+        async with pool.acquire() as conn:
+            changes_session(conn)
+            await conn.execute("SET work_mem = '1MB'; SELECT pg_advisory_lock(7)")
+        async with pool.acquire() as conn:
+            assert await conn.fetchval("SHOW work_mem") != "1MB"
+            held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            assert await conn.fetchval(held) == 0
+            began = conn.transaction()
+            await began.start()
+        async with pool.acquire() as conn:
+            assert not conn.is_in_transaction()
+    finally:
+        await pool.close()
 
 
 async def test_what_is_an_outage(pool: asyncpg.Pool) -> None:
