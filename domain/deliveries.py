@@ -67,6 +67,27 @@ def subject_rooms(data: Payload) -> list[Delivery]:
     return [(f"team:{subject_id}", dict(data))]
 
 
+# Where what follows from a result is shown as it is, by the kind of its subject.
+_OF_USER: dict[Callable[[Payload], list[Delivery]], tuple[str, ...]] = {
+    user_rooms: ("user", "overlay"),
+    own_feed_rooms: ("user", "overlay"),
+    subject_rooms: ("user", "overlay"),
+    own_room: ("user",),
+}
+
+
+def rooms_of_subject(declared: EventType, subject: str) -> list[str] | None:
+    """The rooms of a derived fact, whose payload need not be read for it; None where it must be.
+
+    The same as those of declared.rooms(payload), each of which is given the whole payload.
+    """
+    kinds = _OF_USER.get(declared.rooms) if declared.derived else None
+    kind, _, subject_id = subject.partition(":")
+    if kinds is None or kind not in ("user", "team"):
+        return None
+    return [f"{each}:{subject_id}" for each in (kinds if kind == "user" else ("team",))]
+
+
 def board_room(data: Payload) -> list[Delivery]:
     """The board's room."""
     return [(f"leaderboard:{data['board']}", dict(data))]

@@ -32,11 +32,13 @@ SELECT pg_advisory_xact_lock(hashtextextended(each, 14))
 FROM (SELECT each FROM unnest($1::text[]) AS each ORDER BY each) AS ordered
 """
 
-_UNREAD = """
--- Unread notices by user, from the index of those alone.
-SELECT user_id, count(*) AS unread FROM notifications.inbox
-WHERE user_id = ANY($1::text[]) AND read_at IS NULL
-GROUP BY user_id
+_COUNT = """
+-- Unread notices by user, and all of them, each counted in an index of its own.
+SELECT u.user_id,
+       (SELECT count(*) FROM notifications.inbox i
+        WHERE i.user_id = u.user_id AND i.read_at IS NULL) AS unread,
+       (SELECT count(*) FROM notifications.inbox i WHERE i.user_id = u.user_id) AS notices
+FROM unnest($1::text[]) AS u(user_id)
 """
 
 _OPEN = """
@@ -101,15 +103,15 @@ async def lock(conn: Connection, user_ids: Iterable[str]) -> None:
     await conn.execute(_LOCK, list(user_ids))
 
 
-async def unread(conn: Connection, user_ids: Iterable[str]) -> dict[str, int]:
-    """Unread notices by user id; users without any are missing."""
-    rows = await conn.fetch(_UNREAD, list(user_ids))
-    return {row["user_id"]: row["unread"] for row in rows}
+async def counts(conn: Connection, user_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """(unread notices, all notices) by user id."""
+    rows = await conn.fetch(_COUNT, list(user_ids))
+    return {row["user_id"]: (row["unread"], row["notices"]) for row in rows}
 
 
 async def unread_of(conn: Connection, user_id: str) -> int:
     """Unread notices of one user."""
-    return (await unread(conn, [user_id])).get(user_id, 0)
+    return (await counts(conn, [user_id]))[user_id][0]
 
 
 async def open_groups(conn: Connection, groups: Iterable[Group]) -> dict[Group, Notice]:

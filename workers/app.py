@@ -7,7 +7,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Coroutine
-from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -44,13 +43,14 @@ from workers.pipeline import Pipeline, drain
 
 logger = structlog.get_logger(__name__)
 
+# In the order in which they begin when several have work: what screens show goes first.
 PIPELINES: dict[str, Pipeline] = {
     each.name: each
     for each in (
         fold.PIPELINE,
+        relay.PIPELINE,
         leaderboards.pipeline(Regions()),
         notifications.PIPELINE,
-        relay.PIPELINE,
     )
 }
 
@@ -113,7 +113,7 @@ class Machine(Middleware):
         self._stopping = False
         self._running: set[str] = set()
         self._again: set[str] = set()
-        self._passed_on: set[asyncio.Task[None]] = set()
+        self._begun: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._pool: asyncpg.Pool | None = None
         self._redis: Redis | None = None
@@ -169,7 +169,9 @@ class Machine(Middleware):
             application_name="gamehub-worker",
         )
         self._redis = connect(settings.redis_url)
-        listener = Listener(settings.redis_url, self._pool, list(PIPELINES), self._send)
+        listener = Listener(
+            settings.redis_url, self._pool, list(PIPELINES), self._begin, self._send
+        )
         self._tasks = [
             asyncio.create_task(listener.run(), name="listener"),
             asyncio.create_task(
@@ -189,8 +191,8 @@ class Machine(Middleware):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _close(self) -> None:
-        if self._passed_on:
-            await asyncio.wait(self._passed_on, timeout=STOP_TIMEOUT_MS / 1000)
+        if self._begun:
+            await asyncio.wait(self._begun, timeout=STOP_TIMEOUT_MS / 1000)
         if self._pool is not None:
             try:
                 await asyncio.wait_for(self._pool.close(), STOP_TIMEOUT_MS / 1000)
@@ -233,21 +235,24 @@ class Machine(Middleware):
             # A newer release's message: its own workers will take the next one.
             return False
         drained = await drain(
-            pipeline, self._pool, self._redis, lambda: self._stopping, partial(self._pass_on, name)
+            pipeline, self._pool, self._redis, lambda: self._stopping, self._begin
         )
         return drained.more
 
-    def _pass_on(self, name: str) -> None:
-        """What a pipeline announced is drained by the others at once: a wake and a message through
-        Redis would take some 30 ms, and other processes have the sweep.
+    def _begin(self, types: set[str] | None) -> None:
+        """Facts of these types (None: any) are new, by a wake or because a pipeline announced them:
+        they are drained here at once. A message would take some 30 ms, and other processes have the
+        sweep, which also brings those to the head who want none of them.
         """
-        for other in self._pipelines.keys() - {name}:
-            if other in self._running:
-                self._again.add(other)
+        for name, pipeline in self._pipelines.items():
+            if not pipeline.wants(types):
+                continue
+            if name in self._running:
+                self._again.add(name)
             elif not self._stopping:
-                task = asyncio.create_task(self._drain_once(other))
-                self._passed_on.add(task)
-                task.add_done_callback(self._passed_on.discard)
+                task = asyncio.create_task(self._drain_once(name))
+                self._begun.add(task)
+                task.add_done_callback(self._begun.discard)
 
 
 def _on_loop(coroutine: Coroutine[Any, Any, None]) -> None:

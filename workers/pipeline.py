@@ -15,9 +15,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import asyncpg
 import structlog
@@ -26,13 +27,14 @@ from redis.asyncio import Redis
 from domain.errors import Unavailable
 from storage import audit, deadletters, log
 from storage.audit import Entry
-from storage.database import FOR_PEOPLE, answering, is_away
+from storage.database import FOR_PEOPLE, Connection, answering, is_away
 from storage.deadletters import Letter
-from storage.log import LoggedEvent, Transaction
+from storage.log import LoggedEvent, Transaction, packed
+from storage.log.packed import PackedEvent
 
 logger = structlog.get_logger(__name__)
 
-# Facts of one transaction. Smaller than what rooms remember for dedupe (storage.rooms.IDS_MAX).
+# Facts of one transaction. Smaller than what rooms remember for dedupe (IDS_MAX of storage.rooms).
 BATCH_MAX = 500
 # 1 + 3 tries; then the batch is taken apart.
 BACKOFF_S = (0.1, 0.4, 1.6)
@@ -43,8 +45,10 @@ REST_S_MAX = 0.02
 # A drain that is not through after so long makes room for others and is sent again.
 DRAIN_S_MAX = 10.0
 
+# Hears the types of what was announced.
+Announced = Callable[[set[str]], None]
 # It may stop early, and then answers how many facts from the first on it has done, at least one.
-Apply = Callable[[Transaction, Redis, Sequence[LoggedEvent]], Awaitable[int | None]]
+Apply = Callable[[Transaction, Redis, Sequence[Any]], Awaitable[int | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Pipeline:
 
     types: the facts that it wants; the cursor passes over all others. None: every fact.
     batch_max: facts of one transaction; None: BATCH_MAX.
+    packed: every fact, as PackedEvent: for who passes them on without looking inside.
     pace_s: between the beginnings of two batches of one process at least; what comes meanwhile goes
     together, where each batch costs its readers something. The first after a quiet time is at once.
     retry: how a dead letter is tried again where applying its fact alone would be wrong, because
@@ -64,7 +69,12 @@ class Pipeline:
     types: frozenset[str] | None = None
     batch_max: int | None = None
     retry: Retry | None = None
+    packed: bool = False
     pace_s: float = 0.0
+
+    def wants(self, types: Collection[str] | None) -> bool:
+        """Whether facts of these types are work for it; None: whatever they are."""
+        return types is None or self.types is None or not self.types.isdisjoint(types)
 
 
 # In the transaction that takes the letter away.
@@ -83,7 +93,7 @@ def _never() -> bool:
     return False
 
 
-def _nothing() -> None:
+def _nothing(_types: set[str]) -> None:
     return None
 
 
@@ -92,11 +102,12 @@ async def drain(
     pool: asyncpg.Pool,
     redis: Redis,
     should_stop: Callable[[], bool] = _never,
-    announced: Callable[[], None] = _nothing,
+    announced: Announced = _nothing,
 ) -> Drained:
     """Applies facts until seq = head, `should_stop`, or DRAIN_S_MAX; looks again after each commit.
 
-    `announced` is called after each commit that brought facts of its own: others have work then.
+    `announced` is called after each commit that brought facts of its own, with their types: others
+    have work then.
     Raises Unavailable when Postgres or Redis is away; whatever was committed stays.
     """
     deadline = time.monotonic() + DRAIN_S_MAX
@@ -167,7 +178,7 @@ async def _step(
     pipeline: Pipeline,
     pool: asyncpg.Pool,
     redis: Redis,
-    announced: Callable[[], None],
+    announced: Announced,
     *,
     apart: bool,
 ) -> int | None:
@@ -177,9 +188,7 @@ async def _step(
         after = await log.lock_cursor(tx.connection, pipeline.name, wait=True)
         if after is None:
             return None
-        batch, until = await log.read_typed(
-            tx.connection, after, pipeline.batch_max or BATCH_MAX, pipeline.types
-        )
+        batch, until = await _read(pipeline, tx.connection, after)
         if until == after:
             return None
         if apart:
@@ -192,12 +201,23 @@ async def _step(
         busy_ms = (time.monotonic() - started_s) * 1000 if batch else 0.0
         await log.move_cursor(tx.connection, pipeline.name, until, facts=done, busy_ms=busy_ms)
     if tx.events:
-        announced()
+        announced({each.type for each in tx.events})
     return done
 
 
+async def _read(
+    pipeline: Pipeline, conn: Connection, after_seq: int
+) -> tuple[Sequence[LoggedEvent | PackedEvent], int]:
+    """The next facts for it, and the number up to which these are all."""
+    limit = pipeline.batch_max or BATCH_MAX
+    if pipeline.packed:
+        facts = await packed.read(conn, after_seq, limit, log.READ_BYTES)
+        return facts, facts[-1].seq if facts else after_seq
+    return await log.read_typed(conn, after_seq, limit, pipeline.types)
+
+
 async def _apply(
-    pipeline: Pipeline, tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]
+    pipeline: Pipeline, tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent | PackedEvent]
 ) -> int:
     """Applies the batch, or the first part of it that announces enough; how many facts that is.
 
@@ -217,7 +237,7 @@ async def _apply_apart(
     pipeline: Pipeline,
     tx: Transaction,
     redis: Redis,
-    batch: Sequence[LoggedEvent],
+    batch: Sequence[LoggedEvent | PackedEvent],
     attempts: int,
 ) -> tuple[int, list[Letter]]:
     """Applies what can be applied, in order, until enough is announced.
@@ -281,7 +301,9 @@ async def _savepoint(tx: Transaction) -> AsyncIterator[None]:
         raise
 
 
-def _letter(pipeline: Pipeline, event: LoggedEvent, error: Exception, attempts: int) -> Letter:
+def _letter(
+    pipeline: Pipeline, event: LoggedEvent | PackedEvent, error: Exception, attempts: int
+) -> Letter:
     return Letter(
         pipeline=pipeline.name,
         seq=event.seq,

@@ -2,45 +2,111 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 
+import asyncpg
 from msgspec import msgpack
 from redis.asyncio import Redis
 
-from domain.events import rooms_of
-from storage import rooms
-from storage.log import LoggedEvent, Transaction
-from storage.rooms import Publish
+from domain.deliveries import rooms_of_subject
+from domain.events import EVENT_TYPES, room_kind, rooms_of
+from storage import log, rooms
+from storage.database import Connection
+from storage.deadletters import Letter
+from storage.log import Transaction, packed
+from storage.log.packed import PackedEvent
+from storage.rooms import Publish, mark
 from workers.pipeline import Pipeline
 
 _pack = msgpack.Encoder().encode
+_unpack = msgpack.Decoder().decode
 
 # Publications of one pipelined call; a batch of facts takes several, one after the other.
 CALL_MAX = 500
+_TS, _DATA = _pack("ts"), _pack("data")
 
 
-async def apply(_tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]) -> None:
+async def apply(tx: Transaction, redis: Redis, batch: Sequence[PackedEvent]) -> None:
     """Publishes the batch; the cursor moves only when Redis took it.
 
-    At least once, so it may publish again what the rooms have: their script drops what it knows by
-    the event's id, also what the hub itself published first. Raises Unavailable.
+    At least once, so it may publish again what the rooms have. Where only the relay publishes, the
+    room knows by the fact's number; where the hub may have been first, by its id. Raises
+    Unavailable.
     """
-    events = [publish for event in batch for publish in publishes(event)]
+    name = await _name_of_log(tx.connection, redis, batch)
+    events = [publish for fact in batch for publish in publishes(fact, name)]
     for start in range(0, len(events), CALL_MAX):
         await rooms.publish(redis, events[start : start + CALL_MAX])
 
 
-def publishes(event: LoggedEvent) -> list[Publish]:
-    """The fact as each of its rooms shows it: {type, id, ts, data}, packed."""
-    event_id = str(event.event_id)
+async def _name_of_log(conn: Connection, redis: Redis, batch: Sequence[PackedEvent]) -> str:
+    """By what name the rooms know the numbers of this batch; a log that is another gets a new one.
+
+    Whatever is sent again begins at or before the mark. There the same fact must stand, for what
+    the rooms have seen of a log that was restored from a backup says nothing of its new facts.
+    """
+    told = await mark.read(redis)
+    last = batch[-1].seq, str(batch[-1].event_id)
+    if told is not None and batch[0].seq <= told.seq:
+        if str(await packed.id_at(conn, told.seq)) != told.event_id:
+            told = None
+        else:
+            last = max(last, (told.seq, told.event_id))
+    name = secrets.token_hex(8) if told is None else told.log
+    await mark.write(redis, mark.Mark(name, *last))
+    return name
+
+
+def publishes(fact: PackedEvent, name: str) -> list[Publish]:
+    """The fact as each of its rooms shows it: {type, id, ts, data}, packed.
+
+    name: of the log whose number the fact has. What follows from a result, most of all facts, is
+    packed once for all of its rooms and never unpacked.
+    """
+    event_id = str(fact.event_id)
+    declared = EVENT_TYPES.get(fact.type)
+    if declared is not None and fact.subject is not None:
+        names = rooms_of_subject(declared, fact.subject)
+        if names is not None:
+            body = _body(fact.type, event_id, fact.occurred_at_ms, fact.payload)
+            return [Publish(room, body, stream=name, live_seq=fact.seq) for room in names]
     return [
-        Publish(
-            room,
-            _pack({"type": event.type, "id": event_id, "ts": event.occurred_at_ms, "data": data}),
-            event_id=event_id,
-        )
-        for room, data in rooms_of(event.type, event.payload)
+        Publish(room, _body(fact.type, event_id, fact.occurred_at_ms, _pack(data)), event_id)
+        for room, data in rooms_of(fact.type, _unpack(fact.payload))
     ]
 
 
-PIPELINE = Pipeline("relay", apply)
+@lru_cache(maxsize=256)
+def _head(event_type: str) -> bytes:
+    """The map's first pair and the second's key."""
+    return b"\x84" + _pack("type") + _pack(event_type) + _pack("id")
+
+
+def _body(event_type: str, event_id: str, ts_ms: int, data: bytes) -> bytes:
+    """{type, id, ts, data} of packed data."""
+    return b"%b%b%b%b%b%b" % (
+        _head(event_type), _pack(event_id), _TS, _pack(ts_ms), _DATA, data,
+    )  # fmt: skip
+
+
+async def retry(tx: Transaction, _pool: asyncpg.Pool, redis: Redis, letter: Letter) -> None:
+    """Publishes a fact after later ones: its number says nothing then, so what the rooms keep does.
+
+    Raises Unavailable.
+    """
+    [fact] = await log.by_ids(tx.connection, [letter.event_id])
+    event_id = str(fact.event_id)
+    late = []
+    for room, data in rooms_of(fact.type, fact.payload):
+        most = room_kind(room).history_max
+        _, _, kept = await rooms.history(redis, room, "", 0, most, late=False)
+        if all(_unpack(each)["id"] != event_id for each in kept):
+            body = _body(fact.type, event_id, fact.occurred_at_ms, _pack(data))
+            late.append(Publish(room, body, event_id))
+    if late:
+        await rooms.publish(redis, late)
+
+
+PIPELINE = Pipeline("relay", apply, retry=retry, packed=True)

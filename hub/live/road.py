@@ -57,7 +57,7 @@ class Road:
         self.live_seqs: dict[str, int] = {}
         self._keeping = asyncio.Lock()
         self._waking: asyncio.Task[Any] | None = None
-        self._wake_wanted = False
+        self._wake_wanted: set[str] = set()
         # Set when a road broke down for a reason that nobody foresaw: the process has to go, so
         # that servers send again what was never acked.
         self.failed = asyncio.Event()
@@ -333,8 +333,13 @@ class Road:
         started_s = time.monotonic()
         outcomes = await self._commit_until_done([fact.frame for _, _, fact in taken])
         self.metrics.fact_commit_seconds.observe(time.monotonic() - started_s)
-        if any(outcome.status == "accepted" for outcome in outcomes):
-            self._wake()
+        types = {
+            fact.frame.type
+            for (_, _, fact), outcome in zip(taken, outcomes, strict=True)
+            if outcome.status == "accepted"
+        }
+        if types:
+            self._wake(types)
         for (intake, lane, fact), outcome in zip(taken, outcomes, strict=True):
             fact.outcome = outcome
             self._learn(intake, lane, fact, outcome.match)
@@ -346,16 +351,16 @@ class Road:
             else:
                 self._release(intake, lane)
 
-    def _wake(self) -> None:
+    def _wake(self, types: set[str]) -> None:
         """Tells the workers; acks do not wait for it, and one signal at a time is enough."""
-        self._wake_wanted = True
+        self._wake_wanted |= types
         if self._waking is None or self._waking.done():
             self._waking = self._background.spawn(self._wake_until_told())
 
     async def _wake_until_told(self) -> None:
         while self._wake_wanted:
-            self._wake_wanted = False
-            await facts.wake(self._redis)
+            types, self._wake_wanted = self._wake_wanted, set()
+            await facts.wake(self._redis, types)
 
     @staticmethod
     def _learn(intake: Intake, lane: Lane, fact: Fact, match: Match | None) -> None:

@@ -11,7 +11,7 @@ commit, so number n is visible before n + 1 is given out (contract: The log).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -354,9 +354,12 @@ def _logged(row: asyncpg.Record) -> LoggedEvent:
     )
 
 
-async def wake(redis: Redis) -> None:
-    """Tells the workers after a commit that the log has grown; a failure is only logged."""
+async def wake(redis: Redis, types: Iterable[str] = ()) -> None:
+    """Tells the workers after a commit that the log has grown; a failure is only logged.
+
+    types: of all facts that are new, so that those who want none of them are left alone.
+    """
     try:
-        await redis.publish(WAKE_CHANNEL, b"")
+        await redis.publish(WAKE_CHANNEL, " ".join(types))
     except AWAY as error:
         log.warning("wake_failed", error=type(error).__name__)

@@ -1,142 +1,220 @@
--- Gives events of one room the next offsets in the order given, keeps them in the history and
--- publishes them as one message; each once.
--- KEYS: meta, events, document, ids, times, documents of one room (all hash-tagged by the room).
--- ARGV: 1 epoch to use if the room is new, 2 history_max, 3 ttl_ms,
---       4 ids_max (0: all, as long as the room lives), 5 channel, 6 PUBLISH or SPUBLISH,
---       7 ms that a delayed room keeps beyond its delay, 8 events that it keeps at most,
---       9 ms between two documents that it keeps; then of each event:
---       body (bytes), event id or '', stream or '', live_seq, document after this event or '',
---       epoch that the caller expects or '', spectator delay of the match in s, '' where the caller
---       says nothing about it
--- Returns {'published' | 'duplicate' | 'new_epoch', epoch, offset} of each.
--- 'new_epoch': nothing was done, because the room lost its document: the caller publishes that first.
+-- Gives events of some rooms the next offsets in the order given, keeps them in the history and
+-- publishes those of a room as one message; each once. Commands are what it costs: a room that nobody
+-- listens to takes three, however many events it gets.
+-- KEYS: meta of each room, '{room}:meta'; its other keys ('{room}:events', document, ids, times,
+--       documents) and its channel ('room:{room}') are of the same slot. In a cluster one room only.
+-- ARGV: 1 epoch to use for rooms that are new, 2 PUBLISH or SPUBLISH,
+--       3 ms that a delayed room keeps beyond its delay, 4 events that it keeps at most,
+--       5 ms between two documents that it keeps; then of each room:
+--       how many events, history_max, ttl_ms, ids_max (0: all, as long as the room lives),
+--       shape of its events, stream of its first event or ''; then of each event, by the shape:
+--       'ids':     body (bytes), event id
+--       'numbers': body, live_seq in that stream
+--       'whole':   body, event id or '', stream or '', live_seq, document after this event or '',
+--                  epoch that the caller expects or '', spectator delay of the match in s, '' where
+--                  the caller says nothing about it
+-- Returns of each room: epoch, offset, a letter per event, epoch before.
+-- 'p' published, 'd' duplicate, 'n' nothing was done, because the room lost its document and has a
+-- new epoch: the caller publishes that first.
 -- An event with a delay is dated by this server's clock, never backwards; one without is due at once.
 -- The message is epoch:offset:body, or epoch:first+length,length,...:bodies of several.
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'run', 'offset', 'delay', 'at', 'document_at')
-local epoch = meta[1]
-local fresh = (not epoch) or meta[2] ~= run
-local offset = tonumber(meta[3] or 0)
-local delay, at, document_at = meta[4], tonumber(meta[5] or 0), tonumber(meta[6] or 0)
-local ttl_ms = ARGV[3]
-local results, bodies, lengths, seqs, changed = {}, {}, {}, {}, {}
-local late, ids, documents = false, false, false
+local call, concat = redis.call, table.concat
+local run = string.match(call('INFO', 'server'), 'run_id:(%w+)')
+local time = call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local late_kept_ms = tonumber(ARGV[3])
+local at = 6
+local results = {}
 
-local function seq_of(stream)
-  if seqs[stream] == nil then
-    seqs[stream] = tonumber(redis.call('HGET', KEYS[1], 's:' .. stream) or 0)
-  end
-  return seqs[stream]
-end
-
-local function known(id, stream, live_seq)
-  if id ~= '' and redis.call('ZSCORE', KEYS[4], id) then
-    return true
-  end
-  return stream ~= '' and tonumber(live_seq) <= seq_of(stream)
-end
-
-local function begin_epoch()
-  redis.call('DEL', unpack(KEYS))
-  epoch, offset, fresh = ARGV[1], 0, false
-  delay, at, document_at = false, 0, 0
-  seqs = {}
-  redis.call('HSET', KEYS[1], 'epoch', epoch, 'run', run)
-end
-
-local function date_late(delay_ms)
-  local time = redis.call('TIME')
-  at = math.max(tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), at)
-  changed['at'] = at
-  redis.call('ZADD', KEYS[5], at, offset)
-  redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', '(' .. (at - delay_ms - tonumber(ARGV[7])))
-  late = true
-end
-
-local function keep_document(document, delay_ms)
-  redis.call('SET', KEYS[3], document, 'PX', ttl_ms)
-  changed['document_offset'] = offset
-  local every_ms = tonumber(ARGV[9])
-  if delay_ms > 0 and at - document_at >= every_ms then
-    redis.call('ZADD', KEYS[6], offset, offset .. ':' .. document)
-    document_at = at
-    changed['document_at'] = at
-    -- They are at least `every_ms` apart, so that these many reach back far enough.
-    local kept = math.ceil((delay_ms + tonumber(ARGV[7])) / every_ms) + 2
-    redis.call('ZREMRANGEBYRANK', KEYS[6], 0, -kept - 1)
-    documents = true
-  end
-end
-
-for i = 10, #ARGV, 7 do
-  local body, id, stream, live_seq = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local document, expected, told = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
-  if expected ~= '' and (fresh or epoch ~= expected) then
-    results[#results + 1] = {'new_epoch', epoch or '', 0}
-  elseif not fresh and known(id, stream, live_seq) then
-    results[#results + 1] = {'duplicate', epoch, offset}
-  else
-    if fresh then
-      begin_epoch()
-    end
-    offset = offset + 1
-    redis.call('RPUSH', KEYS[2], body)
-    bodies[#bodies + 1] = body
-    lengths[#lengths + 1] = #body
-    if told ~= '' and delay ~= told then
-      delay = told
-      changed['delay'] = told
-    end
-    local delay_ms = (tonumber(told) or 0) * 1000
-    if delay_ms > 0 then
-      date_late(delay_ms)
-    end
-    if id ~= '' then
-      redis.call('ZADD', KEYS[4], offset, id)
-      ids = true
-    end
-    if stream ~= '' then
-      seqs[stream] = tonumber(live_seq)
-      changed['s:' .. stream] = live_seq
-    end
-    if document ~= '' then
-      keep_document(document, delay_ms)
-    end
-    results[#results + 1] = {'published', epoch, offset}
-  end
-end
-
-if #bodies == 0 then
-  return results
-end
-local fields = {'offset', offset}
-for name, value in pairs(changed) do
+local function add(fields, name, value)
   fields[#fields + 1] = name
   fields[#fields + 1] = value
 end
-redis.call('HSET', KEYS[1], unpack(fields))
-if late then
-  local first = tonumber(redis.call('ZRANGE', KEYS[5], 0, 0)[1])
-  local kept = math.max(offset - first + 1, tonumber(ARGV[2]))
-  redis.call('LTRIM', KEYS[2], -math.min(kept, tonumber(ARGV[8])), -1)
-  redis.call('PEXPIRE', KEYS[5], ttl_ms)
-elseif (tonumber(delay or 0)) == 0 then
-  redis.call('LTRIM', KEYS[2], -tonumber(ARGV[2]), -1)
-end
-if ids then
-  if ARGV[4] ~= '0' then
-    redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -tonumber(ARGV[4]) - 1)
+
+local function keep_document(base, late, offset, document, delay_ms, keep_ms)
+  call('SET', base .. 'document', document, 'PX', keep_ms)
+  late.document_offset = offset
+  local every_ms = tonumber(ARGV[5])
+  if delay_ms > 0 and late.at - late.document_at >= every_ms then
+    call('ZADD', base .. 'documents', offset, offset .. ':' .. document)
+    late.document_at = late.at
+    -- They are at least `every_ms` apart, so that these many reach back far enough.
+    local kept = math.ceil((delay_ms + late_kept_ms) / every_ms) + 2
+    call('ZREMRANGEBYRANK', base .. 'documents', 0, -kept - 1)
+    call('PEXPIRE', base .. 'documents', keep_ms)
   end
-  redis.call('PEXPIRE', KEYS[4], ttl_ms)
 end
-if documents then
-  redis.call('PEXPIRE', KEYS[6], ttl_ms)
+
+local function known_ids(base, count, step)
+  local ids, known = {}, {}
+  for i = at, at + (count - 1) * step, step do
+    if ARGV[i + 1] ~= '' then
+      ids[#ids + 1] = ARGV[i + 1]
+    end
+  end
+  if #ids > 0 then
+    local scores = call('ZMSCORE', base .. 'ids', unpack(ids))
+    for i = 1, #ids do
+      known[ids[i]] = scores[i] and true or nil
+    end
+  end
+  return known
 end
-redis.call('PEXPIRE', KEYS[1], ttl_ms)
-redis.call('PEXPIRE', KEYS[2], ttl_ms)
-local where = tostring(offset)
-if #bodies > 1 then
-  where = (offset - #bodies + 1) .. '+' .. table.concat(lengths, ',')
+
+-- Whom to tell: where nobody listens, and few rooms have listeners, no message is made.
+local sharded = ARGV[2] == 'SPUBLISH'
+local channels = {}
+for room = 1, #KEYS do
+  channels[room] = 'room:' .. string.sub(KEYS[room], 1, -6)
 end
-redis.call(ARGV[6], ARGV[5], epoch .. ':' .. where .. ':' .. table.concat(bodies))
+local heard = call('PUBSUB', sharded and 'SHARDNUMSUB' or 'NUMSUB', unpack(channels))
+
+for room = 1, #KEYS do
+  local key = KEYS[room]
+  local base = string.sub(key, 1, -5)
+  local count, history_max = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  local ttl_ms, ids_max = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local shape, main = ARGV[at + 4], ARGV[at + 5]
+  at = at + 6
+  -- Keys get their time anew only when a sixteenth of it is over: they have that much more, so that
+  -- it is never less than it should be.
+  local keep_ms = math.ceil(ttl_ms * 17 / 16)
+  local numbers, whole = shape == 'numbers', shape == 'whole'
+  local step = whole and 7 or 2
+  local meta = call('HMGET', key, 'epoch', 'run', 'offset', 'expires', 's:' .. main, 'delay', 'at',
+    'document_at')
+  local epoch, expires, delay = meta[1], tonumber(meta[4] or 0), meta[6]
+  local before = epoch or ''
+  local fresh = (not epoch) or meta[2] ~= run
+  local offset = tonumber(meta[3] or 0)
+  -- The last number of each stream, and those that are new.
+  local done, moved = {[main] = tonumber(meta[5] or 0)}, {}
+  local known = not numbers and not fresh and known_ids(base, count, step) or {}
+  local late = whole and {at = tonumber(meta[7] or 0), document_at = tonumber(meta[8] or 0)}
+  local began, dated = false, false
+  local bodies, marks, letters, published = {}, {}, '', 0
+
+  for _ = 1, count do
+    local body, id, stream, number, document, expected, told = ARGV[at], '', '', '', '', '', ''
+    if numbers then
+      stream, number = main, ARGV[at + 1]
+    elseif whole then
+      id, stream, number = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+      document, expected, told = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
+    else
+      id = ARGV[at + 1]
+    end
+    at = at + step
+    if stream ~= '' and not done[stream] then
+      done[stream] = fresh and 0 or tonumber(call('HGET', key, 's:' .. stream) or 0)
+    end
+    if expected ~= '' and (fresh or epoch ~= expected) then
+      letters = letters .. 'n'
+    elseif not fresh and (known[id] or (stream ~= '' and tonumber(number) <= done[stream])) then
+      letters = letters .. 'd'
+    else
+      if fresh then
+        call('DEL', key, base .. 'events', base .. 'document', base .. 'ids', base .. 'times',
+          base .. 'documents')
+        epoch, offset, expires, delay, done = ARGV[1], 0, 0, false, {}
+        late = whole and {at = 0, document_at = 0}
+        fresh, began = false, true
+      end
+      offset = offset + 1
+      published = published + 1
+      bodies[published] = body
+      letters = letters .. 'p'
+      if whole then
+        local delay_ms = tonumber(told ~= '' and told or 0) * 1000
+        if told ~= '' and delay ~= told then
+          delay, late.delay = told, told
+        end
+        if delay_ms > 0 then
+          late.at = math.max(now, late.at)
+          call('ZADD', base .. 'times', late.at, offset)
+          call('ZREMRANGEBYSCORE', base .. 'times', '-inf',
+            '(' .. (late.at - delay_ms - late_kept_ms))
+          dated = true
+        end
+        if document ~= '' then
+          keep_document(base, late, offset, document, delay_ms, keep_ms)
+        end
+      end
+      if id ~= '' then
+        known[id] = true
+        marks[#marks + 1] = offset
+        marks[#marks + 1] = id
+      end
+      if stream ~= '' then
+        done[stream] = tonumber(number)
+        moved[stream] = number
+      end
+    end
+  end
+  local answer = #results
+  results[answer + 1], results[answer + 2] = epoch or '', offset
+  results[answer + 3], results[answer + 4] = letters, before
+
+  if published > 0 then
+    local fields = {'offset', offset}
+    for stream, number in pairs(moved) do
+      add(fields, 's:' .. stream, number)
+    end
+    if began then
+      add(fields, 'epoch', epoch)
+      add(fields, 'run', run)
+    end
+    if late then
+      for _, name in ipairs({'delay', 'document_offset'}) do
+        if late[name] then
+          add(fields, name, late[name])
+        end
+      end
+      if dated then
+        add(fields, 'at', late.at)
+        add(fields, 'document_at', late.document_at)
+      end
+    end
+    local due = expires - now < ttl_ms
+    if due then
+      add(fields, 'expires', now + keep_ms)
+    end
+    call('HSET', key, unpack(fields))
+    local length = call('RPUSH', base .. 'events', unpack(bodies))
+    if due then
+      call('PEXPIRE', key, keep_ms)
+      call('PEXPIRE', base .. 'events', keep_ms)
+    end
+    local kept = history_max
+    if dated then
+      local first = tonumber(call('ZRANGE', base .. 'times', 0, 0)[1])
+      kept = math.min(math.max(offset - first + 1, history_max), tonumber(ARGV[4]))
+      call('PEXPIRE', base .. 'times', keep_ms)
+    elseif tonumber(delay or 0) > 0 then
+      kept = length
+    end
+    if length > kept then
+      call('LTRIM', base .. 'events', -kept, -1)
+    end
+    if #marks > 0 then
+      call('ZADD', base .. 'ids', unpack(marks))
+      -- There are at most as many ids as events.
+      if ids_max > 0 and offset > ids_max then
+        call('ZREMRANGEBYRANK', base .. 'ids', 0, -ids_max - 1)
+      end
+      call('PEXPIRE', base .. 'ids', keep_ms)
+    end
+    if heard[2 * room] > 0 then
+      local where = offset
+      if published > 1 then
+        local lengths = {}
+        for n = 1, published do
+          lengths[n] = #bodies[n]
+        end
+        where = (offset - published + 1) .. '+' .. concat(lengths, ',')
+      end
+      call(ARGV[2], channels[room], epoch .. ':' .. where .. ':' .. concat(bodies))
+    end
+  end
+end
 return results

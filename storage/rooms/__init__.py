@@ -1,4 +1,4 @@
-"""Rooms in Redis: epoch, offset, bounded history and document, changed by one script per event."""
+"""Rooms in Redis: epoch, offset, bounded history and document, changed by one script."""
 
 from __future__ import annotations
 
@@ -6,69 +6,54 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgpack
-from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from domain.errors import Unavailable
 from domain.events import room_kind
 from storage.redis import AWAY, Script, is_cluster
+from storage.rooms.calls import (
+    SCRIPT,
+    Publish,
+    Published,
+    calls_of,
+    command,
+    runs_of,
+    take_answer,
+)
 from storage.rooms.wire import Command, Line, by_hand
 
-# Event ids remembered per room for dedupe; match rooms remember all as long as they live. The
-# relay's batches (500) are smaller, so that what it sends again is always still remembered.
-IDS_MAX = 1000
+__all__ = [
+    "LIVE_SEQ_TTL_S",
+    "LOOKED_AT_TTL_S",
+    "SCORES_TTL_S",
+    "Publish",
+    "Published",
+    "RoomView",
+    "channel",
+    "delay_s",
+    "history",
+    "keep_live_seqs",
+    "parse_message",
+    "positions",
+    "publish",
+    "read",
+    "read_due",
+    "room_of_channel",
+    "scores",
+    "take_stream",
+]
+
 SCORES_TTL_S = 24 * 3600
 # A room that was only looked at is forgotten so soon, unless a hub with members asks for its
 # position meanwhile: made-up names must not fill Redis for a day.
 LOOKED_AT_TTL_S = 60
-# A room with a spectator delay keeps its events for the delay and so much more, a document every so
-# often to roll forward from, and so many events at most: over it the oldest go, and whoever sees it
-# late gets a snapshot whenever a document is due, and no events (contract: Ingest). Nobody is sent
-# more missed events at once than other rooms keep.
-LATE_KEPT_MS = 60_000
-LATE_DOCUMENT_EVERY_MS = 10_000
-LATE_EVENTS_MAX = 100_000
 LIVE_SEQ_TTL_S = 24 * 3600
-# Events and bytes of one room that go in one call of the script, which nothing interrupts.
-CALL_EVENTS_MAX = 100
-CALL_BYTES_MAX = 262_144
-
-_PUBLISH = Script("publish.lua")
 _READ = Script("read.lua")
 _HISTORY = Script("history.lua")
-
-Status = Literal["published", "duplicate", "new_epoch"]
-
-
-class Publish(Struct, frozen=True):
-    """One event for one room.
-
-    Dedupe is by `event_id` (facts) or by (`stream`, `live_seq`) (LIVE frames of match rooms).
-    `document`: the match document after this event, packed, where it is due to be stored.
-    `expected_epoch`: publish only if the room still has it. `delay_s`: the match's spectator delay;
-    the room dates the event and shows it late. None: it is due, whatever room it goes to.
-    """
-
-    room: str
-    body: bytes
-    event_id: str = ""
-    stream: str = ""
-    live_seq: int = 0
-    document: bytes = b""
-    expected_epoch: str = ""
-    delay_s: int | None = None
-
-
-class Published(Struct, frozen=True):
-    """What became of a Publish; with new_epoch nothing was done."""
-
-    status: Status
-    epoch: str
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,47 +115,6 @@ def parse_message(payload: bytes) -> tuple[str, int, list[bytes]]:
     return epoch.decode(), int(first), bodies
 
 
-@lru_cache(maxsize=64)
-def _kind_args(kind: str) -> tuple[int, int, int]:
-    """What the script is told of every event of a kind of room."""
-    limits = room_kind(f"{kind}:any")
-    return limits.history_max, limits.ttl_s * 1000, 0 if kind == "match" else IDS_MAX
-
-
-def _publish_command(
-    room: str, events: Sequence[Publish], epoch: str = "", *, sharded: bool = False
-) -> Command:
-    """One call of the script for events of one room, which gets `epoch` if it has none."""
-    args: list[Any] = [
-        "EVALSHA", _PUBLISH.sha, len(_PARTS), *_keys(room), epoch or os.urandom(8).hex(),
-        *_kind_args(room.partition(":")[0]), channel(room), "SPUBLISH" if sharded else "PUBLISH",
-        LATE_KEPT_MS, LATE_EVENTS_MAX, LATE_DOCUMENT_EVERY_MS,
-    ]  # fmt: skip
-    for each in events:
-        args += (
-            each.body, each.event_id, each.stream, each.live_seq, each.document,
-            each.expected_epoch, "" if each.delay_s is None else each.delay_s,
-        )  # fmt: skip
-    return tuple(args)
-
-
-def _calls(batch: Sequence[Publish]) -> list[list[int]]:
-    """Which events, by their place in the batch, go in one call: of one room, in their order."""
-    calls: list[list[int]] = []
-    filling: dict[str, list[int]] = {}
-    sizes: dict[str, int] = {}
-    for index, each in enumerate(batch):
-        call = filling.get(each.room)
-        size = len(each.body) + len(each.document)
-        if call is None or len(call) >= CALL_EVENTS_MAX or sizes[each.room] + size > CALL_BYTES_MAX:
-            call = filling[each.room] = []
-            sizes[each.room] = 0
-            calls.append(call)
-        call.append(index)
-        sizes[each.room] += size
-    return calls
-
-
 async def publish(
     redis: Redis | Line,
     batch: Sequence[Publish],
@@ -180,14 +124,14 @@ async def publish(
 ) -> list[Published]:
     """Publishes each room's events in the given order, all in one pipelined call if they fit.
 
-    One script call takes what one room gets; answers come in the order of the batch. scores: live
-    scores by match id, kept for GET /api/v1/matches. live_seqs: the last LIVE number done per
-    stream, kept for the next hello. Raises Unavailable when Redis does not answer; then any part
-    may have been done, and sending the batch again is safe.
+    One script call takes many rooms, in a cluster one; answers come in the order of the batch.
+    scores: live scores by match id, kept for GET /api/v1/matches. live_seqs: the last LIVE number
+    done per stream, kept for the next hello. Raises Unavailable when Redis does not answer; then
+    any part may have been done, and sending the batch again is safe.
     """
     redis = by_hand(redis)
     results: list[Published | None] = [None] * len(batch)
-    waiting = _calls(batch)
+    waiting = runs_of(batch)
     sharded = not isinstance(redis, Line) and is_cluster(redis)
     more: list[Command] = [
         ("SET", f"{{match:{match_id}}}:scores", msgpack.packb(dict(values)), "EX", SCORES_TTL_S)
@@ -195,21 +139,18 @@ async def publish(
     ]
     more += _live_seq_commands(live_seqs or {})
     while waiting:
-        # One call of each room at a time: LIVE frames after refused ones would make those look old.
-        turn = {batch[call[0]].room: call for call in reversed(waiting)}
-        epoch = os.urandom(8).hex()
-        commands = [
-            _publish_command(room, [batch[i] for i in call], epoch, sharded=sharded)
-            for room, call in turn.items()
-        ]
+        # One run of each room at a time: LIVE frames after refused ones would make those look old.
+        turn = {run.room: run for run in reversed(waiting)}
+        calls = calls_of(reversed(turn.values()), sharded=sharded)
+        commands = [command(batch, runs, sharded=sharded) for runs in calls]
         answers = await _pipelined(redis, commands + more)
         more = []
-        for call, answer in zip(turn.values(), answers, strict=False):
+        for runs, answer in zip(calls, answers, strict=False):
             if isinstance(answer, NoScriptError):
                 continue
-            for index, (status, epoch, offset) in zip(call, answer, strict=True):
-                results[index] = Published(status.decode(), epoch.decode(), offset)
-        waiting = [call for call in waiting if results[call[0]] is None]
+            for nth, run in enumerate(runs):
+                take_answer(run, answer[4 * nth : 4 * nth + 4], results)
+        waiting = [run for run in waiting if results[run.events[0]] is None]
         if NoScriptError in map(type, answers):
             await _load(redis)
     return cast("list[Published]", results)
@@ -243,9 +184,9 @@ async def _pipelined(redis: Redis | Line, commands: Sequence[Command]) -> list[A
 async def _load(redis: Redis | Line) -> None:
     try:
         if isinstance(redis, Line):
-            await redis.call([("SCRIPT", "LOAD", _PUBLISH.text)])
+            await redis.call([("SCRIPT", "LOAD", SCRIPT.text)])
         else:
-            await redis.script_load(_PUBLISH.text)
+            await redis.script_load(SCRIPT.text)
     except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
 

@@ -19,7 +19,7 @@ from hub.sessions.rooms import Rooms
 from protocol.codecs import JSON
 from protocol.envelope import pack_body
 from storage import rooms as store
-from storage.rooms import Publish
+from storage.rooms import Publish, calls
 from tests.hubs import RunningHub, eventually, running_hub, server_token, user_token
 from tests.sockets import server, viewer
 
@@ -285,11 +285,11 @@ async def test_what_no_codec_can_say_stops_its_own_room_alone(rooms: Rooms, clie
 async def test_cut_bus_checks_its_rooms_at_once(rooms: Rooms, client: Redis) -> None:
     guest = await joined(rooms)
     # The ear's connection is cut and an event passes before it can be mended.
-    await client.script_load(store._PUBLISH.text)
+    await client.script_load(calls.SCRIPT.text)
     event = Publish(ROOM, pack_body("live.kill", "id", 1, {"n": 1}))
     pipe = client.pipeline(transaction=True)
     pipe.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-    pipe.execute_command(*store._publish_command(ROOM, [event]))
+    pipe.execute_command(*calls.command([event], calls.runs_of([event])))
     await pipe.execute()
     # Sooner than the check of positions, which looks every 5 s.
     await eventually(lambda: guest.pipe.ops() == ["joined", "event"], timeout_s=2.0)

@@ -13,7 +13,7 @@ from domain.errors import Unavailable
 from domain.events import room_kind
 from storage import rooms
 from storage.redis import connect
-from storage.rooms import Publish
+from storage.rooms import Publish, calls
 
 ROOM = "match:cup/final"
 
@@ -62,7 +62,7 @@ async def test_facts_are_published_once_per_event_id(redis: Redis) -> None:
 
 
 async def test_lobby_remembers_the_last_thousand_ids(redis: Redis) -> None:
-    events = [Publish("matches:all", b"x", event_id=f"e{n}") for n in range(rooms.IDS_MAX + 5)]
+    events = [Publish("matches:all", b"x", event_id=f"e{n}") for n in range(calls.IDS_MAX + 5)]
     await publish(redis, *events)
     [again] = await rooms.publish(redis, events[-1:])
     assert again.status == "duplicate"
@@ -206,8 +206,8 @@ async def test_over_the_limit_the_late_room_goes_from_document_to_document(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More events than a delayed room keeps, so that those that are due went already."""
-    monkeypatch.setattr(rooms, "LATE_EVENTS_MAX", 20)
-    monkeypatch.setattr(rooms, "LATE_DOCUMENT_EVERY_MS", 100)
+    monkeypatch.setattr(calls, "LATE_EVENTS_MAX", 20)
+    monkeypatch.setattr(calls, "LATE_DOCUMENT_EVERY_MS", 100)
     sent = 0
     seen: set[int] = set()
     deadline_s = time.monotonic() + 10
@@ -229,7 +229,7 @@ async def test_when_all_of_it_is_due_the_newest_due_document_is_shown(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The events between that document and the room's head went already."""
-    monkeypatch.setattr(rooms, "LATE_EVENTS_MAX", 20)
+    monkeypatch.setattr(calls, "LATE_EVENTS_MAX", 20)
     await publish(redis, *(live(n, document=b"state-%d" % n, delay_s=1) for n in range(1, 31)))
     for _ in range(200):
         view = await rooms.read(redis, ROOM)
@@ -306,10 +306,34 @@ async def test_each_event_of_a_call_is_judged_alone(redis: Redis) -> None:
 async def test_a_long_batch_of_one_room_takes_several_calls_in_order(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "CALL_EVENTS_MAX", 3)
-    monkeypatch.setattr(rooms, "CALL_BYTES_MAX", 20)
+    monkeypatch.setattr(calls, "CALL_EVENTS_MAX", 3)
+    monkeypatch.setattr(calls, "CALL_BYTES_MAX", 20)
     events = [live(number, document=b"d" * (number % 4) * 4) for number in range(1, 21)]
     assert await publish(redis, *events) == [("published", number) for number in range(1, 21)]
     view = await rooms.read(redis, ROOM)
     assert view.offset == 20
     assert (await rooms.history(redis, ROOM, "", 0, 100))[2] == [each.body for each in events]
+
+
+async def test_what_is_told_in_short_is_done_as_what_is_told_in_full(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Facts by id, frames by number, and both, in many rooms of one call, some of them again."""
+    seen = []
+    for whole in (False, True):
+        if whole:
+            monkeypatch.setattr(calls, "shape_of", lambda _events: "whole")
+        batch: list[Publish] = []
+        for number in [1, 2, 2, 4, 3, 5, 1]:
+            for name in ("matches:all", "user:ann", "match:a", "match:b"):
+                body = b"%s %d" % (name.encode(), number)
+                if name == "user:ann" or (name == "match:b" and number > 2):
+                    batch.append(Publish(name, body, stream="log", live_seq=number))
+                else:
+                    batch.append(Publish(name, body, event_id=f"e{number}"))
+        answers = [await publish(redis, *part) for part in (batch[:12], batch[9:], batch)]
+        kept = [await rooms.history(redis, each.room, "", 0, 100) for each in batch[:4]]
+        seen.append((answers, [events for _, _, events in kept]))
+        await redis.flushall()
+    assert seen[0] == seen[1]
+    assert seen[0][1][1] == [b"user:ann %d" % number for number in (1, 2, 4, 5)]

@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from domain.errors import Unavailable
 from storage import rooms
 from storage.redis import CONNECT_TIMEOUT_S, connect
-from storage.rooms import Publish, wire
+from storage.rooms import Publish, calls, wire
 from storage.rooms.wire import Command, Line, Wire, open_wire
 from tests import proxies
 from tests.hubs import eventually
@@ -151,13 +151,13 @@ class Crowded(Line):
         answers = []
         for command in commands:
             answers += await super().call([command])
-            await self._other.script_load(rooms._PUBLISH.text)
+            await self._other.script_load(calls.SCRIPT.text)
         return answers
 
 
 async def test_a_call_that_was_refused_is_not_overtaken_by_the_next(client: Redis) -> None:
     """LIVE frames that come after those with higher numbers would be taken for old ones."""
-    count = 2 * rooms.CALL_EVENTS_MAX + 1
+    count = 2 * calls.CALL_EVENTS_MAX + 1
     events = [
         Publish("match:a", b"%d" % number, stream="s1", live_seq=number)
         for number in range(1, count + 1)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from uuid import NAMESPACE_URL, uuid5
 
 import asyncpg
 import msgpack
 import pytest
 from redis.asyncio import Redis
 
+from domain.deliveries import rooms_of_subject
 from domain.errors import Unavailable
+from domain.events import EVENT_TYPES, rooms_of
 from services.ingest import commit_facts
 from storage import deadletters, log, rooms
+from storage.deadletters import Letter
+from storage.log import Event, packed
 from storage.redis import connect
 from storage.rooms import Publish
 from tests.facts import completed, scheduled, started
 from workers import relay
-from workers.pipeline import drain
+from workers.pipeline import drain, retry
 
 
 @pytest.fixture
@@ -86,3 +91,103 @@ async def test_nothing_is_lost_while_redis_is_away(pool: asyncpg.Pool, redis: Re
         assert await deadletters.count(conn) == 0
     await drain(relay.PIPELINE, pool, redis)
     assert await shown(redis, "match:m1") == WHOLE[:1]
+
+
+async def tell(pool: asyncpg.Pool, *numbers: int, log_name: str = "") -> None:
+    """Facts that follow from results of ann's, as the fold announces them."""
+    async with log.transaction(pool) as tx:
+        for number in numbers:
+            log.announce(tx, levelup(number, log_name))
+
+
+def levelup(number: int, log_name: str = "") -> Event:
+    event_id = uuid5(NAMESPACE_URL, f"{log_name}{number}")
+    return Event(
+        event_id=event_id,
+        type="player.levelup",
+        v=1,
+        subject="user:ann",
+        cause_id=uuid5(NAMESPACE_URL, "result"),
+        root_id=uuid5(NAMESPACE_URL, "result"),
+        occurred_at_ms=1_790_000_000_000 + number,
+        payload={"user_id": "ann", "level": number},
+    )
+
+
+async def levels(redis: Redis, room: str = "user:ann") -> list[int]:
+    _, _, events = await rooms.history(redis, room, "", 0, 100)
+    return [msgpack.unpackb(each)["data"]["level"] for each in events]
+
+
+async def test_what_follows_is_shown_once_whenever_it_is_sent_again(
+    pool: asyncpg.Pool, redis: Redis
+) -> None:
+    await tell(pool, 1, 2)
+    await drain(relay.PIPELINE, pool, redis)
+    async with pool.acquire() as conn:
+        await conn.execute("UPDATE log.cursors SET seq = 1")
+    await tell(pool, 3)
+    await drain(relay.PIPELINE, pool, redis)
+    assert await levels(redis) == [1, 2, 3]
+    _, _, events = await rooms.history(redis, "user:ann", "", 0, 1)
+    assert msgpack.unpackb(events[0]) == {
+        "type": "player.levelup",
+        "id": str(levelup(3).event_id),
+        "ts": 1_790_000_000_003,
+        "data": {"user_id": "ann", "level": 3},
+    }
+
+
+async def test_a_log_from_a_backup_is_another_log(pool: asyncpg.Pool, redis: Redis) -> None:
+    """Its numbers are given again, to facts that the rooms have not seen."""
+    await tell(pool, 1, 2, 3)
+    await drain(relay.PIPELINE, pool, redis)
+    async with pool.acquire() as conn:
+        await conn.execute("DELETE FROM log.facts WHERE seq > 1")
+        await conn.execute("UPDATE log.head SET seq = 1")
+        await conn.execute("UPDATE log.cursors SET seq = 1")
+    await tell(pool, 12, 13, 14, log_name="restored")
+    await drain(relay.PIPELINE, pool, redis)
+    assert await levels(redis) == [1, 2, 3, 12, 13, 14]
+
+
+async def test_a_dead_letter_is_shown_when_later_facts_were(
+    pool: asyncpg.Pool, redis: Redis
+) -> None:
+    """In the rooms that have it not; twice brings nothing more."""
+    await tell(pool, 1, 2, 3)
+    async with pool.acquire() as conn:
+        facts = await packed.read(conn, 0, 10, log.READ_BYTES)
+        [one, (in_room, _), three] = [relay.publishes(each, "log") for each in facts]
+        await rooms.publish(redis, [*one, in_room, *three])
+        letter = Letter(
+            pipeline="relay",
+            seq=facts[1].seq,
+            event_id=facts[1].event_id,
+            type=facts[1].type,
+            error_type="ResponseError",
+            error_text="a room that is none",
+            attempts=4,
+        )
+        for _ in range(2):
+            await deadletters.add(conn, [letter])
+            [kept] = await deadletters.page(conn)
+            done = await retry({"relay": relay.PIPELINE}, pool, redis, kept.id, "ops")
+            assert done is not None
+            assert done.error is None
+    assert await levels(redis) == [1, 2, 3]
+    assert await levels(redis, "overlay:ann") == [1, 3, 2]
+
+
+def test_what_follows_needs_only_its_subject_to_find_its_rooms() -> None:
+    """The same rooms as by the payload, each of which has all of it."""
+    found = 0
+    for declared in EVENT_TYPES.values():
+        example = declared.example
+        shown = rooms_of(declared.name, example)
+        for subject in {room.replace("overlay:", "user:") for room, _ in shown}:
+            names = rooms_of_subject(declared, subject)
+            if names is not None:
+                found += 1
+                assert [(name, example) for name in names] == shown
+    assert found >= 6

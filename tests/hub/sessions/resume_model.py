@@ -22,7 +22,7 @@ from protocol.mergepatch import apply_patch
 from protocol.messages import Event, Joined, Lagged, Message, Snapshot
 from protocol.watch import Watch
 from storage import rooms as store
-from storage.rooms import Publish
+from storage.rooms import Publish, Published, calls
 from tests.hubs import RunningHub, user_token
 from tests.sockets import ws_url
 
@@ -132,11 +132,15 @@ class Truth:
         if not lost:
             done = await store.publish(self.client, events)
             return [(each.status, each.epoch, each.offset) for each in done]
-        command = list(store._publish_command(self.room, events))
-        command[command.index(store.channel(self.room))] = "nobody-listens"
-        await self.client.script_load(store._PUBLISH.text)
-        answers: Any = await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
-        return [(status.decode(), epoch.decode(), offset) for status, epoch, offset in answers]
+        [run] = calls.runs_of(events)
+        command = list(calls.command(events, [run]))
+        # Done all the same, but nobody is told.
+        command[command.index("PUBLISH")] = "EXISTS"
+        await self.client.script_load(calls.SCRIPT.text)
+        answer: Any = await self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+        results: list[Published | None] = [None] * len(events)
+        calls.take_answer(run, answer, results)
+        return [(each.status, each.epoch, each.offset) for each in results if each is not None]
 
 
 class Tab:
