@@ -29,7 +29,13 @@ _new, _set = object.__new__, object.__setattr__
 
 def is_id(text: object) -> bool:
     """True for opaque text of 1 to 128 characters of contract.md's form (may hold slashes)."""
-    return isinstance(text, str) and len(text) <= ID_LENGTH_MAX and _ID.match(text) is not None
+    return isinstance(text, str) and len(text) <= ID_LENGTH_MAX and _has_id_form(text)
+
+
+# A FACT's ids are looked at half a dozen times on its way, and those of players again and again.
+@lru_cache(maxsize=8192)
+def _has_id_form(text: str) -> bool:
+    return _ID.match(text) is not None
 
 
 def check_id(text: object, field: str) -> str:

@@ -99,28 +99,6 @@ async def lock_streams(conn: Connection, keys: Iterable[StreamKey]) -> dict[Stre
     return {(row["server"], row["stream"]): Stream(**row) for row in rows}
 
 
-_MOVE = """
--- The streams' numbers after a batch; a FACT is a sign of life, but does not reopen a connection.
-UPDATE ingest.streams AS s
-SET fact_seq = n.fact_seq,
-    last_heard_at = CASE WHEN s.closed THEN s.last_heard_at ELSE clock_timestamp() END
-FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS r(server, stream, fact_seq)
-      LIMIT $4) AS n
-WHERE s.server = n.server AND s.stream = n.stream
-"""
-
-
-async def move_streams(conn: Connection, fact_seqs: dict[StreamKey, int]) -> None:
-    """Stores the last FACT done of each stream; the caller holds their locks."""
-    await conn.execute(
-        _MOVE,
-        [key[0] for key in fact_seqs],
-        [key[1] for key in fact_seqs],
-        list(fact_seqs.values()),
-        len(fact_seqs),
-    )
-
-
 _OPEN = """
 -- A connection of a stream begins; whoever had it before is superseded.
 INSERT INTO ingest.streams (server, stream, connection_id) VALUES ($1, $2, $3)
@@ -210,12 +188,31 @@ FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n(server, st
 JOIN ingest.receipts r USING (server, stream, seq)
 """
 
-_ADD_RECEIPTS = """
--- Receipts of a batch.
+_MOVE = """
+-- The streams' numbers after a batch; a FACT is a sign of life, but does not reopen a connection.
+UPDATE ingest.streams AS s
+SET fact_seq = n.fact_seq,
+    last_heard_at = CASE WHEN s.closed THEN s.last_heard_at ELSE clock_timestamp() END
+FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS r(server, stream, fact_seq)
+      LIMIT $4) AS n
+WHERE s.server = n.server AND s.stream = n.stream
+"""
+
+_RECORD = """
+-- The same with the receipts of a small batch: one way to Postgres and back instead of two.
+WITH moved AS (
+    UPDATE ingest.streams AS s
+    SET fact_seq = n.fact_seq,
+        last_heard_at = CASE WHEN s.closed THEN s.last_heard_at ELSE clock_timestamp() END
+    FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
+              AS r(server, stream, fact_seq)
+          LIMIT $4) AS n
+    WHERE s.server = n.server AND s.stream = n.stream
+)
 INSERT INTO ingest.receipts
     (server, stream, seq, content_hash, event_id, code, message, field)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::uuid[],
-                     $6::text[], $7::text[], $8::text[])
+SELECT * FROM unnest($5::text[], $6::text[], $7::bigint[], $8::bytea[], $9::uuid[],
+                     $10::text[], $11::text[], $12::text[])
 """
 
 _RECEIPT_COLUMNS = Receipt.__struct_fields__
@@ -244,15 +241,22 @@ async def receipts(
     return {(row["server"], row["stream"], row["seq"]): Receipt(**row) for row in rows}
 
 
-async def add_receipts(conn: Connection, new: Sequence[Receipt]) -> None:
-    """Stores receipts; the caller holds the locks of their streams."""
+async def record(conn: Connection, fact_seqs: dict[StreamKey, int], new: Sequence[Receipt]) -> None:
+    """Stores the last FACT done of each stream, and receipts; the caller holds the streams' locks.
+
+    A large batch has COPY for its receipts.
+    """
+    servers, streams = [key[0] for key in fact_seqs], [key[1] for key in fact_seqs]
+    moved = servers, streams, list(fact_seqs.values()), len(fact_seqs)
     rows = [(*astuple(each)[:6], _printable(each.message), _printable(each.field)) for each in new]
-    if len(rows) >= COPY_MIN:
+    if rows and len(rows) < COPY_MIN:
+        await conn.execute(_RECORD, *moved, *map(list, zip(*rows, strict=True)))
+        return
+    await conn.execute(_MOVE, *moved)
+    if rows:
         await conn.copy_records_to_table(
             "receipts", schema_name="ingest", columns=_RECEIPT_COLUMNS, records=rows
         )
-    elif rows:
-        await conn.execute(_ADD_RECEIPTS, *map(list, zip(*rows, strict=True)))
 
 
 async def latest_event_ids(conn: Connection, server: str, stream: str) -> list[UUID]:

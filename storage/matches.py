@@ -101,7 +101,6 @@ FROM (SELECT * FROM unnest(
     LIMIT $11) AS n
 WHERE m.match_id = n.match_id
 """
-_ADVANCED = (0, 3, 10, 11, 12, 13, 14, 15, 16, 17)  # those columns among _COLUMNS
 
 
 async def get(conn: Connection, match_id: str) -> Match | None:
@@ -219,8 +218,23 @@ async def update(conn: Connection, matches: Sequence[Match]) -> None:
 async def advance(conn: Connection, matches: Sequence[Match]) -> None:
     """As `update`, where nothing differs but status, start, result and holder: half the work."""
     if matches:
-        columns = _columns(matches)
-        await conn.execute(_ADVANCE, *(columns[place] for place in _ADVANCED), len(matches))
+        rows = [
+            (
+                each.match_id,
+                each.status.value,
+                to_time(each.started_at_ms, "started_at"),
+                to_time(each.played_at_ms, "played_at"),
+                None if each.scores is None else _json(each.scores),
+                each.outcome,
+                each.winner_id,
+                each.result_hash,
+                each.holder_server,
+                each.holder_stream,
+            )
+            for each in matches
+        ]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await conn.execute(_ADVANCE, *columns, len(rows))
 
 
 def _columns(matches: Sequence[Match]) -> list[list[Any]]:

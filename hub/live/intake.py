@@ -173,8 +173,10 @@ class Intake:
             self._pumping = False
         self._next_fact()
         lives = sum(live)
-        self._live_in.inc(lives)
-        self._fact_in.inc(len(live) - lives)
+        if lives:
+            self._live_in.inc(lives)
+        if lives < len(live):
+            self._fact_in.inc(len(live) - lives)
         self._drop_ended_lanes()
         if self.full:
             self._free.clear()

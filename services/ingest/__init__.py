@@ -114,9 +114,14 @@ async def _commit(
 ) -> list[FactOutcome]:
     async with facts.transaction(pool) as tx:
         conn = tx.connection
-        streams = await ingest.lock_streams(conn, [frame.stream for frame in frames])
-        resent = [each for each in frames if each.seq <= streams[each.stream].fact_seq]
-        receipts = await ingest.receipts(conn, [(*each.stream, each.seq) for each in resent])
+        keys = [frame.stream for frame in frames]
+        streams = await ingest.lock_streams(conn, keys)
+        resent = [
+            (*key, frame.seq)
+            for key, frame in zip(keys, frames, strict=True)
+            if frame.seq <= streams[key].fact_seq
+        ]
+        receipts = await ingest.receipts(conn, resent)
         known = await _facts_of(
             conn, [each.event_id for each in receipts.values() if each.event_id is not None]
         )
@@ -157,8 +162,7 @@ def _tournaments_ending(frames: Sequence[FactFrame]) -> list[str]:
 
 async def _write(tx: facts.Transaction, batch: Batch) -> None:
     conn = tx.connection
-    await ingest.move_streams(conn, batch.fact_seqs)
-    await ingest.add_receipts(conn, batch.new_receipts)
+    await ingest.record(conn, batch.fact_seqs, batch.new_receipts)
     await ingest.add_refused(conn, batch.refused)
     changed = batch.changed - batch.created
     await matches.update(conn, [batch.matches[each] for each in changed & batch.reshaped])

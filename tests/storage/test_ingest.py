@@ -48,7 +48,7 @@ async def test_a_refused_fact_comes_back(pool: asyncpg.Pool) -> None:
 async def test_receipts_come_back(pool: asyncpg.Pool) -> None:
     receipt = Receipt(server="s", stream="t", seq=1, content_hash=b"h", code="c", message="m\x00")
     async with pool.acquire() as conn:
-        await ingest.add_receipts(conn, [receipt])
+        await ingest.record(conn, {}, [receipt])
         found = await ingest.receipts(conn, [("s", "t", 1), ("s", "t", 2)])
         assert found == {("s", "t", 1): replace(receipt, message="m\ufffd")}
         assert await ingest.receipts(conn, []) == {}

@@ -15,6 +15,7 @@ from storage import ingest, matches
     [
         ingest._LOCK_STREAMS,
         ingest._MOVE,
+        ingest._RECORD,
         ingest._LIVENESS,
         ingest._RECEIPTS,
         matches._LOCK,

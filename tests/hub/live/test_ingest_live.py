@@ -161,3 +161,18 @@ async def test_newer_connection_of_the_same_stream_replaces_the_older(hub: Runni
         async with server(hub.url, token, stream=stream) as second:
             assert (await first.close_code())[0] == 4008
             assert await second.live("live.kill", "m1") == []
+
+
+async def test_a_match_that_ended_leaves_its_lane(
+    hub: RunningHub, sender: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.live.intake.LANE_ENDED_S", 0.0)
+    await sender.start("m1")
+    await sender.fact("match.started", "m2", game="arena", competitors=COMPETITORS)
+    await sender.fact("match.completed", "m1", **RESULT)
+    [intake] = hub.hub.dock._intakes.values()
+    await eventually(lambda: not intake.lanes["m1"].busy)
+    await sender.live("live.kill", "m2", {"a": 1})
+    assert set(intake.lanes) == {"m2"}
+    # What comes late is taken all the same.
+    assert codes(await sender.live("live.kill", "m1", {"a": 1})) == []
