@@ -23,6 +23,7 @@ from storage import (
     achievements,
     deadletters,
     games,
+    history,
     log,
     ratings,
     rebuild,
@@ -34,18 +35,21 @@ from storage.deadletters import Letter
 from storage.log import Transaction
 from storage.rebuild import Difference
 from workers.fold import correction
+from workers.fold.duels import count_all
 from workers.fold.facts import NAME, TYPES, announce
-from workers.fold.stages import fold
-from workers.fold.telling import Telling
+from workers.fold.stages import fold, fold_again
+from workers.fold.telling import SILENT, Telling
 from workers.fold.world import World
 
 logger = structlog.get_logger(__name__)
 
-# Entries that wait for the next COPY.
-ENTRIES_MAX = 20_000
+# Texts and entries that wait for the next COPY.
+ENTRIES_MAX = 10_000
 # Pages of the log after which new objects are looked through for garbage in circles, of which there
 # is next to none.
 PAGES_OF_GARBAGE = 50
+# Pages of the log whose duels are rated before their users' lines are counted (workers.fold.duels).
+PAGES_UNCOUNTED = 10
 # Facts that are folded before the connections have their turn: some ms.
 SLICE = 250
 
@@ -189,15 +193,18 @@ class _Builder:
         reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
         try:
             while page := await reading:
-                self.seq = page[-1].seq
+                self.seq = page[-1]["seq"]
                 reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
                 await self._fold(page)
-                if len(self.world.entries) >= ENTRIES_MAX:
+                if len(self.world.texts) + len(self.world.entries) >= ENTRIES_MAX:
                     await self._send()
+                if pages % PAGES_UNCOUNTED == 0:
+                    count_all(self.world)
                 pages += 1
                 if pages % PAGES_OF_GARBAGE == 0:
                     gc.collect(0)  # only what is new is looked at
                 self._report(Progress(self.facts, self.seq, until))
+            count_all(self.world)
             await self.flush()
         finally:
             # The connections are the caller's again afterwards.
@@ -208,18 +215,22 @@ class _Builder:
         self.seq = max(self.seq, until)
         self._report(Progress(self.facts, self.seq, until))
 
-    async def _fold(self, page: list[rebuild.Root]) -> None:
-        silent = Telling(silent=True)
-        for place, fact in enumerate(page):
+    async def _fold(self, page: list[asyncpg.Record]) -> None:
+        world, skipped, loud = self.world, self.skipped, self._loud
+        for place, (seq, fact_type, occurred_at, packed) in enumerate(page):
             if place % SLICE == 0:
                 await asyncio.sleep(0)  # the connections read and write what they can
-            if fact.seq in self.skipped:
+            if seq in skipped:
                 continue
-            if fact.type == "tournament.completed":
-                self._gather_members(fact)
-            telling = self.telling if fact.seq == self._loud else silent
-            fold(self.world, fact, read_result(fact.type, fact.packed), telling)
             self.facts += 1
+            if fact_type == "match.completed" and seq != loud:
+                fold_again(world, packed, seq)
+                continue
+            fact = rebuild.Root(seq, fact_type, occurred_at, packed)
+            if fact_type == "tournament.completed":
+                self._gather_members(fact)
+            telling = self.telling if seq == loud else SILENT
+            fold(world, fact, read_result(fact_type, packed), telling)
 
     def _gather_members(self, fact: rebuild.Root) -> None:
         """Who played for which team in a tournament, as the table would say it."""
@@ -236,8 +247,12 @@ class _Builder:
         """The entries so far begin to go out, when those before them are stored."""
         if self._sending is not None:
             await self._sending
-        entries, self.world.entries = self.world.entries, []
-        self._sending = asyncio.create_task(rebuild.put(self._conn, "history", "entries", entries))
+        world = self.world
+        texts = [*world.texts, *history.texts(world.entries)]
+        world.texts, world.entries = [], []
+        self._sending = asyncio.create_task(
+            rebuild.put_texts(self._conn, "history", "entries", texts)
+        )
 
     async def flush(self) -> None:
         """All entries so far are stored."""
