@@ -62,23 +62,12 @@ def rate_duel(world: World, said: Said, log_seq: int) -> None:
         )
     )  # fmt: skip
     upset = outcome == "win" and other_before - before >= UPSET_POINTS
-    _wait(world, one.id, (seat, outcome, at_ms, seconds, stats, new.peak, upset, match_id, log_seq))
+    own: Line = (seat, outcome, at_ms, seconds, stats, new.peak, upset, match_id, log_seq)
+    _wait(world, one.id, own)
     upset = opposite == "win" and before - other_before >= UPSET_POINTS
-    _wait(
-        world,
-        two.id,
-        (
-            other_seat,
-            opposite,
-            at_ms,
-            seconds,
-            other_stats,
-            other_new.peak,
-            upset,
-            match_id,
-            log_seq,
-        ),
-    )
+    peak = other_new.peak
+    own = (other_seat, opposite, at_ms, seconds, other_stats, peak, upset, match_id, log_seq)
+    _wait(world, two.id, own)
 
 
 _DRAW: tuple[tuple[int, int], Outcome, Outcome] = ((1, 1), "draw", "draw")
@@ -111,16 +100,23 @@ def count_all(world: World) -> None:
 def count_lines(world: World, user_id: str, person: Person) -> None:
     """Statistics, XP and achievements of a user's lines, in their order."""
     season = world.battle_pass()
+    season_id, per_tier = season.season_id, season.xp_per_tier
+    career, xp = person.career, person.xp
     for seat, outcome, at_ms, seconds, stats, peak, upset, match_id, log_seq in person.lines:
         tally(world, world.rules(seat.key[2]), seat, outcome, at_ms, 0, seconds, stats)
         lifetime = seat.lifetime
         advance(person, lifetime, outcome, 0, stats)
-        person.reach("best_rating", peak)
+        if peak > career.get("best_rating", 0):
+            person.reach("best_rating", peak)
         if upset:
             person.count("upsets")
         won = outcome == "win"
         amount = battlepass.line_xp(stats, won=won, streak=lifetime.streak, seconds=seconds)
-        add_xp(user_id, person, season, amount, SILENT)
+        before = xp.get(season_id, 0)
+        if before // per_tier == (before + amount) // per_tier:
+            xp[season_id] = before + amount
+        else:
+            add_xp(user_id, person, season, amount, SILENT)
         if person.due:
             unlock(world, user_id, person, (match_id, at_ms, log_seq), SILENT)
     person.lines.clear()

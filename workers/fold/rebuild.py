@@ -49,7 +49,7 @@ ENTRIES_MAX = 10_000
 # is next to none.
 PAGES_OF_GARBAGE = 50
 # Pages of the log whose duels are rated before their users' lines are counted (workers.fold.duels).
-PAGES_UNCOUNTED = 10
+PAGES_UNCOUNTED = 20
 # Facts that are folded before the connections have their turn: some ms.
 SLICE = 250
 
@@ -87,23 +87,27 @@ async def rebuild_fold(
     Dead letters of the fold stay left out. Raises Unavailable when Postgres is away or another
     rebuild runs; then nothing has changed.
     """
-    with answering():
-        async with rebuild.alone(pool) as conn, pool.acquire() as reader:
-            transaction = conn.transaction()
-            await transaction.start()
-            try:
-                builder = await _build(conn, reader, report=report)
-                changed = await rebuild.changed_ratings(conn)
-                different = await rebuild.differences(conn) if check else []
-                if not check:
-                    await rebuild.swap(conn)
-            except BaseException:
-                await transaction.rollback()
-                raise
-            if check:
-                await transaction.rollback()
-            else:
-                await transaction.commit()
+    with answering(), _no_looking_for_garbage():
+        return await _rebuilt(pool, check, report)
+
+
+async def _rebuilt(pool: asyncpg.Pool, check: bool, report: Report) -> Rebuilt:
+    async with rebuild.alone(pool) as conn, pool.acquire() as reader:
+        transaction = conn.transaction()
+        await transaction.start()
+        try:
+            builder = await _build(conn, reader, report=report)
+            changed = await rebuild.changed_ratings(conn)
+            different = await rebuild.differences(conn) if check else []
+            if not check:
+                await rebuild.swap(conn)
+        except BaseException:
+            await transaction.rollback()
+            raise
+        if check:
+            await transaction.rollback()
+        else:
+            await transaction.commit()
     return Rebuilt(builder.facts, different, len(changed))
 
 
@@ -114,40 +118,26 @@ async def retry(tx: Transaction, pool: asyncpg.Pool, _redis: Redis, letter: Lett
     fold; workers.fold.correction). Raises whatever the stages raise for a fact that still cannot
     be folded.
     """
-    # With the caller's own that makes two connections, which is what the command line has.
-    async with rebuild.alone(pool) as reader:
-        await rebuild.patient(tx.connection)
-        builder = await _build(tx.connection, reader, loud=letter.seq)
-        telling = await correction.net(tx.connection, builder.world, builder.telling)
-        await rebuild.swap(tx.connection)
+    with _no_looking_for_garbage():
+        telling = await _again(tx.connection, pool, letter.seq)
     (cause,) = await log.by_ids(tx.connection, [letter.event_id])
     await announce(tx, [(cause, telling)])
+
+
+async def _again(conn: Connection, pool: asyncpg.Pool, loud: int) -> Telling:
+    # With the caller's own that makes two connections, which is what the command line has.
+    async with rebuild.alone(pool) as reader:
+        await rebuild.patient(conn)
+        builder = await _build(conn, reader, loud=loud)
+        telling = await correction.net(conn, builder.world, builder.telling)
+        await rebuild.swap(conn)
+    return telling
 
 
 async def _build(
     conn: Connection, reader: Connection, *, report: Report = _nobody, loud: int | None = None
 ) -> _Builder:
     """All tables beside the live ones, in the caller's transaction, which has the cursor then."""
-    with _no_looking_for_garbage():
-        return await _built(conn, reader, report, loud)
-
-
-@contextmanager
-def _no_looking_for_garbage() -> Iterator[None]:
-    """Millions of objects come and none is ever in a circle: Python would look through all of them
-    again and again, for a third of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-async def _built(
-    conn: Connection, reader: Connection, report: Report, loud: int | None
-) -> _Builder:
     await rebuild.patient(reader)
     await rebuild.begin(conn)
     builder = _Builder(conn, reader, report, loud)
@@ -164,6 +154,19 @@ async def _built(
     await builder.go_to(locked)
     await builder.finish()
     return builder
+
+
+@contextmanager
+def _no_looking_for_garbage() -> Iterator[None]:
+    """Millions of objects come and none is ever in a circle: Python would look through all of them
+    again and again, for a third of the time. On only when the world is gone."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _Builder:

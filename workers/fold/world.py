@@ -62,11 +62,13 @@ class Person:
     def count(self, counter: str, by: float = 1) -> None:
         """Adds to a counter of the career, which is 0 at first."""
         career = self.career
-        mark = self.marks.get(counter)
-        if mark is None:
+        try:
+            mark = self.marks[counter]
+        except KeyError:
             # As it is before: then an entry of several criteria waits where it will be reached.
             mark = self.marks[counter] = achievements.mark_of(counter, career, self.earned)
-        value = career[counter] = career.get(counter, 0) + by
+            career.setdefault(counter, 0)
+        value = career[counter] = career[counter] + by
         if value >= mark:
             self.due = True
 
