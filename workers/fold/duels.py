@@ -101,15 +101,17 @@ def count_lines(world: World, user_id: str, person: Person) -> None:
     """Statistics, XP and achievements of a user's lines, in their order."""
     season = world.battle_pass()
     season_id, per_tier = season.season_id, season.xp_per_tier
-    career, xp = person.career, person.xp
+    career, xp, count = person.career, person.xp, person.count
+    last = None
     for seat, outcome, at_ms, seconds, stats, peak, upset, match_id, log_seq in person.lines:
-        tally(world, world.rules(seat.key[2]), seat, outcome, at_ms, 0, seconds, stats)
-        lifetime = seat.lifetime
+        if seat is not last:
+            last, lifetime, rules = seat, seat.lifetime, world.rules(seat.key[2])
+        tally(world, rules, seat, outcome, at_ms, 0, seconds, stats)
         advance(person, lifetime, outcome, 0, stats)
         if peak > career.get("best_rating", 0):
             person.reach("best_rating", peak)
         if upset:
-            person.count("upsets")
+            count("upsets")
         won = outcome == "win"
         amount = battlepass.line_xp(stats, won=won, streak=lifetime.streak, seconds=seconds)
         before = xp.get(season_id, 0)

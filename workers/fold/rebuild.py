@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -34,9 +33,9 @@ from storage.database import Connection, answering
 from storage.deadletters import Letter
 from storage.log import Transaction
 from storage.rebuild import Difference
-from workers.fold import correction
-from workers.fold.duels import count_all
-from workers.fold.facts import NAME, TYPES, announce
+from workers.fold import correction, garbage
+from workers.fold.duels import count_lines
+from workers.fold.facts import NAME, TYPES, announce, events_of
 from workers.fold.stages import fold, fold_again
 from workers.fold.telling import SILENT, Telling
 from workers.fold.world import World
@@ -87,7 +86,7 @@ async def rebuild_fold(
     Dead letters of the fold stay left out. Raises Unavailable when Postgres is away or another
     rebuild runs; then nothing has changed.
     """
-    with answering(), _no_looking_for_garbage():
+    with answering(), garbage.none_looked_for():
         return await _rebuilt(pool, check, report)
 
 
@@ -118,10 +117,10 @@ async def retry(tx: Transaction, pool: asyncpg.Pool, _redis: Redis, letter: Lett
     fold; workers.fold.correction). Raises whatever the stages raise for a fact that still cannot
     be folded.
     """
-    with _no_looking_for_garbage():
+    with garbage.none_looked_for():
         telling = await _again(tx.connection, pool, letter.seq)
     (cause,) = await log.by_ids(tx.connection, [letter.event_id])
-    await announce(tx, [(cause, telling)])
+    await announce(tx, [(cause, events_of(cause, telling))])
 
 
 async def _again(conn: Connection, pool: asyncpg.Pool, loud: int) -> Telling:
@@ -145,28 +144,22 @@ async def _build(
     # After the cursor: up to there no other becomes one.
     builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
     await builder.go_to(at)
-    # The longest part, while the live fold goes on.
-    await rebuild.add_indexes(conn, "history", "entries")
+    # While the live fold goes on, and what was rated last is counted.
+    indexing = asyncio.create_task(rebuild.add_indexes(conn, "history", "entries"))
+    try:
+        await builder.count()
+        await indexing
+    finally:
+        indexing.cancel()
+        await asyncio.wait([indexing])
     locked = await log.lock_cursor(conn, NAME, wait=True)
     if locked is None:
         raise Unavailable("the fold is busy, and its cursor was not to be had")
     builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
     await builder.go_to(locked)
+    await builder.count()
     await builder.finish()
     return builder
-
-
-@contextmanager
-def _no_looking_for_garbage() -> Iterator[None]:
-    """Millions of objects come and none is ever in a circle: Python would look through all of them
-    again and again, for a third of the time. On only when the world is gone."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class _Builder:
@@ -196,18 +189,17 @@ class _Builder:
         reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
         try:
             while page := await reading:
+                if pages and pages % PAGES_UNCOUNTED == 0:
+                    await self.count()
                 self.seq = page[-1]["seq"]
                 reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
                 await self._fold(page)
                 if len(self.world.texts) + len(self.world.entries) >= ENTRIES_MAX:
                     await self._send()
-                if pages % PAGES_UNCOUNTED == 0:
-                    count_all(self.world)
                 pages += 1
                 if pages % PAGES_OF_GARBAGE == 0:
                     gc.collect(0)  # only what is new is looked at
                 self._report(Progress(self.facts, self.seq, until))
-            count_all(self.world)
             await self.flush()
         finally:
             # The connections are the caller's again afterwards.
@@ -245,6 +237,14 @@ class _Builder:
         for said in fact.payload.get("placements") or ():
             # In the order of the table's answer.
             members.get((fact.payload["tournament_id"], said["id"]), []).sort()
+
+    async def count(self) -> None:
+        """Counts the lines of duels that wait."""
+        waiting, self.world.uncounted = self.world.uncounted, []
+        for place, (user_id, person) in enumerate(waiting):
+            if place % SLICE == 0:
+                await asyncio.sleep(0)
+            count_lines(self.world, user_id, person)
 
     async def _send(self) -> None:
         """The entries so far begin to go out, when those before them are stored."""
