@@ -56,8 +56,9 @@ async def _apply(tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]) ->
         await saving
     finally:
         # The connection is the caller's again afterwards.
-        saving.cancel()
-        await asyncio.wait([saving])
+        if not saving.done():
+            saving.cancel()
+            await asyncio.wait([saving])
     await announce(tx, following)
     return len(facts)
 
