@@ -145,6 +145,10 @@ _MARKS: dict[str, tuple[float, list[tuple[float, Achievement]]]] = {
     for counter in COUNTERS
     if (marks := [(e.criteria[counter], e) for e in CATALOGUE if counter in e.criteria])
 }
+# The same, the least first.
+_RISING = {
+    counter: sorted(marks, key=lambda mark: mark[0]) for counter, (_, marks) in _MARKS.items()
+}
 _NOBODYS: tuple[float, list[tuple[float, Achievement]]] = (math.inf, [])
 
 
@@ -205,20 +209,12 @@ def mark_of(counter: str, counters: Mapping[str, float], earned: Collection[str]
     the catalogue each time. An entry of several criteria waits at the first that is not met yet, so
     all marks of a career are to be worked out again once one of them is reached.
     """
-    _, marks = _MARKS.get(counter, _NOBODYS)
-    least = math.inf
-    for want, each in marks:
-        if (
-            want < least
-            and each.code not in earned
-            and _waits_at(each, counters)
-            in (
-                None,
-                counter,
-            )
+    for want, each in _RISING.get(counter, ()):
+        if each.code not in earned and (
+            len(each.criteria) == 1 or _waits_at(each, counters) in (None, counter)
         ):
-            least = want
-    return least
+            return want
+    return math.inf
 
 
 def _waits_at(achievement: Achievement, counters: Mapping[str, float]) -> str | None:

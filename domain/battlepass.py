@@ -58,7 +58,9 @@ def match_xp(*, won: bool, kills: float, streak: float, seconds: int) -> int:
         # A game may count halves. In tenths, so that 0.1 a second is exact.
         tenths = XP_PER_KILL * max(kills, 0) + XP_PER_STREAK * max(streak, 0)
         earned = math.floor((10 * (base + tenths) + max(seconds, 0)) / 10)
-    return XP_MIN if earned < XP_MIN else min(earned, XP_MAX)
+    if earned > XP_MAX:
+        return XP_MAX
+    return max(XP_MIN, earned)
 
 
 def line_xp(stats: Mapping[str, float] | None, *, won: bool, streak: int, seconds: int) -> int:

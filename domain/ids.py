@@ -25,6 +25,7 @@ _NAMESPACE = EVENT_NAMESPACE.bytes
 _V5_BITS = 0x5 << 76 | 0x2 << 62
 _V5_KEEP = (1 << 128) - 1 ^ (0xF << 76 | 0x3 << 62)
 _new, _set = object.__new__, object.__setattr__
+_UNKNOWN = uuid.SafeUUID.unknown  # looked up once: an enum takes a while to find its member
 
 
 def is_id(text: object) -> bool:
@@ -87,7 +88,7 @@ def _uuid5(digest: bytes) -> uuid.UUID:
     value = int.from_bytes(digest[:16], "big") & _V5_KEEP | _V5_BITS
     made = _new(uuid.UUID)
     _set(made, "int", value)
-    _set(made, "is_safe", uuid.SafeUUID.unknown)
+    _set(made, "is_safe", _UNKNOWN)
     return made
 
 

@@ -32,7 +32,8 @@ WINS_MAX = 2**17 - 1
 
 def minute_of(played_at_ms: int) -> int:
     """Whole minutes since 2015-01-01T00:00Z, clamped to 0..2^24 - 1."""
-    return min(max((played_at_ms - _START_MS) // _MINUTE_MS, 0), MINUTE_MAX)
+    minute = (played_at_ms - _START_MS) // _MINUTE_MS
+    return minute if 0 <= minute <= MINUTE_MAX else min(max(minute, 0), MINUTE_MAX)
 
 
 def score(rating: int, wins: int, minute: int) -> int:

@@ -112,7 +112,7 @@ class _Place(Struct, gc=False):
     place: int
 
 
-class _Said(Struct, gc=False):
+class Said(Struct, gc=False):
     """The payloads of match.completed and match.forfeited, as far as they say who did what."""
 
     match_id: str
@@ -133,7 +133,7 @@ class _Said(Struct, gc=False):
     players: tuple[_Line, ...] = ()
 
 
-_unpack = msgspec.msgpack.Decoder(_Said).decode
+_unpack = msgspec.msgpack.Decoder(Said).decode
 
 
 def result_of(fact_type: str, payload: dict[str, Any]) -> Result | None:
@@ -152,15 +152,47 @@ def result_of(fact_type: str, payload: dict[str, Any]) -> Result | None:
     """
     if fact_type not in RESULT_TYPES:
         return None
-    return _result(fact_type, msgspec.convert(payload, _Said))
+    return result_said(fact_type, msgspec.convert(payload, Said))
 
 
 def read_result(fact_type: str, packed: bytes) -> Result | None:
     """The same of a payload as the log holds it, packed, in a quarter of the time."""
-    return _result(fact_type, _unpack(packed)) if fact_type in RESULT_TYPES else None
+    return result_said(fact_type, _unpack(packed)) if fact_type in RESULT_TYPES else None
 
 
-def _result(fact_type: str, said: _Said) -> Result:
+def read_said(packed: bytes) -> Said:
+    """What a payload of one of RESULT_TYPES says, as the log holds it, packed."""
+    return _unpack(packed)
+
+
+def is_plain_duel(said: Said) -> bool:
+    """Whether a completed match is of two users alone, in one game, decided by play and rated.
+
+    Of those all that `result_said` makes can be read off directly: they are most of what there is.
+    """
+    if len(said.competitors) != 2:
+        return False
+    one, two = said.competitors
+    first, second = one.id, two.id
+    if one.type != "user" or two.type != "user" or one.roster or two.roster or first == second:
+        return False
+    if said.outcome != "draw" and (
+        said.outcome != "win" or (said.winner_id != first and said.winner_id != second)
+    ):
+        return False
+    if said.tournament_id is not None or said.games or said.placements or said.retired:
+        return False
+    lines = said.players
+    for line in lines:
+        if line.player_id not in (first, second):
+            return False
+    if len(lines) > 2 or (len(lines) == 2 and lines[0].player_id == lines[1].player_id):
+        return False
+    return said.kind == "match"
+
+
+def result_said(fact_type: str, said: Said) -> Result:
+    """The result that a fact of one of RESULT_TYPES tells, see `result_of`."""
     outcome, games = said.outcome, said.games
     decided_by = _decided_by(fact_type, said)
     weight = WEIGHTS[said.kind]
@@ -185,27 +217,27 @@ def _result(fact_type: str, said: _Said) -> Result:
     )
 
 
-def _decided_by(fact_type: str, said: _Said) -> DecidedBy:
+def _decided_by(fact_type: str, said: Said) -> DecidedBy:
     if fact_type == "match.completed":
         return "retirement" if said.retired else "play"
     return "walkover" if said.walkover else "forfeit"
 
 
-def _duration_s(said: _Said) -> int | None:
+def _duration_s(said: Said) -> int | None:
     if said.duration_s is not None or not said.games:
         return said.duration_s
     parts = [game.duration_s for game in said.games if game.duration_s is not None]
     return sum(parts) if parts else None
 
 
-def _is_swept(said: _Said) -> bool:
+def _is_swept(said: Said) -> bool:
     winner = said.winner_id
     if winner is None or len(said.games) < 2:
         return False
     return all(game.winner_id == winner for game in said.games)
 
 
-def _sides(said: _Said) -> list[Side]:
+def _sides(said: Said) -> list[Side]:
     outcome = said.outcome
     if outcome != "win":
         # Nobody is behind anybody in a draw, or where nothing is decided.
@@ -218,7 +250,7 @@ def _sides(said: _Said) -> list[Side]:
     return sides
 
 
-def _places(said: _Said) -> dict[str, int]:
+def _places(said: Said) -> dict[str, int]:
     """Competitor id -> place of a match that somebody won.
 
     Said `placements` stand. Else the winner is first and the others follow by their scores, who has
@@ -246,7 +278,7 @@ def _places(said: _Said) -> dict[str, int]:
     }
 
 
-def _players(said: _Said, sides: Sequence[Side]) -> dict[str, Player]:
+def _players(said: Said, sides: Sequence[Side]) -> dict[str, Player]:
     """Everyone who took part by user id, in the order of the payload; fills the sides' members."""
     players: dict[str, Player] = {}
     teams = {side.id: index for index, side in enumerate(sides) if side.type == "team"}

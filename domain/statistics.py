@@ -37,37 +37,6 @@ class Tally:
     seconds: int = 0
     stats: dict[str, float] = field(default_factory=dict)
 
-    def add(
-        self,
-        outcome: Outcome,
-        games: int = 0,
-        seconds: int = 0,
-        stats: Mapping[str, float] | None = None,
-        kinds: Kinds = DEFAULT_KINDS,
-    ) -> None:
-        """Counts one match (STAT-01). kinds: the counters that the game declares."""
-        self.played += 1
-        if outcome == "win":
-            self.won += 1
-        elif outcome == "loss":
-            self.lost += 1
-        elif outcome == "draw":
-            self.drawn += 1
-        self.games += games
-        self.seconds += seconds
-        if not stats:
-            return
-        own = self.stats
-        for name, value in stats.items():
-            held = own.get(name)
-            if held is None:
-                if len(own) < NAMES_MAX or name in kinds.declared:
-                    own[name] = value
-            elif kinds[name] == "sum":
-                own[name] = held + value
-            else:
-                own[name] = total(kinds[name], (held, value))
-
 
 @dataclass(slots=True)
 class Lifetime(Tally):
@@ -79,24 +48,70 @@ class Lifetime(Tally):
     first_ms: int = 0
     last_ms: int = 0
 
-    def follow(self, outcome: Outcome, at_ms: int) -> None:
-        """Streaks and dates of a match, called before `add` counts it.
 
-        A loss and a draw end a streak, a result without outcome leaves it (STAT-05). The streak is
-        in the order of the log, the dates are the earliest and the latest.
-        """
-        if outcome == "win":
-            self.streak += 1
-            if self.streak > self.best_streak:
-                self.best_streak = self.streak
-        elif outcome != "none":
-            self.streak = 0
-        if not self.played:
-            self.first_ms = self.last_ms = at_ms
-        elif at_ms > self.last_ms:
-            self.last_ms = at_ms
-        elif at_ms < self.first_ms:
-            self.first_ms = at_ms
+def count_match(
+    lifetime: Lifetime,
+    day: Tally,
+    outcome: Outcome,
+    at_ms: int,
+    games: int = 0,
+    seconds: int = 0,
+    stats: Mapping[str, float] | None = None,
+    kinds: Kinds = DEFAULT_KINDS,
+) -> None:
+    """Counts one match for a subject's lifetime and for its day, in one pass (STAT-01).
+
+    A loss and a draw end a streak, a result without outcome leaves it (STAT-05). The streak is in
+    the order of the log, the dates are the earliest and the latest. kinds: the counters that the
+    game declares.
+    """
+    if not lifetime.played:
+        lifetime.first_ms = lifetime.last_ms = at_ms
+    elif at_ms > lifetime.last_ms:
+        lifetime.last_ms = at_ms
+    elif at_ms < lifetime.first_ms:
+        lifetime.first_ms = at_ms
+    lifetime.played += 1
+    day.played += 1
+    if outcome == "win":
+        lifetime.won += 1
+        day.won += 1
+        streak = lifetime.streak = lifetime.streak + 1
+        if streak > lifetime.best_streak:
+            lifetime.best_streak = streak
+    elif outcome != "none":
+        lifetime.streak = 0
+        if outcome == "loss":
+            lifetime.lost += 1
+            day.lost += 1
+        else:
+            lifetime.drawn += 1
+            day.drawn += 1
+    if games:
+        lifetime.games += games
+        day.games += games
+    lifetime.seconds += seconds
+    day.seconds += seconds
+    if stats:
+        own, today = lifetime.stats, day.stats
+        for name, value in stats.items():
+            if name in own and name in today and kinds[name] == "sum":
+                own[name] += value
+                today[name] += value
+            else:
+                _add(own, name, value, kinds)
+                _add(today, name, value, kinds)
+
+
+def _add(counters: dict[str, float], name: str, value: float, kinds: Kinds) -> None:
+    held = counters.get(name)
+    if held is None:
+        if len(counters) < NAMES_MAX or name in kinds.declared:
+            counters[name] = value
+    elif kinds[name] == "sum":
+        counters[name] = held + value
+    else:
+        counters[name] = total(kinds[name], (held, value))
 
 
 def merge(tallies: Iterable[Tally], kinds: Mapping[str, Kind] = DEFAULT_KINDS) -> Tally:

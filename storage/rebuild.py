@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,12 +13,15 @@ import asyncpg
 import msgpack
 
 from domain.errors import Unavailable
+from domain.results import RESULT_TYPES
 from storage.database import Connection, from_json, time_ms
 
 # Indexes of millions of rows take longer than a statement of the hub ever may.
 STATEMENT_TIMEOUT_S = 3600.0
 # Facts of one read of the log.
 PAGE_MAX = 5_000
+# Texts of `put_texts` that go out at a time.
+CHUNK_MAX = 500
 # Rows that `differences` names per table and side.
 NAMED_MAX = 20
 
@@ -91,6 +94,22 @@ async def put(conn: Connection, noun: str, table: str, records: Iterable[tuple[A
         records=records,
         timeout=STATEMENT_TIMEOUT_S,
     )
+
+
+async def put_texts(conn: Connection, noun: str, table: str, texts: Sequence[str]) -> None:
+    """Adds rows that are in COPY's text format already, some in each text."""
+    await conn.copy_to_table(
+        f"{noun}__{table}",
+        schema_name="rebuild_next",
+        source=_chunks(texts),
+        timeout=STATEMENT_TIMEOUT_S,
+    )
+
+
+async def _chunks(texts: Sequence[str]) -> AsyncIterator[bytes]:
+    for begin in range(0, len(texts), CHUNK_MAX):
+        yield "".join(texts[begin : begin + CHUNK_MAX]).encode()
+        await asyncio.sleep(0)
 
 
 async def add_indexes(conn: Connection, noun: str, table: str) -> None:
@@ -215,12 +234,13 @@ class Root(NamedTuple):
 
     seq: int
     type: str
-    occurred_at: datetime
+    occurred_at: datetime | None  # None of a result: nothing asks for it
     packed: bytes
 
     @property
     def occurred_at_ms(self) -> int:
         """In ms since the epoch."""
+        assert self.occurred_at is not None
         return time_ms(self.occurred_at)
 
     @property
@@ -232,7 +252,7 @@ class Root(NamedTuple):
 
 _ROOTS = """
 -- The facts of these types in a part of the log, in its order, as far as a page holds them.
-SELECT seq, type, occurred_at, payload FROM (
+SELECT seq, type, CASE WHEN NOT type = ANY($6::text[]) THEN occurred_at END, payload FROM (
     SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
                - octet_length(payload) AS before
     FROM (SELECT seq, type, occurred_at, payload FROM log.facts
@@ -243,18 +263,22 @@ SELECT seq, type, occurred_at, payload FROM (
 
 async def read(
     conn: Connection, after_seq: int, until_seq: int, types: frozenset[str]
-) -> list[Root]:
-    """The next facts after a number, a page of PAGE_MAX or PAGE_BYTES; none only at `until_seq`."""
-    rows = await conn.fetch(
+) -> list[asyncpg.Record]:
+    """The next facts after a number, a page of PAGE_MAX or PAGE_BYTES; none only at `until_seq`.
+
+    Rows with the fields of Root.
+    """
+    rows: list[asyncpg.Record] = await conn.fetch(
         _ROOTS,
         after_seq,
         until_seq,
         sorted(types),
         PAGE_MAX,
         PAGE_BYTES,
+        sorted(RESULT_TYPES),
         timeout=STATEMENT_TIMEOUT_S,
     )
-    return [Root(*row) for row in rows]
+    return rows
 
 
 async def cursor(conn: Connection) -> int:

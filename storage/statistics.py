@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -39,7 +39,7 @@ def _text(counters: Mapping[str, float]) -> str:
     return packed.decode()
 
 
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
@@ -101,9 +101,9 @@ async def save_lifetime(conn: Connection, lifetimes: Mapping[LifetimeKey, Lifeti
         await conn.execute(_SAVE_LIFETIME, *_columns(lifetime_records(lifetimes)))
 
 
-def lifetime_records(lifetimes: Mapping[LifetimeKey, Lifetime]) -> list[tuple[Any, ...]]:
+def lifetime_records(lifetimes: Mapping[LifetimeKey, Lifetime]) -> Iterator[tuple[Any, ...]]:
     """Rows in the order of the table's columns."""
-    return [
+    return (
         (
             *key,
             one.played,
@@ -120,7 +120,7 @@ def lifetime_records(lifetimes: Mapping[LifetimeKey, Lifetime]) -> list[tuple[An
             to_time(one.last_ms, "played_at"),
         )
         for key, one in lifetimes.items()
-    ]
+    )
 
 
 _LOAD_DAYS = """
@@ -171,9 +171,9 @@ async def save_days(conn: Connection, days: Mapping[DayKey, Tally]) -> None:
         await conn.execute(_SAVE_DAYS, *_columns(day_records(days)))
 
 
-def day_records(days: Mapping[DayKey, Tally]) -> list[tuple[Any, ...]]:
+def day_records(days: Mapping[DayKey, Tally]) -> Iterator[tuple[Any, ...]]:
     """Rows in the order of the table's columns."""
-    return [
+    return (
         (
             *key,
             one.played,
@@ -185,7 +185,7 @@ def day_records(days: Mapping[DayKey, Tally]) -> list[tuple[Any, ...]]:
             _text(one.stats),
         )
         for key, one in days.items()
-    ]
+    )
 
 
 _LOAD_CAREERS = """
@@ -215,9 +215,9 @@ async def save_careers(conn: Connection, careers: Mapping[str, Mapping[str, floa
         await conn.execute(_SAVE_CAREERS, *_columns(career_records(careers)))
 
 
-def career_records(careers: Mapping[str, Mapping[str, float]]) -> list[tuple[Any, ...]]:
+def career_records(careers: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[Any, ...]]:
     """Rows in the order of the table's columns."""
-    return [(user_id, _text(counters)) for user_id, counters in careers.items()]
+    return ((user_id, _text(counters)) for user_id, counters in careers.items())
 
 
 _ENTERED = """

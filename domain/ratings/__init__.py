@@ -96,7 +96,8 @@ def rate(
         if len(first) == 1 and len(second) == 1:
             place, other = places
             score = 0.5 if place == other else 1.0 if place < other else 0.0
-            return rate_duel(policy.preset, first[0], second[0], score, weight)
+            one, two = rate_duel(policy.preset, first[0], second[0], score, weight)
+            return [[one], [two]]
     present = [index for index, side in enumerate(sides) if side]
     if len(present) < 2 or weight <= 0.0:
         return [list(side) for side in sides]

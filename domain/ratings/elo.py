@@ -73,7 +73,7 @@ def scores_of(places: Sequence[int]) -> list[float]:
 
 def rate_duel(
     preset: str, one: Rating, two: Rating, score: float, weight: float
-) -> list[list[Rating]]:
+) -> tuple[Rating, Rating]:
     """Both ratings after a match of two subjects alone; `score` is the first one's: 1, 0.5 or 0.
 
     The same figures as rate_elo, which takes some times as long.
@@ -89,7 +89,7 @@ def rate_duel(
         * weight
         * ((1.0 - score) - 1.0 / (1.0 + 10.0 ** ((first - second) / SCALE)))
     )
-    return [[_moved(one, up)], [_moved(two, down)]]
+    return _moved(one, up), _moved(two, down)
 
 
 def rate_elo(
@@ -126,5 +126,6 @@ def _moved(before: Rating, delta: float) -> Rating:
         rating = RATING_MAX
     elif rating < RATING_MIN:
         rating = RATING_MIN
+    peak = before.peak
     # The rest are the defaults of Rating: Elo has no figures of its own.
-    return Rating(rating, max(rating, before.peak), before.rated + 1, before.won)
+    return Rating(rating, max(peak, rating), before.rated + 1, before.won)

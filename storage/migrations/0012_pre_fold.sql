@@ -145,12 +145,13 @@ CREATE TABLE history.entries (
     decided_by text NOT NULL,
     rating_before smallint,
     rating_after smallint,
-    PRIMARY KEY (subject_type, subject_id, match_id)
+    -- What differs most comes first: rows of a match lie together, and sorting compares few bytes.
+    PRIMARY KEY (match_id, subject_type, subject_id)
 );
 COMMENT ON COLUMN history.entries.side IS 'of the competitors, from 0; NULL: played for none';
 COMMENT ON COLUMN history.entries.rating_before IS 'NULL: the match was not rated';
-CREATE INDEX entries_subject_type_subject_id_played_at_match_id_idx ON history.entries
-    (subject_type, subject_id, played_at, match_id);
+CREATE INDEX entries_subject_id_subject_type_played_at_match_id_idx ON history.entries
+    (subject_id, subject_type, played_at, match_id);
 
 -- Season XP by user; level, tier and what is missing to the next are derived (XP-04, XP-06, XP-07).
 CREATE SCHEMA battlepass;

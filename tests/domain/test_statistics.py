@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import date
 from typing import Any
 
@@ -9,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.counters import Kinds
+from domain.counters import DEFAULT_KINDS, Kinds
 from domain.results import Outcome
 from domain.statistics import (
     NAMES_MAX,
     Lifetime,
     Tally,
     Totals,
+    count_match,
     day_of,
     derived,
     merge,
@@ -37,12 +39,20 @@ MATCHES = st.lists(st.tuples(OUTCOMES, st.integers(0, 99), st.integers(0, 10_000
 # -- tallies --------------------------------------------------------------------------------------
 
 
+def add(
+    day: Tally, outcome: Outcome, games: int = 0, seconds: int = 0,
+    stats: dict[str, float] | None = None, kinds: Kinds = DEFAULT_KINDS,
+) -> None:  # fmt: skip
+    """One match of somebody new, counted for a day."""
+    count_match(Lifetime(), day, outcome, 0, games, seconds, stats, kinds)
+
+
 def test_a_match_is_counted() -> None:
     tally = Tally()
-    tally.add("win", 3, 600, {"kills": 5, "fastest_answer_ms": 900, "streak": 4})
-    tally.add("loss", 2, 300, {"kills": 7, "fastest_answer_ms": 800, "streak": 2, "deaths": 1})
-    tally.add("draw", 1)
-    tally.add("none", 0, 0, {"fastest_answer_ms": 850})
+    add(tally, "win", 3, 600, {"kills": 5, "fastest_answer_ms": 900, "streak": 4})
+    add(tally, "loss", 2, 300, {"kills": 7, "fastest_answer_ms": 800, "streak": 2, "deaths": 1})
+    add(tally, "draw", 1)
+    add(tally, "none", 0, 0, {"fastest_answer_ms": 850})
     assert tally == Tally(
         played=4,
         won=1,
@@ -57,25 +67,25 @@ def test_a_match_is_counted() -> None:
 def test_what_a_game_declares_decides() -> None:
     tally = Tally()
     for lap, rally in ((61.5, 9), (60.25, 4), (75, 30)):
-        tally.add("none", stats={"best_lap": lap, "longest_rally": rally}, kinds=KINDS)
+        add(tally, "none", stats={"best_lap": lap, "longest_rally": rally}, kinds=KINDS)
     assert tally.stats == {"best_lap": 60.25, "longest_rally": 30}
 
 
 def test_the_line_that_is_counted_stays_as_it_is() -> None:
     line: dict[str, float] = {"kills": 5}
     tally = Tally()
-    tally.add("win", stats=line)
-    tally.add("win", stats=line)
+    add(tally, "win", stats=line)
+    add(tally, "win", stats=line)
     assert (line, tally.stats) == ({"kills": 5}, {"kills": 10})
 
 
 def test_new_names_beyond_the_limit_are_not_counted_but_declared_ones_are() -> None:
     tally = Tally()
     for number in range(NAMES_MAX + 5):
-        tally.add("none", stats={f"made_up_{number}": 1, "kills": 1})
+        add(tally, "none", stats={f"made_up_{number}": 1, "kills": 1})
     assert len(tally.stats) == NAMES_MAX
     assert tally.stats["kills"] == NAMES_MAX + 5
-    tally.add("none", stats={"best_lap": 60, "made_up_again": 1}, kinds=KINDS)
+    add(tally, "none", stats={"best_lap": 60, "made_up_again": 1}, kinds=KINDS)
     assert len(tally.stats) == NAMES_MAX + 1
     assert tally.stats["best_lap"] == 60
 
@@ -84,18 +94,18 @@ def test_new_names_beyond_the_limit_are_not_counted_but_declared_ones_are() -> N
 def test_played_is_the_sum_of_outcomes(matches: list[Any]) -> None:
     tally = Tally()
     for outcome, games, seconds, stats in matches:
-        tally.add(outcome, games, seconds, stats, KINDS)
+        add(tally, outcome, games, seconds, stats, KINDS)
     without = sum(outcome == "none" for outcome, *_ in matches)
     assert tally.played == len(matches) == tally.won + tally.lost + tally.drawn + without
 
 
 @given(MATCHES, st.integers(1, 5), st.randoms(use_true_random=False))
 def test_days_in_any_order_merge_to_the_whole(matches: list[Any], days: int, dice: Any) -> None:
-    whole, parts = Tally(), [Tally() for _ in range(days)]
+    lifetime, parts = Lifetime(), [Tally() for _ in range(days)]
     for outcome, games, seconds, stats in matches:
-        whole.add(outcome, games, seconds, stats, KINDS)
-        dice.choice(parts).add(outcome, games, seconds, stats, KINDS)
+        count_match(lifetime, dice.choice(parts), outcome, 0, games, seconds, stats, KINDS)
     dice.shuffle(parts)
+    whole = Tally(**{each.name: getattr(lifetime, each.name) for each in fields(Tally)})
     assert merge(parts, KINDS) == whole
 
 
@@ -113,8 +123,7 @@ def played(*outcomes: Outcome) -> Lifetime:
     """A lifetime of matches a minute apart."""
     lifetime = Lifetime()
     for number, outcome in enumerate(outcomes):
-        lifetime.follow(outcome, 60_000 * number)
-        lifetime.add(outcome)
+        count_match(lifetime, Tally(), outcome, 60_000 * number)
     return lifetime
 
 
@@ -146,8 +155,7 @@ def test_the_best_streak_is_the_longest_run_of_wins(outcomes: list[Outcome]) -> 
 def test_dates_are_the_earliest_and_the_latest(times: list[int]) -> None:
     lifetime = Lifetime()
     for at_ms in times:
-        lifetime.follow("win", at_ms)
-        lifetime.add("win")
+        count_match(lifetime, Tally(), "win", at_ms)
     assert (lifetime.first_ms, lifetime.last_ms) == (min(times), max(times))
 
 

@@ -7,6 +7,7 @@ it (contract: The fold).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -16,8 +17,8 @@ from domain.errors import Unavailable
 from domain.results import Result, result_of
 from storage import leaderboards
 from storage.log import LoggedEvent, Transaction
-from workers.fold import rebuild, state
-from workers.fold.facts import BARRIERS, NAME, TYPES, announce
+from workers.fold import garbage, rebuild, state
+from workers.fold.facts import BARRIERS, NAME, TYPES, announce, written_up
 from workers.fold.stages import fold
 from workers.fold.telling import Telling
 from workers.pipeline import Pipeline
@@ -35,6 +36,11 @@ Facts = list[tuple[LoggedEvent, Result | None]]
 
 async def apply(tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]) -> int:
     """Folds the first facts of the batch and announces what follows; answers how many it took."""
+    with garbage.none_looked_for():
+        return await _apply(tx, redis, batch)
+
+
+async def _apply(tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]) -> int:
     facts = first_of(batch)
     world = await state.load(tx.connection, facts)
     tellings: list[tuple[LoggedEvent, Telling]] = []
@@ -42,9 +48,18 @@ async def apply(tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]) -> 
         telling = Telling()
         fold(world, event, result, telling)
         tellings.append((event, telling))
-    await state.save(tx.connection, world)
-    await _look_up_ranks(redis, [telling for _, telling in tellings])
-    await announce(tx, tellings)
+    # What follows is written up while Postgres stores the world: a tenth of the time.
+    saving = asyncio.create_task(state.save(tx.connection, world))
+    try:
+        await _look_up_ranks(redis, [telling for _, telling in tellings])
+        following = await written_up(tellings)
+        await saving
+    finally:
+        # The connection is the caller's again afterwards.
+        if not saving.done():
+            saving.cancel()
+            await asyncio.wait([saving])
+    await announce(tx, following)
     return len(facts)
 
 

@@ -17,19 +17,28 @@ def give_xp(world: World, result: Result, seats: Seats, telling: Telling) -> Non
         outcome = player.outcome
         if outcome == "loss" and result.decided_by == "walkover":
             continue  # it never appeared
-        won, seat = outcome == "win", seats[user_id]
+        seat, won = seats[user_id], outcome == "win"
         amount = battlepass.line_xp(
             player.stats, won=won, streak=seat.lifetime.streak, seconds=seconds
         )
         assert seat.person is not None
-        xp = seat.person.xp
-        before = xp.get(season.season_id, 0)
-        after = xp[season.season_id] = before + amount
         if not telling.silent:
+            xp = {**seat.person.xp}
+            xp[season.season_id] = xp.get(season.season_id, 0) + amount
             _tell_xp(telling, user_id, xp, amount, season.season_id, won, result.match_id)
-        # Mostly the tier is the same: that is seen without counting tiers.
-        if before // season.xp_per_tier != after // season.xp_per_tier:
-            _reach_tiers(user_id, seat.person, season, before, after, telling)
+        add_xp(user_id, seat.person, season, amount, telling)
+
+
+def add_xp(
+    user_id: str, person: Person, season: battlepass.Season, amount: int, telling: Telling
+) -> None:
+    """Adds to a user's XP of a season, with the tiers that it reaches."""
+    xp = person.xp
+    before = xp.get(season.season_id, 0)
+    after = xp[season.season_id] = before + amount
+    # Mostly the tier is the same: that is seen without counting tiers.
+    if before // season.xp_per_tier != after // season.xp_per_tier:
+        _reach_tiers(user_id, person, season, before, after, telling)
 
 
 def _reach_tiers(

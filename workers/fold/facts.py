@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -16,26 +17,29 @@ NAME = "fold"
 # A fact of these has the world for itself: what follows it sees what it changed, stored.
 BARRIERS = frozenset({"tournament.completed", "season.started", "game.configured"})
 TYPES = RESULT_TYPES | BARRIERS
+# Facts whose followers are written up at a time: less than 1 ms.
+SLICE = 25
+
+Following = tuple[LoggedEvent, list[Event]]  # a fact, and what follows from it
 
 
-async def announce(tx: Transaction, tellings: Sequence[tuple[LoggedEvent, Telling]]) -> None:
+async def announce(tx: Transaction, following: Sequence[Following]) -> None:
     """Announces what follows, except for what the log has: of a fact that is folded once more.
 
     Raises ValueError when a stage tells the same twice: that is this fact's fault, and found only
     when the transaction ends it would stop the pipeline instead of going to the dead letters.
     """
-    again = await log.told_of(tx.connection, [event.root_id for event, _ in tellings])
+    again = await log.told_of(tx.connection, [cause.root_id for cause, _ in following])
     known: set[UUID] = set()
     if again:
         ids = [
             each.event_id
-            for cause, telling in tellings
+            for cause, events in following
             if cause.root_id in again
-            for each in _events(cause, telling)
+            for each in events
         ]
         known = await log.known(tx.connection, ids)
-    for cause, telling in tellings:
-        events = _events(cause, telling)
+    for cause, events in following:
         if len({event.event_id for event in events}) < len(events):
             raise ValueError(f"what follows from {cause.type} {cause.event_id} is told twice")
         for event in events:
@@ -43,7 +47,18 @@ async def announce(tx: Transaction, tellings: Sequence[tuple[LoggedEvent, Tellin
                 log.announce(tx, event)
 
 
-def _events(cause: LoggedEvent, telling: Telling) -> list[Event]:
+async def written_up(tellings: Sequence[tuple[LoggedEvent, Telling]]) -> list[Following]:
+    """The facts that are told, while others have their turn in between."""
+    following = []
+    for place, (cause, telling) in enumerate(tellings):
+        if place % SLICE == 0:
+            await asyncio.sleep(0)
+        following.append((cause, events_of(cause, telling)))
+    return following
+
+
+def events_of(cause: LoggedEvent, telling: Telling) -> list[Event]:
+    """The facts that are told of one."""
     return [
         Event(
             event_id=derived_event_id(cause.root_id, event_type, subject, key),

@@ -6,7 +6,7 @@ from typing import Any
 
 from domain import leaderboards
 from domain.ratings import Rating, rate, tier_of
-from domain.results import Result, Side, SubjectType
+from domain.results import Result, SubjectType
 from storage.ratings import Stored
 from workers.fold.telling import Telling
 from workers.fold.world import Moved, Rules, Seats, World
@@ -46,7 +46,7 @@ def _rate_kind(
         for place, subject_id in enumerate(group):
             stored, new = held[index][place], after[index][place]
             old = stored.rating.rating
-            _move(stored, new, side, result.played_at_ms, minute)
+            move(stored, new, side.outcome == "win", result.played_at_ms, minute)
             moved[kind, subject_id] = (old, new.rating)
             if kind == "user":
                 stored.name = result.players[subject_id].name or stored.name
@@ -69,10 +69,10 @@ def _held(world: World, game: str, kind: SubjectType, subject_id: str, seats: Se
     return seat.rating or world.rating(seat, kind, subject_id, game)
 
 
-def _move(stored: Stored, new: Rating, side: Side, at_ms: int, minute: int) -> None:
+def move(stored: Stored, new: Rating, won: bool, at_ms: int, minute: int) -> None:
     """A row has this rating now; counts the win that it may come of."""
     old = stored.rating
-    if side.outcome == "win":
+    if won:
         new.won += 1
     # Who keeps its rating keeps the time when it was reached.
     if new.rating != old.rating or not old.rated:

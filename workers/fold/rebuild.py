@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -23,6 +22,7 @@ from storage import (
     achievements,
     deadletters,
     games,
+    history,
     log,
     ratings,
     rebuild,
@@ -33,19 +33,22 @@ from storage.database import Connection, answering
 from storage.deadletters import Letter
 from storage.log import Transaction
 from storage.rebuild import Difference
-from workers.fold import correction
-from workers.fold.facts import NAME, TYPES, announce
-from workers.fold.stages import fold
-from workers.fold.telling import Telling
+from workers.fold import correction, garbage
+from workers.fold.duels import count_lines
+from workers.fold.facts import NAME, TYPES, announce, events_of
+from workers.fold.stages import fold, fold_again
+from workers.fold.telling import SILENT, Telling
 from workers.fold.world import World
 
 logger = structlog.get_logger(__name__)
 
-# Entries that wait for the next COPY.
-ENTRIES_MAX = 20_000
+# Texts and entries that wait for the next COPY.
+ENTRIES_MAX = 10_000
 # Pages of the log after which new objects are looked through for garbage in circles, of which there
 # is next to none.
 PAGES_OF_GARBAGE = 50
+# Pages of the log whose duels are rated before their users' lines are counted (workers.fold.duels).
+PAGES_UNCOUNTED = 20
 # Facts that are folded before the connections have their turn: some ms.
 SLICE = 250
 
@@ -83,23 +86,27 @@ async def rebuild_fold(
     Dead letters of the fold stay left out. Raises Unavailable when Postgres is away or another
     rebuild runs; then nothing has changed.
     """
-    with answering():
-        async with rebuild.alone(pool) as conn, pool.acquire() as reader:
-            transaction = conn.transaction()
-            await transaction.start()
-            try:
-                builder = await _build(conn, reader, report=report)
-                changed = await rebuild.changed_ratings(conn)
-                different = await rebuild.differences(conn) if check else []
-                if not check:
-                    await rebuild.swap(conn)
-            except BaseException:
-                await transaction.rollback()
-                raise
-            if check:
-                await transaction.rollback()
-            else:
-                await transaction.commit()
+    with answering(), garbage.none_looked_for():
+        return await _rebuilt(pool, check, report)
+
+
+async def _rebuilt(pool: asyncpg.Pool, check: bool, report: Report) -> Rebuilt:
+    async with rebuild.alone(pool) as conn, pool.acquire() as reader:
+        transaction = conn.transaction()
+        await transaction.start()
+        try:
+            builder = await _build(conn, reader, report=report)
+            changed = await rebuild.changed_ratings(conn)
+            different = await rebuild.differences(conn) if check else []
+            if not check:
+                await rebuild.swap(conn)
+        except BaseException:
+            await transaction.rollback()
+            raise
+        if check:
+            await transaction.rollback()
+        else:
+            await transaction.commit()
     return Rebuilt(builder.facts, different, len(changed))
 
 
@@ -110,40 +117,26 @@ async def retry(tx: Transaction, pool: asyncpg.Pool, _redis: Redis, letter: Lett
     fold; workers.fold.correction). Raises whatever the stages raise for a fact that still cannot
     be folded.
     """
+    with garbage.none_looked_for():
+        telling = await _again(tx.connection, pool, letter.seq)
+    (cause,) = await log.by_ids(tx.connection, [letter.event_id])
+    await announce(tx, [(cause, events_of(cause, telling))])
+
+
+async def _again(conn: Connection, pool: asyncpg.Pool, loud: int) -> Telling:
     # With the caller's own that makes two connections, which is what the command line has.
     async with rebuild.alone(pool) as reader:
-        await rebuild.patient(tx.connection)
-        builder = await _build(tx.connection, reader, loud=letter.seq)
-        telling = await correction.net(tx.connection, builder.world, builder.telling)
-        await rebuild.swap(tx.connection)
-    (cause,) = await log.by_ids(tx.connection, [letter.event_id])
-    await announce(tx, [(cause, telling)])
+        await rebuild.patient(conn)
+        builder = await _build(conn, reader, loud=loud)
+        telling = await correction.net(conn, builder.world, builder.telling)
+        await rebuild.swap(conn)
+    return telling
 
 
 async def _build(
     conn: Connection, reader: Connection, *, report: Report = _nobody, loud: int | None = None
 ) -> _Builder:
     """All tables beside the live ones, in the caller's transaction, which has the cursor then."""
-    with _no_looking_for_garbage():
-        return await _built(conn, reader, report, loud)
-
-
-@contextmanager
-def _no_looking_for_garbage() -> Iterator[None]:
-    """Millions of objects come and none is ever in a circle: Python would look through all of them
-    again and again, for a third of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-async def _built(
-    conn: Connection, reader: Connection, report: Report, loud: int | None
-) -> _Builder:
     await rebuild.patient(reader)
     await rebuild.begin(conn)
     builder = _Builder(conn, reader, report, loud)
@@ -151,13 +144,20 @@ async def _built(
     # After the cursor: up to there no other becomes one.
     builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
     await builder.go_to(at)
-    # The longest part, while the live fold goes on.
-    await rebuild.add_indexes(conn, "history", "entries")
+    # While the live fold goes on, and what was rated last is counted.
+    indexing = asyncio.create_task(rebuild.add_indexes(conn, "history", "entries"))
+    try:
+        await builder.count()
+        await indexing
+    finally:
+        indexing.cancel()
+        await asyncio.wait([indexing])
     locked = await log.lock_cursor(conn, NAME, wait=True)
     if locked is None:
         raise Unavailable("the fold is busy, and its cursor was not to be had")
     builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
     await builder.go_to(locked)
+    await builder.count()
     await builder.finish()
     return builder
 
@@ -189,10 +189,12 @@ class _Builder:
         reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
         try:
             while page := await reading:
-                self.seq = page[-1].seq
+                if pages and pages % PAGES_UNCOUNTED == 0:
+                    await self.count()
+                self.seq = page[-1]["seq"]
                 reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
                 await self._fold(page)
-                if len(self.world.entries) >= ENTRIES_MAX:
+                if len(self.world.texts) + len(self.world.entries) >= ENTRIES_MAX:
                     await self._send()
                 pages += 1
                 if pages % PAGES_OF_GARBAGE == 0:
@@ -208,18 +210,22 @@ class _Builder:
         self.seq = max(self.seq, until)
         self._report(Progress(self.facts, self.seq, until))
 
-    async def _fold(self, page: list[rebuild.Root]) -> None:
-        silent = Telling(silent=True)
-        for place, fact in enumerate(page):
+    async def _fold(self, page: list[asyncpg.Record]) -> None:
+        world, skipped, loud = self.world, self.skipped, self._loud
+        for place, (seq, fact_type, occurred_at, packed) in enumerate(page):
             if place % SLICE == 0:
                 await asyncio.sleep(0)  # the connections read and write what they can
-            if fact.seq in self.skipped:
+            if seq in skipped:
                 continue
-            if fact.type == "tournament.completed":
-                self._gather_members(fact)
-            telling = self.telling if fact.seq == self._loud else silent
-            fold(self.world, fact, read_result(fact.type, fact.packed), telling)
             self.facts += 1
+            if fact_type == "match.completed" and seq != loud:
+                fold_again(world, packed, seq)
+                continue
+            fact = rebuild.Root(seq, fact_type, occurred_at, packed)
+            if fact_type == "tournament.completed":
+                self._gather_members(fact)
+            telling = self.telling if seq == loud else SILENT
+            fold(world, fact, read_result(fact_type, packed), telling)
 
     def _gather_members(self, fact: rebuild.Root) -> None:
         """Who played for which team in a tournament, as the table would say it."""
@@ -232,12 +238,24 @@ class _Builder:
             # In the order of the table's answer.
             members.get((fact.payload["tournament_id"], said["id"]), []).sort()
 
+    async def count(self) -> None:
+        """Counts the lines of duels that wait."""
+        waiting, self.world.uncounted = self.world.uncounted, []
+        for place, (user_id, person) in enumerate(waiting):
+            if place % SLICE == 0:
+                await asyncio.sleep(0)
+            count_lines(self.world, user_id, person)
+
     async def _send(self) -> None:
         """The entries so far begin to go out, when those before them are stored."""
         if self._sending is not None:
             await self._sending
-        entries, self.world.entries = self.world.entries, []
-        self._sending = asyncio.create_task(rebuild.put(self._conn, "history", "entries", entries))
+        world = self.world
+        texts = [*world.texts, *history.texts(world.entries)]
+        world.texts, world.entries = [], []
+        self._sending = asyncio.create_task(
+            rebuild.put_texts(self._conn, "history", "entries", texts)
+        )
 
     async def flush(self) -> None:
         """All entries so far are stored."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from domain.results import Outcome, Player, Result, SubjectType
-from domain.statistics import Lifetime, day_number, day_of
+from domain.statistics import Lifetime, count_match, day_number, day_of
 from workers.fold.telling import Telling
-from workers.fold.world import DayKey, Rules, Seat, Seats, World
+from workers.fold.world import DayKey, Person, Rules, Seat, Seats, World
 
 Shown = dict[str, dict[str, Any]]  # by user: the `stats` of what is announced
 
@@ -19,27 +19,21 @@ def count(
 
     Answers the `stats` of what was announced by user: their rank is not known yet.
     """
+    at_ms, seconds = result.played_at_ms, result.duration_s or 0
     for side in result.sides:
         if side.type == "team":
             seat = world.seat("team", side.id, result.game)
-            _tally(world, result, rules, seat, "team", side.id, side.outcome, result.games, None)
+            tally(world, rules, seat, side.outcome, at_ms, result.games, seconds, None)
             _enter(world, result, seat.lifetime, "team", side.id, None)
     shown: Shown = {}
     for user_id, player in result.players.items():
         seat, stats = seats[user_id], player.stats
-        _tally(world, result, rules, seat, "user", user_id, player.outcome, player.games, stats)
         person = seat.person
         assert person is not None
-        person.count("matches_played")
-        if player.games:
-            person.count("games_played", player.games)
-        if stats and "kills" in stats:
-            person.count("kills", stats["kills"])
-        if player.outcome == "win":
-            person.count("matches_won")
-            if result.swept:
-                person.count("perfect_series")
-            person.reach("best_streak", seat.lifetime.streak)
+        tally(world, rules, seat, player.outcome, at_ms, player.games, seconds, stats)
+        advance(person, seat.lifetime, player.outcome, player.games, stats)
+        if result.swept and player.outcome == "win":
+            person.count("perfect_series")
         team_id = team_of(result, player)
         if team_id is not None and (user_id, team_id) not in world.played_for:
             world.played_for.add((user_id, team_id))
@@ -52,17 +46,30 @@ def count(
     return shown
 
 
-def _tally(
-    world: World, result: Result, rules: Rules, seat: Seat, kind: SubjectType, subject_id: str,
-    outcome: Outcome, games: int, stats: dict[str, float] | None,
+def tally(
+    world: World, rules: Rules, seat: Seat, outcome: Outcome, at_ms: int, games: int, seconds: int,
+    stats: dict[str, float] | None,
 ) -> None:  # fmt: skip
-    at_ms, seconds, kinds = result.played_at_ms, result.duration_s or 0, rules.kinds
-    seat.lifetime.follow(outcome, at_ms)
-    seat.lifetime.add(outcome, games, seconds, stats, kinds)
+    """Counts a match for a subject's lifetime and for its day (STAT-01)."""
     day = seat.day
     if day is None or seat.day_number != day_number(at_ms) or seat.season_id != rules.season_id:
-        day = world.turn_to_day(seat, (kind, subject_id, result.game), rules.season_id, at_ms)
-    day.add(outcome, games, seconds, stats, kinds)
+        day = world.turn_to_day(seat, rules.season_id, at_ms)
+    count_match(seat.lifetime, day, outcome, at_ms, games, seconds, stats, rules.kinds)
+
+
+def advance(
+    person: Person, lifetime: Lifetime, outcome: Outcome, games: int,
+    stats: dict[str, float] | None,
+) -> None:  # fmt: skip
+    """What a match adds to a user's career; `lifetime`: with it."""
+    person.count("matches_played")
+    if games:
+        person.count("games_played", games)
+    if stats and "kills" in stats:
+        person.count("kills", stats["kills"])
+    if outcome == "win":
+        person.count("matches_won")
+        person.reach("best_streak", lifetime.streak)
 
 
 def day_key_of(result: Result, rules: Rules, kind: SubjectType, subject_id: str) -> DayKey:

@@ -23,6 +23,9 @@ class Telling:
     standings: list[tuple[dict[str, Any], tuple[str, int, int, int]]] = field(default_factory=list)
 
 
+SILENT = Telling(silent=True)
+
+
 def plain(reward: Reward | None) -> dict[str, Any] | None:
     """A reward as payloads hold it."""
     if reward is None:

@@ -11,7 +11,7 @@ from domain.games import GamePolicy
 from domain.history import Entry
 from domain.payloads_derived import RatingPolicy
 from domain.ratings import Rating
-from domain.results import SubjectType
+from domain.results import Outcome, SubjectType
 from domain.seasons import Season
 from domain.statistics import Lifetime, Tally, day_number, day_of
 from storage.ratings import Stored
@@ -48,7 +48,8 @@ class Person:
     """A user over all games: what achievements and the battle pass go by, the world's own rows.
 
     marks: by counter, what it must reach before anything can be unlocked, as far as it was asked;
-    due: one of them was reached, and nobody has looked yet what that unlocks.
+    due: one of them was reached, and nobody has looked yet what that unlocks; lines: of duels that
+    are rated and not counted yet (workers.fold.duels).
     """
 
     career: dict[str, float]
@@ -56,15 +57,18 @@ class Person:
     earned: set[str]
     marks: dict[str, float] = field(default_factory=dict)
     due: bool = False
+    lines: list[Line] = field(default_factory=list)
 
     def count(self, counter: str, by: float = 1) -> None:
         """Adds to a counter of the career, which is 0 at first."""
         career = self.career
-        mark = self.marks.get(counter)
-        if mark is None:
+        try:
+            mark = self.marks[counter]
+        except KeyError:
             # As it is before: then an entry of several criteria waits where it will be reached.
             mark = self.marks[counter] = achievements.mark_of(counter, career, self.earned)
-        value = career[counter] = career.get(counter, 0) + by
+            career.setdefault(counter, 0)
+        value = career[counter] = career[counter] + by
         if value >= mark:
             self.due = True
 
@@ -82,6 +86,7 @@ class Seat:
     rating and day are None until they are asked for: not every result is rated. `person`: a user's.
     """
 
+    key: SubjectKey
     lifetime: Lifetime
     person: Person | None
     rating: Stored | None = None
@@ -90,7 +95,12 @@ class Seat:
     season_id: str = ""
 
 
-Seats = dict[str, Seat]  # of a result's users
+Seats = dict[str, Seat]  # of a result's users, or of all of a game
+
+# A user's part of a duel that is rated and not counted yet: the seat, the outcome, when and how
+# long it was, the stats, the best rating that there was with it, whether it was an upset, the match
+# and its number in the log. A plain tuple: a rebuild makes two for each of a million results.
+Line = tuple[Seat, Outcome, int, int, dict[str, float] | None, int, bool, str, int]
 
 
 class World:
@@ -114,14 +124,16 @@ class World:
         self.members: dict[tuple[str, str], list[str]] = {}
         self.ended: set[str] = set()
         self.entries: list[Entry] = []
+        self.texts: list[str] = []  # entries of duels, as storage.history has them for COPY
         self.new_entered: list[tuple[SubjectType, str, str, str | None]] = []
         self.new_played_for: list[tuple[str, str]] = []
         self.new_earned: list[Earned] = []
         self.new_ended: list[tuple[str, int]] = []
         self.new_policies: list[GamePolicy] = []
         self.new_seasons: list[Season] = []
+        self.uncounted: list[tuple[str, Person]] = []  # those with lines
         self._people: dict[str, Person] = {}
-        self._seats: dict[SubjectKey, Seat] = {}
+        self._seats: dict[tuple[SubjectType, str], Seats] = {}
         self._rules: dict[str, Rules] = {}
         self._pass: battlepass.Season | None = None
 
@@ -136,21 +148,30 @@ class World:
             )
         return found
 
-    def seat(self, kind: SubjectType, subject_id: str, game: str) -> Seat:
-        """A subject in a game, to be changed."""
-        key = (kind, subject_id, game)
+    def seats(self, kind: SubjectType, game: str) -> Seats:
+        """The seats of a game by subject, as far as they were asked for."""
+        key = (kind, game)
         found = self._seats.get(key)
         if found is None:
+            found = self._seats[key] = {}
+        return found
+
+    def seat(self, kind: SubjectType, subject_id: str, game: str) -> Seat:
+        """A subject in a game, to be changed."""
+        seats = self.seats(kind, game)
+        found = seats.get(subject_id)
+        if found is None:
+            key = (kind, subject_id, game)
             lifetime = self.lifetime.get(key)
             if lifetime is None:
                 lifetime = self.lifetime[key] = Lifetime()
             person = self.person(subject_id) if kind == "user" else None
-            found = self._seats[key] = Seat(lifetime, person)
+            found = seats[subject_id] = Seat(key, lifetime, person)
         return found
 
-    def turn_to_day(self, seat: Seat, key: SubjectKey, season_id: str, at_ms: int) -> Tally:
+    def turn_to_day(self, seat: Seat, season_id: str, at_ms: int) -> Tally:
         """The day of a moment in a season, to be changed; the seat has it for the next results."""
-        day_key = (*key, season_id, day_of(at_ms))
+        day_key = (*seat.key, season_id, day_of(at_ms))
         day = self.days.get(day_key)
         if day is None:
             day = self.days[day_key] = Tally()
