@@ -25,9 +25,8 @@ QUEUE = "pipelines"
 # and is sent to the node that has it.
 NAMESPACE = "{gamehub:dramatiq}"
 SOCKET_TIMEOUT_S = 5.0
-# An idle consumer asks again after at most this; dramatiq's default is a second. Messages are what
-# the sweep found behind: asking every 20 ms took more processor than all of them.
-WORKER_TIMEOUT_MS = 200
+# An idle consumer asks again after at most this; its default is a second (contract).
+WORKER_TIMEOUT_MS = 20
 # Drains wait for Postgres and Redis, not for the processor.
 WORKER_THREADS = 4
 # A drain ends by itself after pipeline.DRAIN_S_MAX and one batch; this is for one that hangs.

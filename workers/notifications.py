@@ -16,7 +16,7 @@ from workers.pipeline import Pipeline
 CREATED = "notification.created"
 # Notices may wait so long for each other: nobody reads them as they come, and a batch of one costs
 # as much as one of ten.
-PACE_S = 0.1
+PACE_S = 0.25
 
 
 async def apply(tx: Transaction, _redis: Redis, batch: Sequence[LoggedEvent]) -> None:

@@ -39,7 +39,7 @@ NAME = "boards"
 TYPES = frozenset({"rating.updated", "profile.updated"})
 
 # A busy board is pushed so often at most: a hundred rows to everyone who watches, each time.
-PACE_S = 0.1
+PACE_S = 0.25
 
 _TOLD = "leaderboard.updated"
 _MOVED = "rank.changed"
