@@ -324,15 +324,13 @@ async def by_seqs(conn: Connection, seqs: Sequence[int]) -> dict[int, LoggedEven
 
 _TOLD = """
 -- Of these root facts, those that something was announced for already.
-SELECT root_id
-FROM (SELECT unnest($1::uuid[]) AS root_id LIMIT $2) AS k  -- storage.database: FEW
-WHERE EXISTS (SELECT FROM log.facts f WHERE f.root_id = k.root_id AND f.cause_id IS NOT NULL)
+SELECT DISTINCT root_id FROM log.facts WHERE root_id = ANY($1::uuid[]) AND cause_id IS NOT NULL
 """
 
 
 async def told_of(conn: Connection, root_ids: Sequence[UUID]) -> set[UUID]:
     """Which of these roots have derived facts in the log."""
-    return {row["root_id"] for row in await conn.fetch(_TOLD, list(root_ids), len(root_ids))}
+    return {row["root_id"] for row in await conn.fetch(_TOLD, list(root_ids))}
 
 
 async def head(conn: Connection) -> int:

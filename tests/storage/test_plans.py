@@ -22,7 +22,6 @@ from storage.log import packed
         matches._LOCK,
         matches._UPDATE,
         matches._ADVANCE,
-        log._TOLD,
         log._BY_IDS,
         log._READ,
         log._READ_TYPED,
