@@ -30,6 +30,8 @@ NAMED_MAX = 20
 LOCK_WAIT_MS = 400
 LOCK_PAUSE_S = 0.2
 LOCK_TRIES = 100
+# A connection that is not as before after so long is closed.
+RESET_TIMEOUT_S = 5.0
 # A page of facts ends where its payloads have so many bytes.
 PAGE_BYTES = 16 * 1024 * 1024
 
@@ -54,14 +56,29 @@ async def picture(pool: asyncpg.Pool, *, timeout_s: float) -> AsyncIterator[Conn
 @asynccontextmanager
 async def alone(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
     """A connection on which no other rebuild runs; raises Unavailable when one does."""
-    async with pool.acquire() as conn:
+    async with lasting(pool) as conn:
         if not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):
             raise Unavailable("another rebuild of the fold is running")
+        yield conn
+
+
+@asynccontextmanager
+async def lasting(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
+    """A patient connection, given back without its settings and locks."""
+    async with pool.acquire() as conn:
         try:
             await patient(conn)
             yield conn
         finally:
-            await conn.reset()  # the lock, and what `patient` has set
+            await _reset(conn)
+
+
+async def _reset(conn: Connection) -> None:
+    try:
+        await conn.reset(timeout=RESET_TIMEOUT_S)
+    except BaseException:
+        conn.terminate()  # what its session holds ends with it
+        raise
 
 
 async def patient(conn: Connection) -> None:

@@ -11,7 +11,7 @@ from domain.errors import GamehubError, SequenceGap
 from domain.events import event_type
 from domain.ids import is_id
 from domain.matches import Sender
-from hub.live.lane import Fact, Lane, Live, Sink, check_live
+from hub.live.lane import UNKNOWN, Fact, Lane, Live, Sink, check_live
 from protocol.codecs import check_plain
 from protocol.frames import FACT_CREDIT, LIVE_CREDIT, Frame, FrameClass
 from services.ingest import FactFrame
@@ -31,7 +31,8 @@ OUTSTANDING_BYTES_MAX = 64 * 1024 * 1024
 LANE_IDLE_S = 300.0
 # All lanes of a stream are looked through so often: thousands of short matches leave thousands.
 LANES_LOOK_S = 30.0
-# Those of matches that ended go so soon, and are no burden to whoever looks through all of them.
+# Those of matches that ended without a document go so soon, and are no burden to whoever looks
+# through all of them.
 LANE_ENDED_S = 1.0
 NO_MATCH = ""
 
@@ -249,7 +250,10 @@ class Intake:
         before_s = time.monotonic() - LANE_ENDED_S
         while self._ended and self._ended[0][0] < before_s:
             lane = self.lanes.get(self._ended.popleft()[1])
-            if lane is not None and not (lane.busy or lane.queue or lane.used_at_s > before_s):
+            if lane is None or lane.busy or lane.queue or lane.used_at_s > before_s:
+                continue
+            # A document is what a room that is lost gets back (Road.heal_documents).
+            if lane.document is UNKNOWN:
                 del self.lanes[lane.match_id]
 
     def drop_idle_lanes(self, now_s: float) -> None:

@@ -299,6 +299,8 @@ class Road:
         for room, (intake, lane) in idle.items():
             if found.get(room, ("", 0))[0] == lane.epoch or lane.busy:
                 continue
+            if intake.lanes.get(lane.match_id) is not lane:
+                continue  # it was dropped meanwhile, and its successor knows better
             lane.steps += 1
             try:
                 state = lane.state_publish(lane.document, round(time.time() * 1000), "heal")

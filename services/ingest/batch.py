@@ -44,7 +44,7 @@ class FactFrame(Struct, frozen=True, kw_only=True, gc=False):
         return self.sender.server, self.sender.stream
 
 
-class FactOutcome(Struct, frozen=True, kw_only=True, gc=False):
+class FactOutcome(Struct, frozen=True, kw_only=True):  # its error leads back to it
     """The answer to one FACT.
 
     accepted: it is in the log as `event`. duplicate: acked and nothing changed; `event` is there

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from itertools import cycle, islice
 from typing import Any
 
@@ -118,6 +120,17 @@ REFUSED: list[tuple[str, Any]] = [
     ("unknown_match", scheduled(1, by=sender(scope=frozenset({"ingest"})))),
     ("unknown_match", completed(1)),
 ]
+
+
+async def test_a_refusal_goes_when_nobody_holds_it(pool: asyncpg.Pool) -> None:
+    async def refused() -> weakref.ref[BaseException]:
+        (outcome,) = await commit_facts(pool, [completed(1)])  # of a match that nobody knows
+        assert outcome.error is not None
+        return weakref.ref(outcome.error)
+
+    left = await refused()
+    gc.collect()
+    assert left() is None
 
 
 @pytest.mark.parametrize(("code", "bad"), REFUSED)

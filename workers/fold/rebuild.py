@@ -47,8 +47,10 @@ ENTRIES_MAX = 10_000
 # Pages of the log after which new objects are looked through for garbage in circles, of which there
 # is next to none.
 PAGES_OF_GARBAGE = 50
-# Pages of the log whose duels are rated before their users' lines are counted (workers.fold.duels).
+# Pages of the log whose duels are rated before their users' lines are counted (workers.fold.duels),
+# and bytes of their payloads: unpacked they take five times as much.
 PAGES_UNCOUNTED = 20
+BYTES_UNCOUNTED = 48 * 1024 * 1024
 # Facts that are folded before the connections have their turn: some ms.
 SLICE = 250
 
@@ -91,7 +93,7 @@ async def rebuild_fold(
 
 
 async def _rebuilt(pool: asyncpg.Pool, check: bool, report: Report) -> Rebuilt:
-    async with rebuild.alone(pool) as conn, pool.acquire() as reader:
+    async with rebuild.alone(pool) as conn, rebuild.lasting(pool) as reader:
         transaction = conn.transaction()
         await transaction.start()
         try:
@@ -137,7 +139,6 @@ async def _build(
     conn: Connection, reader: Connection, *, report: Report = _nobody, loud: int | None = None
 ) -> _Builder:
     """All tables beside the live ones, in the caller's transaction, which has the cursor then."""
-    await rebuild.patient(reader)
     await rebuild.begin(conn)
     builder = _Builder(conn, reader, report, loud)
     at = await rebuild.cursor(conn)
@@ -185,12 +186,14 @@ class _Builder:
 
         The next page is on its way and the last entries go out while one page is folded.
         """
-        pages = 0
+        pages = size_bytes = 0
         reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
         try:
             while page := await reading:
-                if pages and pages % PAGES_UNCOUNTED == 0:
+                if pages and (pages % PAGES_UNCOUNTED == 0 or size_bytes > BYTES_UNCOUNTED):
                     await self.count()
+                    size_bytes = 0
+                size_bytes += sum(len(row["payload"]) for row in page)
                 self.seq = page[-1]["seq"]
                 reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
                 await self._fold(page)
