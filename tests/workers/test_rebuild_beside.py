@@ -168,3 +168,6 @@ async def test_large_facts_are_read_few_at_a_time(
         assert 1 < len(await rebuild.read(conn, 0, 12, types)) < 12
     assert (await drain(fold.PIPELINE, pool, redis)).facts == 12
     assert (await rebuild_fold(pool, check=True)).differences == []
+    # What waits to be counted is counted as soon as it is much.
+    monkeypatch.setattr(fold.rebuild, "BYTES_UNCOUNTED", 1)
+    assert (await rebuild_fold(pool, check=True)).differences == []
