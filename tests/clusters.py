@@ -53,6 +53,9 @@ class Node:
         self.valkey.stop()
 
 
+Moved = tuple[Node, Node]  # from where to where
+
+
 @dataclass(frozen=True, slots=True)
 class RedisCluster:
     """The nodes: masters first, then their replicas in the same order."""
@@ -83,14 +86,20 @@ class RedisCluster:
                     return next(each for each in self.nodes if each.valkey.port == port)
         raise LookupError(f"nobody serves {key}")
 
-    def move(self, key: str) -> tuple[Node, Node]:
-        """Moves the slot of this key to another master, key by key as resharding does it."""
+    def move(self, key: str, *first: str, halfway: Callable[[], None] | None = None) -> Moved:
+        """Moves the slot of this key to another master, key by key as resharding does it.
+
+        `halfway` is called when the keys `first` have gone and the others are still there.
+        """
         slot, source = key_slot(key.encode()), self.owner(key)
         target = next(each for each in self.nodes[: self.masters] if each is not source)
         target.ask("CLUSTER SETSLOT", slot, "IMPORTING", source.id)
         source.ask("CLUSTER SETSLOT", slot, "MIGRATING", target.id)
+        words = ["127.0.0.1", target.valkey.port, "", 0, 5000, "AUTH", target.password]
+        if halfway is not None:
+            source.ask("MIGRATE", *words, "KEYS", *first)
+            halfway()
         while keys := source.ask("CLUSTER GETKEYSINSLOT", slot, 100):
-            words = ["127.0.0.1", target.valkey.port, "", 0, 5000, "AUTH", target.password]
             source.ask("MIGRATE", *words, "KEYS", *keys)
         for each in (target, source, *self.nodes[: self.masters]):
             each.ask("CLUSTER SETSLOT", slot, "NODE", target.id)

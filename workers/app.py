@@ -234,9 +234,11 @@ class Machine(Middleware):
         if pipeline is None:
             # A newer release's message: its own workers will take the next one.
             return False
-        drained = await drain(
-            pipeline, self._pool, self._redis, lambda: self._stopping, self._begin
-        )
+        # Those that a message began have dramatiq's own limit; a wake begins most.
+        async with asyncio.timeout(brokers.TIME_LIMIT_MS / 1000):
+            drained = await drain(
+                pipeline, self._pool, self._redis, lambda: self._stopping, self._begin
+            )
         return drained.more
 
     def _begin(self, types: set[str] | None) -> None:

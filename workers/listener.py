@@ -95,7 +95,7 @@ class Listener:
 
     def _wake(self, types: bytes) -> None:
         if types:
-            self._types.update(types.decode().split(" "))
+            self._types.update(types.decode(errors="replace").split(" "))
         else:
             self._all = True
         self._woken.set()

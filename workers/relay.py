@@ -47,7 +47,7 @@ async def _name_of_log(conn: Connection, redis: Redis, batch: Sequence[PackedEve
     Whatever is sent again begins at or before the mark. There the same fact must stand, for what
     the rooms have seen of a log that was restored from a backup says nothing of its new facts.
     """
-    told = await mark.read(redis)
+    told = was = await mark.read(redis)
     last = batch[-1].seq, str(batch[-1].event_id)
     if told is not None and batch[0].seq <= told.seq:
         if str(await packed.id_at(conn, told.seq)) != told.event_id:
@@ -55,7 +55,7 @@ async def _name_of_log(conn: Connection, redis: Redis, batch: Sequence[PackedEve
         else:
             last = max(last, (told.seq, told.event_id))
     name = secrets.token_hex(8) if told is None else told.log
-    await mark.write(redis, mark.Mark(name, *last))
+    await mark.write(redis, mark.Mark(name, *last), was)
     return name
 
 

@@ -2,7 +2,8 @@
 -- publishes those of a room as one message; each once. Commands are what it costs: a room that nobody
 -- listens to takes three, however many events it gets.
 -- KEYS: meta of each room, '{room}:meta'; its other keys ('{room}:events', document, ids, times,
---       documents) and its channel ('room:{room}') are of the same slot. In a cluster one room only.
+--       documents) and its channel ('room:{room}') are of the same slot. In a cluster all keys of one
+--       room, its meta first.
 -- ARGV: 1 epoch to use for rooms that are new, 2 PUBLISH or SPUBLISH,
 --       3 ms that a delayed room keeps beyond its delay, 4 events that it keeps at most,
 --       5 ms between two documents that it keeps; then of each room:
@@ -63,13 +64,14 @@ end
 
 -- Whom to tell: where nobody listens, and few rooms have listeners, no message is made.
 local sharded = ARGV[2] == 'SPUBLISH'
+local rooms = sharded and 1 or #KEYS
 local channels = {}
-for room = 1, #KEYS do
+for room = 1, rooms do
   channels[room] = 'room:' .. string.sub(KEYS[room], 1, -6)
 end
 local heard = call('PUBSUB', sharded and 'SHARDNUMSUB' or 'NUMSUB', unpack(channels))
 
-for room = 1, #KEYS do
+for room = 1, rooms do
   local key = KEYS[room]
   local base = string.sub(key, 1, -5)
   local count, history_max = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
@@ -183,6 +185,8 @@ for room = 1, #KEYS do
     local length = call('RPUSH', base .. 'events', unpack(bodies))
     if due then
       call('PEXPIRE', key, keep_ms)
+    end
+    if due or length == published then
       call('PEXPIRE', base .. 'events', keep_ms)
     end
     local kept = history_max

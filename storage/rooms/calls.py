@@ -75,6 +75,14 @@ def _meta(room: str) -> str:
     return f"{{{room}}}:meta"
 
 
+def _keys(room: str) -> list[str]:
+    """All that the script may touch: while a slot moves key by key, a cluster refuses the call
+    before it has begun, and not halfway through.
+    """
+    names = "meta", "events", "document", "ids", "times", "documents"
+    return [f"{{{room}}}:{each}" for each in names]
+
+
 @lru_cache(maxsize=64)
 def _kind_args(kind: str) -> tuple[int, int, int]:
     """What the script is told of every event of a kind of room."""
@@ -113,8 +121,9 @@ def _room_args(room: str, events: Sequence[Publish]) -> list[Any]:
 
 def command(batch: Sequence[Publish], runs: Sequence[Run], *, sharded: bool = False) -> Command:
     """One call of the script for runs of some events; rooms without an epoch get a fresh one."""
+    keys = _keys(runs[0].room) if sharded else [_meta(each.room) for each in runs]
     args: list[Any] = [
-        "EVALSHA", SCRIPT.sha, len(runs), *[_meta(each.room) for each in runs],
+        "EVALSHA", SCRIPT.sha, len(keys), *keys,
         os.urandom(8).hex(), "SPUBLISH" if sharded else "PUBLISH",
         LATE_KEPT_MS, LATE_EVENTS_MAX, LATE_DOCUMENT_EVERY_MS,
     ]  # fmt: skip

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple, cast
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
-from storage.redis import AWAY
+from storage.redis import AWAY, Script
 from storage.rooms.wire import Command, Line, by_hand
 
 _KEY = "gamehub:{relay}"
+_SCRIPT = Script("mark.lua")
 
 
 class Mark(NamedTuple):
@@ -31,10 +32,15 @@ async def read(redis: Redis) -> Mark | None:
     return None if log is None else Mark(log.decode(), int(seq), event_id.decode())
 
 
-async def write(redis: Redis, mark: Mark) -> None:
-    """Before anything up to there is published; raises Unavailable."""
-    log, seq, event_id = mark
-    await _asked(redis, ("HSET", _KEY, "log", log, "seq", seq, "event_id", event_id))
+async def write(redis: Redis, mark: Mark, was: Mark | None) -> None:
+    """Before anything up to there is published; `was`: what was read.
+
+    Raises Unavailable, also when another relay has been there meanwhile: whoever was paused for so
+    long that another took its place would bring back an old mark, and publish what rooms have.
+    """
+    read = ("", "") if was is None else (was.log, was.seq)
+    if not await _SCRIPT(redis, [_KEY], [*read, *mark]):
+        raise Unavailable("another relay is at work")
 
 
 async def _asked(redis: Redis, command: Command) -> Any:

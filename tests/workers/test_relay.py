@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import NAMESPACE_URL, uuid5
 
@@ -18,7 +19,8 @@ from storage import deadletters, log, rooms
 from storage.deadletters import Letter
 from storage.log import Event, packed
 from storage.redis import connect
-from storage.rooms import Publish
+from storage.rooms import Publish, mark
+from tests.clusters import RedisCluster
 from tests.facts import completed, scheduled, started
 from workers import relay
 from workers.pipeline import drain, retry
@@ -34,6 +36,48 @@ async def redis(any_redis_url: str) -> AsyncIterator[Redis]:
 async def shown(redis: Redis, room: str) -> list[str]:
     _, _, events = await rooms.history(redis, room, "", 0, 100)
     return [msgpack.unpackb(each)["type"] for each in events]
+
+
+async def test_a_relay_that_another_has_overtaken_publishes_nothing(redis: Redis) -> None:
+    seen = await mark.read(redis)
+    assert seen is None
+    await mark.write(redis, mark.Mark("one", 500, "a"), seen)
+    with pytest.raises(Unavailable, match="another relay"):
+        await mark.write(redis, mark.Mark("two", 400, "b"), seen)
+    now = await mark.read(redis)
+    assert now == mark.Mark("one", 500, "a")
+    await mark.write(redis, mark.Mark("one", 900, "c"), now)
+    with pytest.raises(Unavailable, match="another relay"):
+        await mark.write(redis, mark.Mark("one", 600, "d"), now)
+
+
+@pytest.mark.parametrize("key", ["events", "meta"])
+async def test_a_slot_that_moves_key_by_key(cluster: RedisCluster, key: str) -> None:
+    """While some keys of a room have gone nothing is done, and nothing is taken for done."""
+    redis = connect(cluster.url)
+    room = "user:ann"
+
+    async def publish(number: int) -> None:
+        body = msgpack.packb({"type": f"e{number}"})
+        await rooms.publish(redis, [Publish(room, body, stream="log", live_seq=number)])
+
+    def halfway() -> None:
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                asyncio.run_coroutine_threadsafe(publish(2), loop).result(30)
+
+    loop = asyncio.get_running_loop()
+    try:
+        await publish(1)
+        await asyncio.to_thread(
+            cluster.move, f"{{{room}}}:meta", f"{{{room}}}:{key}", halfway=halfway
+        )
+        await publish(2)
+        await publish(2)
+        # Another Redis holds the room: a new epoch, which begins here.
+        assert await shown(redis, room) == ["e2"]
+    finally:
+        await redis.aclose()
 
 
 WHOLE = ["match.scheduled", "match.started", "match.completed"]
