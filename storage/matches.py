@@ -218,21 +218,7 @@ async def update(conn: Connection, matches: Sequence[Match]) -> None:
 async def advance(conn: Connection, matches: Sequence[Match]) -> None:
     """As `update`, where nothing differs but status, start, result and holder: half the work."""
     if matches:
-        rows = [
-            (
-                each.match_id,
-                each.status.value,
-                to_time(each.started_at_ms, "started_at"),
-                to_time(each.played_at_ms, "played_at"),
-                None if each.scores is None else _json(each.scores),
-                each.outcome,
-                each.winner_id,
-                each.result_hash,
-                each.holder_server,
-                each.holder_stream,
-            )
-            for each in matches
-        ]
+        rows = [(each.match_id, each.status.value, *_course(each)) for each in matches]
         columns = [list(column) for column in zip(*rows, strict=True)]
         await conn.execute(_ADVANCE, *columns, len(rows))
 
@@ -254,17 +240,24 @@ def _rows(matches: Sequence[Match]) -> list[tuple[Any, ...]]:
             each.best_of,
             each.delay_s,
             to_time(each.starts_at_ms, "starts_at"),
-            to_time(each.started_at_ms, "started_at"),
-            to_time(each.played_at_ms, "played_at"),
-            None if each.scores is None else _json(each.scores),
-            each.outcome,
-            each.winner_id,
-            each.result_hash,
-            each.holder_server,
-            each.holder_stream,
+            *_course(each),
         )
         for each in matches
     ]
+
+
+def _course(match: Match) -> tuple[Any, ...]:
+    """How far it has come: start, result and holder, in the order of the columns."""
+    return (
+        to_time(match.started_at_ms, "started_at"),
+        to_time(match.played_at_ms, "played_at"),
+        None if match.scores is None else _json(match.scores),
+        match.outcome,
+        match.winner_id,
+        match.result_hash,
+        match.holder_server,
+        match.holder_stream,
+    )
 
 
 def _json(value: Any) -> str:
