@@ -33,7 +33,6 @@ QUEUE = "bench"
 THREADS = 8  # dramatiq's own default
 TRIES_MAX = 10
 TIMEOUT_S = 300.0
-WORKER_TIMEOUT_MS = 20  # a consumer that finds nothing asks again; dramatiq would wait a second
 
 
 async def run(database_url: str, redis_url: str, matches: int) -> float:
@@ -125,7 +124,7 @@ def _run(database_url: str, redis_url: str, event_ids: list[UUID]) -> float:
         actor.send(str(each))
     broker.emit_after("process_boot")
     worker = dramatiq.Worker(
-        broker, queues={QUEUE}, worker_timeout=WORKER_TIMEOUT_MS, worker_threads=THREADS
+        broker, queues={QUEUE}, worker_timeout=brokers.WORKER_TIMEOUT_MS, worker_threads=THREADS
     )
     begun = time.monotonic()
     worker.start()
