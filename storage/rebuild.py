@@ -76,9 +76,11 @@ async def lasting(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
 async def _reset(conn: Connection) -> None:
     try:
         await conn.reset(timeout=RESET_TIMEOUT_S)
-    except BaseException:
+    except BaseException as error:
         conn.terminate()  # what its session holds ends with it
-        raise
+        # What was done on it is done, or has its own error.
+        if not isinstance(error, Exception):
+            raise
 
 
 async def patient(conn: Connection) -> None:
