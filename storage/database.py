@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -114,21 +113,6 @@ async def _leave_as_it_is(conn: asyncpg.Connection) -> None:
 async def ping(conn: Connection) -> None:
     """One round trip to Postgres, for health checks."""
     await conn.execute("SELECT 1")
-
-
-async def wait_ready(dsn: str, *, timeout_s: float) -> None:
-    """Returns when Postgres answers a query; raises Unavailable with the last reason."""
-    deadline = asyncio.get_running_loop().time() + timeout_s
-    while True:
-        try:
-            with answering():
-                async with connection(dsn) as conn:
-                    await conn.execute("SELECT 1")
-            return
-        except Unavailable:
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-        await asyncio.sleep(0.1)
 
 
 @contextlib.asynccontextmanager
