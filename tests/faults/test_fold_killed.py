@@ -82,6 +82,7 @@ _REACHED = {
 _CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name <> 'tests'
+  AND backend_type = 'client backend'  -- an autovacuum worker is not ours to end
 """
 
 

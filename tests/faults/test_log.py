@@ -147,6 +147,7 @@ async def test_connections_that_are_cut_in_the_middle(
                 "SELECT count(pg_terminate_backend(pid)) FROM ("
                 "SELECT pid FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                "AND backend_type = 'client backend' "
                 "AND state <> 'idle' ORDER BY random() LIMIT 1) AS busy"
             )
             await asyncio.sleep(dice.random() / 20)

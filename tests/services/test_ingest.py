@@ -305,7 +305,8 @@ async def test_nothing_is_acked_while_postgres_is_away(database_url: str) -> Non
             await commit_facts(pool, [scheduled(1)])
             await other.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                "AND backend_type = 'client backend'"
             )
         # The pool may notice the broken connection by itself and open a new one.
         try:
