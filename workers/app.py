@@ -39,6 +39,7 @@ from workers import (
 )
 from workers.leaderboards import keeper
 from workers.listener import Listener
+from workers.pace import Pace
 from workers.pipeline import Pipeline, drain
 
 logger = structlog.get_logger(__name__)
@@ -111,6 +112,7 @@ class Machine(Middleware):
         self._settings = settings
         self._pipelines = pipelines(settings)
         self._stopping = False
+        self._pace = Pace()
         self._running: set[str] = set()
         self._again: set[str] = set()
         self._begun: set[asyncio.Task[None]] = set()
@@ -237,7 +239,7 @@ class Machine(Middleware):
         # Those that a message began have dramatiq's own limit; a wake begins most.
         async with asyncio.timeout(brokers.TIME_LIMIT_MS / 1000):
             drained = await drain(
-                pipeline, self._pool, self._redis, lambda: self._stopping, self._begin
+                pipeline, self._pool, self._redis, lambda: self._stopping, self._begin, self._pace
             )
         return drained.more
 

@@ -17,7 +17,7 @@ from domain.events import EVENT_TYPES, rooms_of
 from services.ingest import commit_facts
 from storage import deadletters, log, rooms
 from storage.deadletters import Letter
-from storage.log import Event, packed
+from storage.log import Event, batches
 from storage.redis import connect
 from storage.rooms import Publish, mark
 from tests.clusters import RedisCluster
@@ -201,7 +201,10 @@ async def test_a_dead_letter_is_shown_when_later_facts_were(
     """In the rooms that have it not; twice brings nothing more."""
     await tell(pool, 1, 2, 3)
     async with pool.acquire() as conn:
-        facts = await packed.read(conn, 0, 10, log.READ_BYTES)
+        await log.lock_cursor(conn, "relay")
+        taken = await batches.take_packed(conn, "relay", 10)
+        assert taken is not None
+        facts = taken.facts
         [one, (in_room, _), three] = [relay.publishes(each, "log") for each in facts]
         await rooms.publish(redis, [*one, in_room, *three])
         letter = Letter(
