@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 # A batch of few facts owes the others a rest as long as it took, at most so long; the less, the
@@ -36,7 +36,8 @@ class Pace:
     they begin when none of the others has a batch under way, or after WAY_S_MAX.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
         self._owed_until_s: dict[str, float] = {}
         self._next_s: dict[str, float] = {}
         self._under_way = 0
@@ -44,19 +45,23 @@ class Pace:
         self._quiet.set()
         self._one_at_a_time = asyncio.Lock()
 
+    def wait_s(self, name: str) -> float:
+        """Until the pipeline's next batch may begin, as far as its own last ones go."""
+        return self._next_s.get(name, 0.0) - self._now_s()
+
     @contextlib.asynccontextmanager
     async def turn(self, name: str, pace_s: float) -> AsyncIterator[Turn]:
         """Waits until the pipeline may begin a batch, which is the body.
 
         pace_s: between the beginnings of two batches with facts; who has one makes way.
         """
-        await _sleep_until(self._next_s.get(name, 0.0))
+        await asyncio.sleep(max(self.wait_s(name), 0.0))
         async with self._makes_way() if pace_s else self._first():
-            began_s = time.monotonic()
+            began_s = self._now_s()
             turn = Turn()
             yield turn
         if turn.facts:
-            now_s = time.monotonic()
+            now_s = self._now_s()
             rest_s = min(now_s - began_s, REST_S_MAX) * max(0.0, 1 - turn.facts / REST_FACTS_MAX)
             owed_s = max(self._owed_until_s.get(name, 0.0), began_s) + now_s - began_s + rest_s
             self._owed_until_s[name] = owed_s
@@ -79,9 +84,3 @@ class Pace:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._quiet.wait(), WAY_S_MAX)
             yield
-
-
-async def _sleep_until(when_s: float) -> None:
-    wait_s = when_s - time.monotonic()
-    if wait_s > 0:
-        await asyncio.sleep(wait_s)
