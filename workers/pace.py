@@ -14,15 +14,17 @@ REST_S_MAX = 0.02
 REST_FACTS_MAX = 32
 # Rests that a pipeline may owe before it takes one.
 OWED_S_MAX = 0.05
-# Who makes way begins at the latest so long after its time.
-WAY_S_MAX = 0.25
+# Who makes way begins at the latest so long after its time: where the others never end, it would
+# fall behind with more.
+WAY_S_MAX = 0.03
 
 
 @dataclass(slots=True)
 class Turn:
-    """A batch under way: how many facts it did is told here."""
+    """A batch under way; told here at its end: facts that it did, and whether more are there."""
 
     facts: int = 0
+    more: bool = False
 
 
 class Pace:
@@ -53,7 +55,8 @@ class Pace:
     async def turn(self, name: str, pace_s: float) -> AsyncIterator[Turn]:
         """Waits until the pipeline may begin a batch, which is the body.
 
-        pace_s: between the beginnings of two batches with facts; who has one makes way.
+        pace_s: between the beginnings of two batches with facts, unless more are there already; who
+        has one makes way.
         """
         await asyncio.sleep(max(self.wait_s(name), 0.0))
         async with self._makes_way() if pace_s else self._first():
@@ -65,7 +68,8 @@ class Pace:
             rest_s = min(now_s - began_s, REST_S_MAX) * max(0.0, 1 - turn.facts / REST_FACTS_MAX)
             owed_s = max(self._owed_until_s.get(name, 0.0), began_s) + now_s - began_s + rest_s
             self._owed_until_s[name] = owed_s
-            self._next_s[name] = max(began_s + pace_s, owed_s - OWED_S_MAX)
+            due_s = began_s if turn.more else began_s + pace_s
+            self._next_s[name] = max(due_s, owed_s - OWED_S_MAX)
 
     @contextlib.asynccontextmanager
     async def _first(self) -> AsyncIterator[None]:
@@ -80,7 +84,8 @@ class Pace:
 
     @contextlib.asynccontextmanager
     async def _makes_way(self) -> AsyncIterator[None]:
+        at_last_s = self._now_s() + WAY_S_MAX
         async with self._one_at_a_time:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._quiet.wait(), WAY_S_MAX)
+                await asyncio.wait_for(self._quiet.wait(), at_last_s - self._now_s())
             yield

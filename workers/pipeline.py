@@ -124,7 +124,7 @@ async def drain(
             apart = failures > len(BACKOFF_S)
             async with pace.turn(pipeline.name, pipeline.pace_s) as turn:
                 done, more = await _step(pipeline, pool, redis, announced, apart=apart)
-                turn.facts = done
+                turn.facts, turn.more = done, more
         except Exception as error:
             if _is_outage(error):
                 raise Unavailable(f"{pipeline.name}: {error}") from error

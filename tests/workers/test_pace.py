@@ -67,6 +67,15 @@ async def test_a_pace_counts_from_a_batch_with_facts() -> None:
     assert await batch(of, clock, 0.1, 9, pace_s=0.25) == pytest.approx(0.15)
 
 
+async def test_where_more_facts_are_there_a_pace_does_not_hold_them_back() -> None:
+    clock = Clock()
+    of = Pace(clock)
+    async with of.turn("boards", 0.25) as turn:
+        clock.now_s += 0.1
+        turn.facts, turn.more = 500, True
+    assert of.wait_s("boards") <= 0.0
+
+
 async def begins(of: Pace, name: str, begun: list[str], end: asyncio.Event) -> None:
     """A batch of a pipeline that makes way."""
     async with of.turn(name, 0.25):
@@ -74,7 +83,10 @@ async def begins(of: Pace, name: str, begun: list[str], end: asyncio.Event) -> N
         await end.wait()
 
 
-async def test_who_is_in_no_hurry_makes_way_and_goes_one_at_a_time() -> None:
+async def test_who_is_in_no_hurry_makes_way_and_goes_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pace, "WAY_S_MAX", 60.0)
     of, begun, end = Pace(), list[str](), asyncio.Event()
     async with of.turn("fold", 0.0):
         async with of.turn("relay", 0.0):
