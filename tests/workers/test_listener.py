@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import asyncpg
 import pytest
@@ -65,6 +65,34 @@ async def test_what_another_says_on_the_wake_channel_is_a_wake_like_any_other(
         await listening
 
 
+# A pipeline that is not of the product: the sweep does not know it, so that only wakes begin it.
+Calls = Callable[[Transaction, Redis, Sequence[LoggedEvent]], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def machine(
+    settings: Settings, apply: Calls, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[None]:
+    """A worker with one pipeline, that wants the types which these tests announce."""
+
+    def one(_settings: Settings) -> dict[str, Pipeline]:
+        return {"one": Pipeline("one", apply, frozenset({"match.scheduled"}))}
+
+    monkeypatch.setattr(app, "pipelines", one)
+    running = app.Machine(settings)
+    await asyncio.to_thread(running.start)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(running.stop)
+
+
+async def reached(pool: asyncpg.Pool, seq: int) -> bool:
+    """Whether the pipeline of the test has done everything up to there."""
+    async with pool.acquire() as conn:
+        return [each.seq for each in await log.lag(conn) if each.pipeline == "one"] == [seq]
+
+
 async def test_a_drain_that_hangs_is_ended_and_the_next_wake_begins_another(
     pool: asyncpg.Pool,
     redis: Redis,
@@ -72,7 +100,6 @@ async def test_a_drain_that_hangs_is_ended_and_the_next_wake_begins_another(
     redis_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Only a wake begins it: the sweep knows the pipelines of the product alone."""
     calls: list[int] = []
 
     async def apply(_tx: Transaction, _redis: Redis, batch: Sequence[LoggedEvent]) -> None:
@@ -80,28 +107,49 @@ async def test_a_drain_that_hangs_is_ended_and_the_next_wake_begins_another(
         if len(calls) == 1:
             await asyncio.Event().wait()
 
-    def one(_settings: Settings) -> dict[str, Pipeline]:
-        return {"one": Pipeline("one", apply)}
+    async def again() -> bool:
+        await log.wake(redis)
+        return calls == [1, 1]
 
-    monkeypatch.setattr(app, "pipelines", one)
     monkeypatch.setattr(broker, "TIME_LIMIT_MS", 300)
     await commit_facts(pool, [scheduled(1)])
-    machine = app.Machine(settings_for(database_url, redis_url))
-    await asyncio.to_thread(machine.start)
-    try:
+    async with machine(settings_for(database_url, redis_url), apply, monkeypatch):
         await eventually(lambda: calls == [1], what="the drain that hangs")
-
-        async def again() -> bool:
-            await log.wake(redis)
-            return calls == [1, 1]
-
         await eventually(again, what="another drain")
         await eventually(lambda: reached(pool, 1), what="the head")
-    finally:
-        await asyncio.to_thread(machine.stop)
 
 
-async def reached(pool: asyncpg.Pool, seq: int) -> bool:
-    """Whether the pipeline of the test has done everything up to there."""
-    async with pool.acquire() as conn:
-        return [each.seq for each in await log.lag(conn) if each.pipeline == "one"] == [seq]
+async def test_who_is_woken_during_a_batch_looks_once_more_after_its_commit(
+    pool: asyncpg.Pool,
+    redis: Redis,
+    database_url: str,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+    woken = asyncio.Event()
+
+    async def apply(_tx: Transaction, _redis: Redis, batch: Sequence[LoggedEvent]) -> None:
+        calls.append(len(batch))
+        if len(calls) == 1:
+            # What the batch has not read is committed, and said, while it is under way.
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(more(), loop))
+
+    async def more() -> None:
+        await commit_facts(pool, [scheduled(2, "m2")])
+        await log.wake(redis, ["match.scheduled"])
+        await eventually(woken.is_set, what="the ear of the worker")
+
+    begin = app.Machine._begin
+
+    def noted(self: app.Machine, types: set[str] | None) -> None:
+        begin(self, types)
+        if types == {"match.scheduled"}:
+            woken.set()
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(app.Machine, "_begin", noted)
+    await commit_facts(pool, [scheduled(1)])
+    async with machine(settings_for(database_url, redis_url), apply, monkeypatch):
+        await eventually(lambda: reached(pool, 2), what="the head")
+    assert calls == [1, 1]
