@@ -42,6 +42,8 @@ BATCH_MAX = 500
 BACKOFF_S = (0.1, 0.4, 1.6)
 # A transaction that announces so much commits before it goes on with its batch.
 TOLD_ENOUGH = 8_000
+# After a batch of so many facts others have come, whose wake is still on its way: it looks at once.
+LOOK_FACTS_MIN = 16
 # A drain that is not through after so long makes room for others and is sent again.
 DRAIN_S_MAX = 10.0
 
@@ -108,8 +110,8 @@ async def drain(
 ) -> Drained:
     """Applies facts until seq = head, `should_stop`, or DRAIN_S_MAX.
 
-    Whoever is woken meanwhile drains once more, so that a batch that had all there was ends it:
-    what it announced itself, and does not want, is passed over by the next one.
+    Whoever is woken meanwhile drains once more, so that a small batch that had all there was ends
+    it: what it announced itself, and does not want, is passed over by the next one.
     `announced` is called after each commit that brought facts of its own, with their types: others
     have work then. pace: what the drains of a process share; None: a drain of its own.
     Raises Unavailable when Postgres or Redis is away; whatever was committed stays.
@@ -141,7 +143,7 @@ async def drain(
             continue
         facts += done
         failures = 0
-        if not more:
+        if not more and done < LOOK_FACTS_MIN:
             break
     return Drained(facts)
 
