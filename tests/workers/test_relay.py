@@ -195,6 +195,24 @@ async def test_a_log_from_a_backup_is_another_log(pool: asyncpg.Pool, redis: Red
     assert await levels(redis) == [1, 2, 3, 12, 13, 14]
 
 
+async def test_a_mark_that_another_relay_moved_is_read_again(
+    pool: asyncpg.Pool, redis: Redis
+) -> None:
+    await tell(pool, 1)
+    await drain(relay.PIPELINE, pool, redis)
+    await tell(pool, 2)
+    await drain(relay.PIPELINE, pool, redis)
+    ours = await mark.read(redis)
+    assert ours is not None
+    assert ours.seq == 2
+    await mark.write(redis, ours._replace(log="another"), ours)
+    await redis.script_flush()
+    await tell(pool, 3)
+    await drain(relay.PIPELINE, pool, redis)
+    assert await mark.read(redis) == mark.Mark("another", 3, str(levelup(3).event_id))
+    assert await levels(redis) == [1, 2, 3]
+
+
 async def test_a_dead_letter_is_shown_when_later_facts_were(
     pool: asyncpg.Pool, redis: Redis
 ) -> None:
