@@ -26,9 +26,10 @@ from workers.pipeline import Pipeline
 _pack = msgpack.Encoder().encode
 _unpack = msgpack.Decoder().decode
 
-# Facts whose publications go out in one pipelined call; a batch takes several, one after the other,
-# so that the first are on screens, and the loop is free for others, while the rest are made.
-CALL_MAX = 100
+# Publications of one pipelined call; a batch of facts takes one, or several one after the other.
+# Under load the relay is the one who is always busy, and each time that it waits costs it the turns
+# of all others on the loop: with a hundred facts per call it brought a quarter less to the rooms.
+CALL_MAX = 1_000
 _TS, _DATA = _pack("ts"), _pack("data")
 
 
@@ -40,9 +41,9 @@ async def apply(tx: Transaction, redis: Redis, batch: Sequence[PackedEvent]) -> 
     Unavailable.
     """
     name = await _name_of_log(tx.connection, redis, batch)
-    for start in range(0, len(batch), CALL_MAX):
-        facts = batch[start : start + CALL_MAX]
-        await rooms.publish(redis, [each for fact in facts for each in publishes(fact, name)])
+    events = [publish for fact in batch for publish in publishes(fact, name)]
+    for start in range(0, len(events), CALL_MAX):
+        await rooms.publish(redis, events[start : start + CALL_MAX])
 
 
 async def _name_of_log(conn: Connection, redis: Redis, batch: Sequence[PackedEvent]) -> str:
