@@ -17,9 +17,6 @@ CREATED = "notification.created"
 # Notices may wait so long for each other: nobody reads them as they come, and a batch of one costs
 # as much as one of ten.
 PACE_S = 0.25
-# More facts in one transaction cost no less each, and keep everybody else waiting: for the log's
-# head while they are written, for the relay while they are published.
-BATCH_MAX = 150
 
 
 async def apply(tx: Transaction, _redis: Redis, batch: Sequence[LoggedEvent]) -> None:
@@ -86,6 +83,4 @@ def _created(created_id: UUID, fact: LoggedEvent, notice: Notice, unread: int) -
     )
 
 
-PIPELINE = Pipeline(
-    "notifications", apply, types=frozenset(KINDS), batch_max=BATCH_MAX, pace_s=PACE_S
-)
+PIPELINE = Pipeline("notifications", apply, types=frozenset(KINDS), pace_s=PACE_S)

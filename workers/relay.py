@@ -26,9 +26,8 @@ from workers.pipeline import Pipeline
 _pack = msgpack.Encoder().encode
 _unpack = msgpack.Decoder().decode
 
-# Publications of one pipelined call; a batch of facts takes one, or several one after the other.
-# Under load the relay is the one who is always busy, and each time that it waits costs it the turns
-# of all others on the loop: with a hundred facts per call it brought a quarter less to the rooms.
+# Publications of one pipelined call; a batch of facts takes one, as a rule: under load the relay is
+# the one who is always busy, and each time that it waits costs it the turns of all others on the loop.
 CALL_MAX = 1_000
 _TS, _DATA = _pack("ts"), _pack("data")
 
