@@ -27,7 +27,7 @@ _pack = msgpack.Encoder().encode
 _unpack = msgpack.Decoder().decode
 
 # Publications of one pipelined call; a batch of facts takes one, as a rule: under load the relay is
-# the one who is always busy, and each time that it waits costs it the turns of all others on the loop.
+# always busy, and each time that it waits costs it the turns of all others on the loop.
 CALL_MAX = 1_000
 _TS, _DATA = _pack("ts"), _pack("data")
 
