@@ -49,7 +49,7 @@ GROUND = {
     },
     "storage": {"database", "redis", "log", "wallet"},
     "services": set[str](),
-    "workers": {"broker", "pipeline"},
+    "workers": {"broker", "pace", "pipeline"},
     "hub/api": {"errors", "bodies", "figures", "operations", "samples"},
     "hub/pages": set[str](),
 }

@@ -39,6 +39,7 @@ from workers import (
 )
 from workers.leaderboards import keeper
 from workers.listener import Listener
+from workers.pace import Pace
 from workers.pipeline import Pipeline, drain
 
 logger = structlog.get_logger(__name__)
@@ -111,6 +112,7 @@ class Machine(Middleware):
         self._settings = settings
         self._pipelines = pipelines(settings)
         self._stopping = False
+        self._pace = Pace()
         self._running: set[str] = set()
         self._again: set[str] = set()
         self._begun: set[asyncio.Task[None]] = set()
@@ -124,7 +126,7 @@ class Machine(Middleware):
             broker=self._broker,
             time_limit=brokers.TIME_LIMIT_MS,
         )
-        self._drain = declare(self._drain_once)
+        self._drain = declare(self._take)
         self._worker = brokers.make_worker(self._broker)
 
     def start(self) -> None:
@@ -206,9 +208,15 @@ class Machine(Middleware):
     def _send(self, name: str) -> None:
         self._drain.send(name)
 
+    async def _take(self, name: str) -> None:
+        """The actor: a message only begins a drain, so that none waits behind a long one, and one
+        thread is enough; each looks for messages so often that four took a twentieth of a core.
+        """
+        self._begin_one(name)
+
     async def _drain_once(self, name: str) -> None:
-        """The actor. One drain per pipeline runs here at a time: a second one only makes the first
-        look once more, so that messages never pile up behind a long batch.
+        """One drain per pipeline runs here at a time: a second one only makes the first look once
+        more.
         """
         self._again.add(name)
         if name in self._running:
@@ -234,10 +242,10 @@ class Machine(Middleware):
         if pipeline is None:
             # A newer release's message: its own workers will take the next one.
             return False
-        # Those that a message began have dramatiq's own limit; a wake begins most.
+        # Dramatiq's own limit is for what a message does itself: it begins a drain.
         async with asyncio.timeout(brokers.TIME_LIMIT_MS / 1000):
             drained = await drain(
-                pipeline, self._pool, self._redis, lambda: self._stopping, self._begin
+                pipeline, self._pool, self._redis, lambda: self._stopping, self._begin, self._pace
             )
         return drained.more
 
@@ -247,14 +255,16 @@ class Machine(Middleware):
         sweep, which also brings those to the head who want none of them.
         """
         for name, pipeline in self._pipelines.items():
-            if not pipeline.wants(types):
-                continue
-            if name in self._running:
-                self._again.add(name)
-            elif not self._stopping:
-                task = asyncio.create_task(self._drain_once(name))
-                self._begun.add(task)
-                task.add_done_callback(self._begun.discard)
+            if pipeline.wants(types):
+                self._begin_one(name)
+
+    def _begin_one(self, name: str) -> None:
+        if name in self._running:
+            self._again.add(name)
+        elif not self._stopping:
+            task = asyncio.create_task(self._drain_once(name))
+            self._begun.add(task)
+            task.add_done_callback(self._begun.discard)
 
 
 def _on_loop(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -27,8 +27,8 @@ NAMESPACE = "{gamehub:dramatiq}"
 SOCKET_TIMEOUT_S = 5.0
 # An idle consumer asks again after at most this; its default is a second (contract).
 WORKER_TIMEOUT_MS = 20
-# Drains wait for Postgres and Redis, not for the processor.
-WORKER_THREADS = 4
+# A message only begins a drain, on the loop.
+WORKER_THREADS = 1
 # A drain ends by itself after pipeline.DRAIN_S_MAX and one batch; this is for one that hangs.
 TIME_LIMIT_MS = 120_000
 # A killed worker's messages go back to the queue so soon. They are only signals: losing them costs

@@ -29,8 +29,10 @@ from storage import audit, deadletters, log
 from storage.audit import Entry
 from storage.database import FOR_PEOPLE, Connection, answering, is_away
 from storage.deadletters import Letter
-from storage.log import LoggedEvent, Transaction, packed
+from storage.log import LoggedEvent, Transaction, batches
+from storage.log.batches import Batch
 from storage.log.packed import PackedEvent
+from workers.pace import Pace
 
 logger = structlog.get_logger(__name__)
 
@@ -40,10 +42,8 @@ BATCH_MAX = 500
 BACKOFF_S = (0.1, 0.4, 1.6)
 # A transaction that announces so much commits before it goes on with its batch.
 TOLD_ENOUGH = 8_000
-# A busy pipeline waits for more facts at most so long before its next batch.
-REST_S_MAX = 0.02
-# And the less, the more it already has: one of so many facts is worth its costs.
-REST_FACTS_MAX = 32
+# After a batch of so many facts others have come, whose wake is still on its way: it looks at once.
+LOOK_FACTS_MIN = 16
 # A drain that is not through after so long makes room for others and is sent again.
 DRAIN_S_MAX = 10.0
 
@@ -61,7 +61,8 @@ class Pipeline:
     batch_max: facts of one transaction; None: BATCH_MAX.
     packed: every fact, as PackedEvent: for who passes them on without looking inside.
     pace_s: between the beginnings of two batches of one process at least; what comes meanwhile goes
-    together, where each batch costs its readers something. The first after a quiet time is at once.
+    together, where each batch costs its readers something. The first after a quiet time is at once,
+    and all make way for those without a pace (workers/pace.py).
     retry: how a dead letter is tried again where applying its fact alone would be wrong, because
     what came after depends on it.
     """
@@ -105,25 +106,27 @@ async def drain(
     redis: Redis,
     should_stop: Callable[[], bool] = _never,
     announced: Announced = _nothing,
+    pace: Pace | None = None,
 ) -> Drained:
-    """Applies facts until seq = head, `should_stop`, or DRAIN_S_MAX; looks again after each commit.
+    """Applies facts until seq = head, `should_stop`, or DRAIN_S_MAX.
 
+    Whoever is woken meanwhile drains once more, so that a small batch that had all there was ends
+    it: what it announced itself, and does not want, is passed over by the next one.
     `announced` is called after each commit that brought facts of its own, with their types: others
-    have work then.
+    have work then. pace: what the drains of a process share; None: a drain of its own.
     Raises Unavailable when Postgres or Redis is away; whatever was committed stays.
     """
     deadline = time.monotonic() + DRAIN_S_MAX
+    pace = pace or Pace()
     facts = failures = 0
     while not should_stop():
         if time.monotonic() > deadline:
             return Drained(facts, more=True)
         try:
-            await _wait_for_more(pipeline)
             apart = failures > len(BACKOFF_S)
-            began_s = time.monotonic()
-            done = await _step(pipeline, pool, redis, announced, apart=apart)
-            if done:
-                _rest(pipeline, began_s, done)
+            async with pace.turn(pipeline.name, pipeline.pace_s) as turn:
+                done, more = await _step(pipeline, pool, redis, announced, apart=apart)
+                turn.facts, turn.more = done, more
         except Exception as error:
             if _is_outage(error):
                 raise Unavailable(f"{pipeline.name}: {error}") from error
@@ -138,35 +141,11 @@ async def drain(
                 # Taking the batch apart failed as well: that is not one fact's fault.
                 raise
             continue
-        if done is None:
-            break
         facts += done
         failures = 0
+        if not more and done < LOOK_FACTS_MIN:
+            break
     return Drained(facts)
-
-
-# When the next batch of a pipeline may begin, in this process.
-_rests_until_s: dict[str, float] = {}
-
-
-async def _wait_for_more(pipeline: Pipeline) -> None:
-    wait_s = _rests_until_s.get(pipeline.name, 0.0) - time.monotonic()
-    if wait_s > 0:
-        await asyncio.sleep(wait_s)
-
-
-def _rest(pipeline: Pipeline, began_s: float, facts: int) -> None:
-    """A busy pipeline with small batches rests about as long as one took: more share the next one.
-
-    A batch of one fact costs nearly as much as one of ten: without the rest a stream of facts that
-    one batch after the other could keep up with would take all of the processor for it. What had
-    enough facts is followed by the next one at once: that took a third off what 500 results/s wait.
-    """
-    now_s = time.monotonic()
-    rest_s = 0.0
-    if facts < (pipeline.batch_max or BATCH_MAX):
-        rest_s = min(now_s - began_s, REST_S_MAX) * max(0.0, 1 - facts / REST_FACTS_MAX)
-    _rests_until_s[pipeline.name] = max(began_s + pipeline.pace_s, now_s + rest_s)
 
 
 async def _count_failure(pool: asyncpg.Pool, pipeline: Pipeline) -> None:
@@ -183,39 +162,52 @@ async def _step(
     announced: Announced,
     *,
     apart: bool,
-) -> int | None:
-    """One batch; how many of its facts it did, None at the head or while another is at it."""
+) -> tuple[int, bool]:
+    """One batch: how many of its facts it did, and whether there may be more for it.
+
+    0 and False at the head, or while another is at it.
+    """
     started_s = time.monotonic()
     async with log.transaction(pool) as tx:
-        after = await log.lock_cursor(tx.connection, pipeline.name, wait=True)
-        if after is None:
-            return None
-        batch, until = await _read(pipeline, tx.connection, after)
-        if until == after:
-            return None
+        taken = await _take(pipeline, tx.connection)
+        if taken is None or taken.until == taken.after:
+            return 0, False
+        batch, until, more = taken.facts, taken.until, taken.more
         if apart:
             done, letters = await _apply_apart(pipeline, tx, redis, batch, len(BACKOFF_S) + 1)
             await deadletters.add(tx.connection, letters)
         else:
             done = await _apply(pipeline, tx, redis, batch)
         if done < len(batch):
-            until = batch[done - 1].seq
+            until, more = batch[done - 1].seq, True
         busy_ms = (time.monotonic() - started_s) * 1000 if batch else 0.0
         await log.move_cursor(tx.connection, pipeline.name, until, facts=done, busy_ms=busy_ms)
     if tx.events:
-        announced({each.type for each in tx.events})
-    return done
+        types = {each.type for each in tx.events}
+        announced(types)
+        more = more or pipeline.wants(types)
+    return done, more
 
 
-async def _read(
-    pipeline: Pipeline, conn: Connection, after_seq: int
-) -> tuple[Sequence[LoggedEvent | PackedEvent], int]:
-    """The next facts for it, and the number up to which these are all."""
+async def _take(
+    pipeline: Pipeline, conn: Connection
+) -> Batch[LoggedEvent] | Batch[PackedEvent] | None:
+    """The next facts for it; None while another process holds its cursor, and does not let go."""
+    taken = await _taken(pipeline, conn)
+    if taken is None and await log.lock_cursor(conn, pipeline.name, wait=True) is not None:
+        # It is new, or another process had it for a moment.
+        taken = await _taken(pipeline, conn)
+    return taken
+
+
+async def _taken(
+    pipeline: Pipeline, conn: Connection
+) -> Batch[LoggedEvent] | Batch[PackedEvent] | None:
     limit = pipeline.batch_max or BATCH_MAX
     if pipeline.packed:
-        facts = await packed.read(conn, after_seq, limit, log.READ_BYTES)
-        return facts, facts[-1].seq if facts else after_seq
-    return await log.read_typed(conn, after_seq, limit, pipeline.types)
+        return await batches.take_packed(conn, pipeline.name, limit)
+    types = None if pipeline.types is None else sorted(pipeline.types)
+    return await batches.take(conn, pipeline.name, types, limit)
 
 
 async def _apply(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import asyncpg
 from msgspec import msgpack
 from redis.asyncio import Redis
 
 from domain.deliveries import rooms_of_subject
+from domain.errors import Unavailable
 from domain.events import EVENT_TYPES, room_kind, rooms_of
 from storage import log, rooms
 from storage.database import Connection
@@ -23,8 +26,9 @@ from workers.pipeline import Pipeline
 _pack = msgpack.Encoder().encode
 _unpack = msgpack.Decoder().decode
 
-# Publications of one pipelined call; a batch of facts takes several, one after the other.
-CALL_MAX = 500
+# Publications of one pipelined call; a batch of facts takes one, as a rule: under load the relay is
+# always busy, and each time that it waits costs it the turns of all others on the loop.
+CALL_MAX = 1_000
 _TS, _DATA = _pack("ts"), _pack("data")
 
 
@@ -47,16 +51,30 @@ async def _name_of_log(conn: Connection, redis: Redis, batch: Sequence[PackedEve
     Whatever is sent again begins at or before the mark. There the same fact must stand, for what
     the rooms have seen of a log that was restored from a backup says nothing of its new facts.
     """
-    told = was = await mark.read(redis)
     last = batch[-1].seq, str(batch[-1].event_id)
+    ours = _marks.get(redis)
+    if ours is not None and ours.seq < batch[0].seq:
+        # What this process wrote last still stands, as a rule: then it need not be read.
+        with contextlib.suppress(Unavailable):
+            return await _move_mark(redis, mark.Mark(ours.log, *last), ours)
+    told = was = await mark.read(redis)
     if told is not None and batch[0].seq <= told.seq:
         if str(await packed.id_at(conn, told.seq)) != told.event_id:
             told = None
         else:
             last = max(last, (told.seq, told.event_id))
     name = secrets.token_hex(8) if told is None else told.log
-    await mark.write(redis, mark.Mark(name, *last), was)
-    return name
+    return await _move_mark(redis, mark.Mark(name, *last), was)
+
+
+# The last mark that this process wrote.
+_marks: WeakKeyDictionary[Redis, mark.Mark] = WeakKeyDictionary()
+
+
+async def _move_mark(redis: Redis, to: mark.Mark, was: mark.Mark | None) -> str:
+    await mark.write(redis, to, was)
+    _marks[redis] = to
+    return to.log
 
 
 def publishes(fact: PackedEvent, name: str) -> list[Publish]:

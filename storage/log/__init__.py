@@ -271,7 +271,7 @@ FROM log.facts WHERE event_id = ANY($1::uuid[]) ORDER BY seq
 
 async def read(conn: Connection, after_seq: int, limit: int) -> list[LoggedEvent]:
     """Up to `limit` facts with seq > after_seq, fewer where they are large; in commit order."""
-    return [_logged(row) for row in await conn.fetch(_READ, after_seq, limit, READ_BYTES)]
+    return [logged(row) for row in await conn.fetch(_READ, after_seq, limit, READ_BYTES)]
 
 
 async def read_typed(
@@ -289,7 +289,7 @@ async def read_typed(
     if until <= after_seq:
         return [], after_seq
     rows = await conn.fetch(_READ_TYPED, after_seq, until, sorted(types), limit, READ_BYTES)
-    facts = [_logged(row) for row in rows]
+    facts = [logged(row) for row in rows]
     full = len(rows) == limit or sum(len(row["payload"]) for row in rows) >= READ_BYTES
     return facts, facts[-1].seq if full else until
 
@@ -298,7 +298,7 @@ async def by_ids(conn: Connection, event_ids: Sequence[UUID]) -> list[LoggedEven
     """The facts of these ids that are in the log, in its order."""
     if not event_ids:
         return []
-    return [_logged(row) for row in await conn.fetch(_BY_IDS, list(event_ids))]
+    return [logged(row) for row in await conn.fetch(_BY_IDS, list(event_ids))]
 
 
 async def known(conn: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
@@ -319,7 +319,7 @@ FROM log.facts WHERE seq = ANY($1::bigint[])
 async def by_seqs(conn: Connection, seqs: Sequence[int]) -> dict[int, LoggedEvent]:
     """The facts of these numbers."""
     rows = await conn.fetch(_BY_SEQS, list(seqs))
-    return {row["seq"]: _logged(row) for row in rows}
+    return {row["seq"]: logged(row) for row in rows}
 
 
 _TOLD = """
@@ -339,7 +339,8 @@ async def head(conn: Connection) -> int:
     return seq
 
 
-def _logged(row: asyncpg.Record) -> LoggedEvent:
+def logged(row: asyncpg.Record) -> LoggedEvent:
+    """The fact of a row with all of its columns."""
     return LoggedEvent(
         seq=row["seq"],
         event_id=row["event_id"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, cast
 
 from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
 
 from domain.errors import Unavailable
 from storage.redis import AWAY, Script
@@ -39,7 +40,12 @@ async def write(redis: Redis, mark: Mark, was: Mark | None) -> None:
     long that another took its place would bring back an old mark, and publish what rooms have.
     """
     read = ("", "") if was is None else (was.log, was.seq)
-    if not await _SCRIPT(redis, [_KEY], [*read, *mark]):
+    args = 1, _KEY, *read, *mark
+    try:
+        done = await _asked(redis, ("EVALSHA", _SCRIPT.sha, *args))
+    except NoScriptError:
+        done = await _asked(redis, ("EVAL", _SCRIPT.text, *args))
+    if not done:
         raise Unavailable("another relay is at work")
 
 
@@ -51,6 +57,8 @@ async def _asked(redis: Redis, command: Command) -> Any:
         [answer] = await line.call([command])
         if isinstance(answer, Exception):
             raise answer
+    except NoScriptError:
+        raise
     except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
     return answer

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from storage import ingest, log, matches
-from storage.log import packed
+from storage.log import batches
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,8 @@ from storage.log import packed
         log._BY_IDS,
         log._READ,
         log._READ_TYPED,
-        packed._READ,
+        batches._TAKE,
+        batches._TAKE_PACKED,
     ],
 )
 async def test_a_plan_that_was_made_while_the_tables_were_empty(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 import pytest
+from msgspec import structs
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
@@ -233,6 +234,33 @@ async def test_a_drain_stops_between_batches_when_asked(
     await announce(pool, 10)
     drained = await drain(notebook.pipeline, pool, redis, lambda: notebook.calls >= 2)
     assert drained == Drained(4)
+
+
+async def test_a_drain_ends_with_the_batch_that_had_all_there_was(
+    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it announced and does not want is passed over by the next; what it wants, by this."""
+
+    async def echo(tx: Transaction, _redis: Redis, batch: Sequence[LoggedEvent]) -> None:
+        for event in batch:
+            if event.cause_id is None:
+                follows = numbered(event.payload["number"], event)
+                changes = {"event_id": uuid.uuid4(), "type": "match.voided"}
+                log.announce(tx, structs.replace(follows, **changes))
+
+    async def reached(name: str) -> int:
+        async with pool.acquire() as conn:
+            return next(each.seq for each in await log.lag(conn) if each.pipeline == name)
+
+    monkeypatch.setattr(pipeline, "BATCH_MAX", 2)
+    await announce(pool, 3)
+    roots = Pipeline("roots", echo, frozenset({"match.cancelled"}))
+    assert await drain(roots, pool, redis) == Drained(3)
+    assert await reached("roots") == 5
+    assert await drain(roots, pool, redis) == Drained(0)
+    assert await reached("roots") == 6
+    assert await drain(Pipeline("all", echo), pool, redis) == Drained(9)
+    assert await reached("all") == 9
 
 
 async def test_a_long_drain_makes_room(

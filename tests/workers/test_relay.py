@@ -17,7 +17,7 @@ from domain.events import EVENT_TYPES, rooms_of
 from services.ingest import commit_facts
 from storage import deadletters, log, rooms
 from storage.deadletters import Letter
-from storage.log import Event, packed
+from storage.log import Event, batches
 from storage.redis import connect
 from storage.rooms import Publish, mark
 from tests.clusters import RedisCluster
@@ -195,13 +195,34 @@ async def test_a_log_from_a_backup_is_another_log(pool: asyncpg.Pool, redis: Red
     assert await levels(redis) == [1, 2, 3, 12, 13, 14]
 
 
+async def test_a_mark_that_another_relay_moved_is_read_again(
+    pool: asyncpg.Pool, redis: Redis
+) -> None:
+    await tell(pool, 1)
+    await drain(relay.PIPELINE, pool, redis)
+    await tell(pool, 2)
+    await drain(relay.PIPELINE, pool, redis)
+    ours = await mark.read(redis)
+    assert ours is not None
+    assert ours.seq == 2
+    await mark.write(redis, ours._replace(log="another"), ours)
+    await redis.script_flush()
+    await tell(pool, 3)
+    await drain(relay.PIPELINE, pool, redis)
+    assert await mark.read(redis) == mark.Mark("another", 3, str(levelup(3).event_id))
+    assert await levels(redis) == [1, 2, 3]
+
+
 async def test_a_dead_letter_is_shown_when_later_facts_were(
     pool: asyncpg.Pool, redis: Redis
 ) -> None:
     """In the rooms that have it not; twice brings nothing more."""
     await tell(pool, 1, 2, 3)
     async with pool.acquire() as conn:
-        facts = await packed.read(conn, 0, 10, log.READ_BYTES)
+        await log.lock_cursor(conn, "relay")
+        taken = await batches.take_packed(conn, "relay", 10)
+        assert taken is not None
+        facts = taken.facts
         [one, (in_room, _), three] = [relay.publishes(each, "log") for each in facts]
         await rooms.publish(redis, [*one, in_room, *three])
         letter = Letter(
