@@ -172,7 +172,7 @@ class Machine(Middleware):
         )
         self._redis = connect(settings.redis_url)
         listener = Listener(
-            settings.redis_url, self._pool, list(PIPELINES), self._begin, self._send
+            settings.redis_url, self._pool, list(PIPELINES), self._begin, self._pass_on
         )
         self._tasks = [
             asyncio.create_task(listener.run(), name="listener"),
@@ -205,6 +205,13 @@ class Machine(Middleware):
 
     # -- drains -----------------------------------------------------------------------------------
 
+    async def _pass_on(self, name: str) -> None:
+        """What the sweep found behind is drained here, and by whoever takes the message: Dramatiq's
+        thread sleeps for seconds where Redis was away for a moment.
+        """
+        self._begin_one(name)
+        await asyncio.to_thread(self._send, name)
+
     def _send(self, name: str) -> None:
         self._drain.send(name)
 
@@ -226,8 +233,8 @@ class Machine(Middleware):
             while name in self._again and not self._stopping:
                 self._again.discard(name)
                 if await self._drain_to_head(name):
+                    # Whoever takes it: here it makes another round of this loop.
                     await asyncio.to_thread(self._send, name)
-                    return
         except Unavailable as error:
             logger.warning("drain_waits", pipeline=name, error=str(error))
         except Exception:

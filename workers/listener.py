@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 import structlog
@@ -34,7 +34,7 @@ class Listener:
 
     begin: drains pipelines here and at once, as far as they want one of these types (None: whatever
     it is). A message through Redis takes 20 ms and as much processor as a small batch, so one is
-    sent (`send`) only for what the sweep finds behind: then any process may take it.
+    sent (`pass_on`) only for what the sweep finds behind: then any process may take it.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class Listener:
         pool: asyncpg.Pool,
         pipelines: Sequence[str],
         begin: Callable[[set[str] | None], None],
-        send: Callable[[str], None],
+        pass_on: Callable[[str], Awaitable[None]],
     ) -> None:
         self._redis_url = redis_url
         self._pool = pool
         self._pipelines = pipelines
         self._begin = begin
-        self._send = send
+        self._pass_on = pass_on
         self._woken = asyncio.Event()
         self._types: set[str] = set()
         self._all = False
@@ -114,7 +114,7 @@ class Listener:
             await asyncio.sleep(SWEEP_S)
             try:
                 for name in await self._behind():
-                    await asyncio.to_thread(self._send, name)
+                    await self._pass_on(name)
             except (RedisError, DramatiqError, OSError) as error:
                 logger.warning("drain_not_sent", error=f"{type(error).__name__}: {error}")
 

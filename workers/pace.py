@@ -34,8 +34,9 @@ class Pace:
     that one batch after the other could keep up with would take all of the processor for it. Who
     was idle has had its rest: at 50 results/s, what came after a slow batch waited as long again.
 
-    Making way: pipelines with a pace of their own (notices, boards) are in no hurry. One at a time,
-    they begin when none of the others has a batch under way, or after WAY_S_MAX.
+    Making way: pipelines with a pace of their own (notices, boards) are in no hurry. They begin
+    when no other pipeline has a batch under way, of their kind either, or after WAY_S_MAX: one that
+    waits for a lock stops nobody.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -84,8 +85,13 @@ class Pace:
 
     @contextlib.asynccontextmanager
     async def _makes_way(self) -> AsyncIterator[None]:
-        at_last_s = self._now_s() + WAY_S_MAX
-        async with self._one_at_a_time:
+        alone = False
+        try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._quiet.wait(), at_last_s - self._now_s())
+                async with asyncio.timeout(WAY_S_MAX):
+                    alone = await self._one_at_a_time.acquire()
+                    await self._quiet.wait()
             yield
+        finally:
+            if alone:
+                self._one_at_a_time.release()

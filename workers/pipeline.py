@@ -181,7 +181,12 @@ async def _step(
         if done < len(batch):
             until, more = batch[done - 1].seq, True
         busy_ms = (time.monotonic() - started_s) * 1000 if batch else 0.0
-        await log.move_cursor(tx.connection, pipeline.name, until, facts=done, busy_ms=busy_ms)
+        # What was passed on is known when it comes again: to rooms that know ids, as far as these
+        # are the latest. While it catches up, what one crash loses must not be several batches.
+        again = pipeline.packed and not more
+        await log.move_cursor(
+            tx.connection, pipeline.name, until, facts=done, busy_ms=busy_ms, again=again
+        )
     if tx.events:
         types = {each.type for each in tx.events}
         announced(types)

@@ -50,11 +50,9 @@ FROM span LEFT JOIN LATERAL (
 """
 
 _TAKE_PACKED = """
--- Locks a pipeline's cursor and reads the next facts after it, as far as one read holds them. Its
--- commit need not be on the disk: what it did is done again, and known (docs/decisions/0015).
+-- Locks a pipeline's cursor and reads the next facts after it, as far as one read holds them.
 WITH cursor AS MATERIALIZED (
-    SELECT seq, set_config('synchronous_commit', 'off', true)
-    FROM log.cursors WHERE pipeline = $1 FOR UPDATE SKIP LOCKED
+    SELECT seq FROM log.cursors WHERE pipeline = $1 FOR UPDATE SKIP LOCKED
 )
 SELECT cursor.seq AS after, f.*
 FROM cursor LEFT JOIN LATERAL (
@@ -88,7 +86,7 @@ async def take(
 
 
 async def take_packed(conn: Connection, pipeline: str, limit: int) -> Batch[PackedEvent] | None:
-    """As `take`, every fact, for who passes them on; the transaction's commit is not waited for."""
+    """As `take`, every fact, for who passes them on."""
     rows = await conn.fetch(_TAKE_PACKED, pipeline, limit, READ_BYTES)
     if not rows:
         return None

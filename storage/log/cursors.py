@@ -60,22 +60,31 @@ async def lock_cursor(conn: Connection, pipeline: str, *, wait: bool = False) ->
 
 
 _MOVE = """
--- What a pipeline has done, and its share of the work; a batch without facts is no batch.
+-- What a pipeline has done, and its share of the work; a batch without facts is no batch. Where it
+-- may be done again, the commit does not wait for the disk.
 UPDATE log.cursors SET seq = $2, moved_at = clock_timestamp(),
        batches = batches + least($3, 1), facts = facts + $3, busy_ms = busy_ms + $4,
        last_ms = CASE WHEN $3 > 0 THEN $4 ELSE last_ms END
 WHERE pipeline = $1
+RETURNING CASE WHEN $5 THEN set_config('synchronous_commit', 'off', true) END
 """
 
 
 async def move_cursor(
-    conn: Connection, pipeline: str, seq: int, *, facts: int = 0, busy_ms: float = 0.0
+    conn: Connection,
+    pipeline: str,
+    seq: int,
+    *,
+    facts: int = 0,
+    busy_ms: float = 0.0,
+    again: bool = False,
 ) -> None:
     """The pipeline has done everything up to `seq`; the caller holds the cursor's lock.
 
-    `facts` of it were the pipeline's own and took `busy_ms`.
+    `facts` of it were the pipeline's own and took `busy_ms`. again: after a crash of Postgres they
+    may be done once more, and the transaction's commit does not wait for the disk.
     """
-    await conn.execute(_MOVE, pipeline, seq, facts, busy_ms)
+    await conn.execute(_MOVE, pipeline, seq, facts, busy_ms, again)
 
 
 _COUNT_FAILURE = """

@@ -77,14 +77,12 @@ async def test_a_cursor_that_is_new_or_held_is_not_taken(pool: asyncpg.Pool) -> 
             assert await batches.take_packed(two, "fold", 10) is None
 
 
-async def test_only_who_passes_facts_on_does_not_wait_for_the_disk(pool: asyncpg.Pool) -> None:
+async def test_only_what_may_be_done_again_does_not_wait_for_the_disk(pool: asyncpg.Pool) -> None:
     await begin(pool, 0)
     async with pool.acquire() as conn:
-        for take, said in (
-            (batches.take(conn, "fold", None, 10), "on"),
-            (batches.take_packed(conn, "fold", 10), "off"),
-        ):
+        for again, said in ((False, "on"), (True, "off")):
             async with conn.transaction():
-                await take
+                await batches.take_packed(conn, "fold", 10)
+                await log.move_cursor(conn, "fold", 1, again=again)
                 assert await conn.fetchval("SHOW synchronous_commit") == said
             assert await conn.fetchval("SHOW synchronous_commit") == "on"

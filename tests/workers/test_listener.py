@@ -29,6 +29,10 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
+async def nobody(_name: str) -> None:
+    return None
+
+
 async def hears(redis: Redis) -> bool:
     """Whether somebody listens on the wake channel."""
     [(_, count)] = await redis.pubsub_numsub(log.WAKE_CHANNEL)
@@ -39,7 +43,7 @@ async def test_what_another_says_on_the_wake_channel_is_a_wake_like_any_other(
     pool: asyncpg.Pool, redis: Redis, redis_url: str
 ) -> None:
     heard: list[set[str] | None] = []
-    listener = Listener(redis_url, pool, [], heard.append, lambda name: None)
+    listener = Listener(redis_url, pool, [], heard.append, nobody)
     listening = asyncio.create_task(listener.run())
 
     async def say(said: bytes, types: set[str]) -> bool:

@@ -115,6 +115,21 @@ async def test_it_makes_way_for_so_long_only(monkeypatch: pytest.MonkeyPatch) ->
     assert begun == ["boards"]
 
 
+async def test_who_waits_for_a_lock_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boards go on while notices' batch waits for a cursor that another worker holds."""
+    monkeypatch.setattr(pace, "WAY_S_MAX", 0.001)
+    of, begun, end = Pace(), list[str](), asyncio.Event()
+    notices = asyncio.create_task(begins(of, "notices", begun, end))
+    await _all_that_can_happen()
+    async with asyncio.timeout(10), of.turn("boards", 0.25):
+        begun.append("boards")
+    assert begun == ["notices", "boards"]
+    end.set()
+    await notices
+    async with asyncio.timeout(10):
+        await begins(of, "boards", begun, end)
+
+
 async def test_a_batch_that_fails_is_no_longer_under_way() -> None:
     of, begun, end = Pace(), list[str](), asyncio.Event()
     end.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import asyncpg
@@ -16,13 +17,14 @@ from domain.errors import Unavailable
 from domain.events import EVENT_TYPES, rooms_of
 from services.ingest import commit_facts
 from storage import deadletters, log, rooms
+from storage.database import Connection
 from storage.deadletters import Letter
 from storage.log import Event, batches
 from storage.redis import connect
 from storage.rooms import Publish, mark
 from tests.clusters import RedisCluster
 from tests.facts import completed, scheduled, started
-from workers import relay
+from workers import pipeline, relay
 from workers.pipeline import drain, retry
 
 
@@ -256,3 +258,21 @@ def test_what_follows_needs_only_its_subject_to_find_its_rooms() -> None:
                 found += 1
                 assert [(name, example) for name in names] == shown
     assert found >= 6
+
+
+async def test_while_it_catches_up_its_commits_wait_for_the_disk(
+    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash of Postgres would lose several batches: more than rooms that know ids remember."""
+    monkeypatch.setattr(pipeline, "BATCH_MAX", 2)
+    moved: list[tuple[int, bool]] = []
+    move = log.move_cursor
+
+    async def noted(conn: Connection, name: str, seq: int, **said: Any) -> None:
+        await move(conn, name, seq, **said)
+        moved.append((seq, await conn.fetchval("SHOW synchronous_commit") == "on"))
+
+    monkeypatch.setattr(log, "move_cursor", noted)
+    await tell(pool, 1, 2, 3)
+    await drain(relay.PIPELINE, pool, redis)
+    assert moved == [(2, True), (3, False)]
