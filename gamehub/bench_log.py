@@ -295,10 +295,10 @@ class _Paced:
         self._asked = 0
         server.on_ack = self._acked
 
-    def offer(self, due_ns: int) -> None:
-        """The next FACT is due."""
-        self._due.append(due_ns)
-        self._asked += 1
+    def offer(self, dues_ns: Sequence[int]) -> None:
+        """The next FACTs are due, or were since the last look."""
+        self._due += dues_ns
+        self._asked += len(dues_ns)
         self._send()
 
     @property
@@ -307,11 +307,13 @@ class _Paced:
         return not self._due
 
     def _send(self) -> None:
+        """One write for all that may go: each FACT is a message of its own all the same."""
         server = self._server
-        while server.fact_sent < min(self._asked, server.fact_acked + FACT_CREDIT):
+        until = min(self._asked, server.fact_acked + FACT_CREDIT)
+        if server.fact_sent < until:
             assert server.transport is not None
-            server.transport.write(self._messages[server.fact_sent])
-            server.fact_sent += 1
+            server.transport.write(b"".join(self._messages[server.fact_sent : until]))
+            server.fact_sent = until
 
     def _acked(self) -> None:
         now_ns = time.monotonic_ns()
@@ -334,8 +336,9 @@ async def _paced(bed: Ground, url: str, nth: int, rate: int, seconds: float) -> 
     offered = 0
     while offered < total:
         due = min(total, (time.monotonic_ns() - begun_ns) * rate // 1_000_000_000 + 1)
-        for number in range(offered, due):
-            paced[number % SERVERS].offer(begun_ns + number * 1_000_000_000 // rate)
+        for number, server in enumerate(paced):
+            mine = range(offered + (number - offered) % SERVERS, due, SERVERS)
+            server.offer([begun_ns + nth_due * 1_000_000_000 // rate for nth_due in mine])
         offered = due
         await asyncio.sleep(0.001)
     for number, each in enumerate(servers):

@@ -11,7 +11,7 @@ import msgpack
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from storage.database import COPY_MIN, Connection, from_json, time_ms, to_json, to_time
+from storage.database import Connection, from_json, time_ms, to_json, to_time
 
 StreamKey = tuple[str, str]
 
@@ -81,6 +81,13 @@ JOIN ingest.streams s USING (server, stream)  -- LIMIT: storage.database, FEW
 ORDER BY s.server, s.stream FOR UPDATE OF s
 """
 
+_PEEK = """
+-- Streams as they are at this moment.
+SELECT s.server, s.stream, s.fact_seq, s.closed
+FROM (SELECT * FROM unnest($1::text[], $2::text[]) AS r(server, stream) LIMIT $3) AS k
+JOIN ingest.streams s USING (server, stream)
+"""
+
 _ADD_STREAMS = """
 -- Streams that nobody opened.
 INSERT INTO ingest.streams (server, stream)
@@ -96,6 +103,14 @@ async def lock_streams(conn: Connection, keys: Iterable[StreamKey]) -> dict[Stre
     if len(rows) < len(wanted):
         await conn.execute(_ADD_STREAMS, *columns)
         rows = await conn.fetch(_LOCK_STREAMS, *columns, len(wanted))
+    return {(row["server"], row["stream"]): Stream(**row) for row in rows}
+
+
+async def peek_streams(conn: Connection, keys: Iterable[StreamKey]) -> dict[StreamKey, Stream]:
+    """The known ones of these streams, not locked (storage.commits)."""
+    wanted = list(keys)
+    columns = [key[0] for key in wanted], [key[1] for key in wanted]
+    rows = await conn.fetch(_PEEK, *columns, len(wanted))
     return {(row["server"], row["stream"]): Stream(**row) for row in rows}
 
 
@@ -198,23 +213,6 @@ FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS r(server, st
 WHERE s.server = n.server AND s.stream = n.stream
 """
 
-_RECORD = """
--- The same with the receipts of a small batch: one way to Postgres and back instead of two.
-WITH moved AS (
-    UPDATE ingest.streams AS s
-    SET fact_seq = n.fact_seq,
-        last_heard_at = CASE WHEN s.closed THEN s.last_heard_at ELSE clock_timestamp() END
-    FROM (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
-              AS r(server, stream, fact_seq)
-          LIMIT $4) AS n
-    WHERE s.server = n.server AND s.stream = n.stream
-)
-INSERT INTO ingest.receipts
-    (server, stream, seq, content_hash, event_id, code, message, field)
-SELECT * FROM unnest($5::text[], $6::text[], $7::bigint[], $8::bytea[], $9::uuid[],
-                     $10::text[], $11::text[], $12::text[])
-"""
-
 _RECEIPT_COLUMNS = Receipt.__struct_fields__
 
 _LATEST = """
@@ -242,21 +240,13 @@ async def receipts(
 
 
 async def record(conn: Connection, fact_seqs: dict[StreamKey, int], new: Sequence[Receipt]) -> None:
-    """Stores the last FACT done of each stream, and receipts; the caller holds the streams' locks.
-
-    A large batch has COPY for its receipts.
-    """
+    """Stores each stream's last FACT done, and receipts; the caller holds the streams' locks."""
     servers, streams = [key[0] for key in fact_seqs], [key[1] for key in fact_seqs]
-    moved = servers, streams, list(fact_seqs.values()), len(fact_seqs)
+    await conn.execute(_MOVE, servers, streams, list(fact_seqs.values()), len(fact_seqs))
     rows = [(*astuple(each)[:6], _printable(each.message), _printable(each.field)) for each in new]
-    if rows and len(rows) < COPY_MIN:
-        await conn.execute(_RECORD, *moved, *map(list, zip(*rows, strict=True)))
-        return
-    await conn.execute(_MOVE, *moved)
-    if rows:
-        await conn.copy_records_to_table(
-            "receipts", schema_name="ingest", columns=_RECEIPT_COLUMNS, records=rows
-        )
+    await conn.copy_records_to_table(
+        "receipts", schema_name="ingest", columns=_RECEIPT_COLUMNS, records=rows
+    )
 
 
 async def latest_event_ids(conn: Connection, server: str, stream: str) -> list[UUID]:

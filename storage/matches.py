@@ -48,6 +48,15 @@ JOIN matches.matches m USING (match_id)
 ORDER BY m.match_id FOR UPDATE OF m
 """
 
+_PEEK = """
+-- Matches as they are at this moment, and the version of their rows: any change gives another.
+SELECT m.match_id, m.game, m.competitors, m.status, m.tournament_id, m.title, m.round, m.best_of,
+       m.delay_s, m.starts_at, m.started_at, m.played_at, m.scores, m.outcome, m.winner_id,
+       m.result_hash, m.holder_server, m.holder_stream, m.xmin::text AS version
+FROM (SELECT unnest($1::text[]) AS match_id LIMIT $2) AS k  -- storage.database: FEW
+JOIN matches.matches m USING (match_id)
+"""
+
 _INSERT = """
 -- New matches, in the order of their ids; fails when another transaction has made one of them.
 INSERT INTO matches.matches
@@ -196,6 +205,13 @@ async def lock(conn: Connection, match_ids: Iterable[str]) -> dict[str, Match]:
     wanted = sorted(set(match_ids))
     rows = await conn.fetch(_LOCK, wanted, len(wanted))
     return {row["match_id"]: _match(row) for row in rows}
+
+
+async def peek(conn: Connection, match_ids: Iterable[str]) -> dict[str, tuple[Match, str]]:
+    """The known ones of these matches and their rows' versions, not locked (storage.commits)."""
+    wanted = list(match_ids)
+    rows = await conn.fetch(_PEEK, wanted, len(wanted))
+    return {row["match_id"]: (_match(row), row["version"]) for row in rows}
 
 
 async def insert(conn: Connection, matches: Sequence[Match]) -> None:

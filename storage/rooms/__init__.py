@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -14,6 +14,7 @@ from redis.exceptions import NoScriptError
 
 from domain.errors import Unavailable
 from domain.events import room_kind
+from storage import log
 from storage.redis import AWAY, Script, is_cluster
 from storage.rooms.calls import (
     SCRIPT,
@@ -121,12 +122,14 @@ async def publish(
     *,
     scores: Mapping[str, Mapping[str, int]] | None = None,
     live_seqs: Mapping[str, int] | None = None,
+    wake: Collection[str] = (),
 ) -> list[Published]:
     """Publishes each room's events in the given order, all in one pipelined call if they fit.
 
     One script call takes many rooms, in a cluster one; answers come in the order of the batch.
     scores: live scores by match id, kept for GET /api/v1/matches. live_seqs: the last LIVE number
-    done per stream, kept for the next hello. Raises Unavailable when Redis does not answer; then
+    done per stream, kept for the next hello. wake: types of facts that the log has got, for the
+    workers, as storage.log.wake tells them. Raises Unavailable when Redis does not answer; then
     any part may have been done, and sending the batch again is safe.
     """
     redis = by_hand(redis)
@@ -138,7 +141,11 @@ async def publish(
         for match_id, values in (scores or {}).items()
     ]
     more += _live_seq_commands(live_seqs or {})
-    while waiting:
+    if wake and sharded:
+        await log.wake(cast("Redis", redis), wake)
+    elif wake:
+        more.append(("PUBLISH", log.WAKE_CHANNEL, " ".join(wake)))
+    while waiting or more:
         # One run of each room at a time: LIVE frames after refused ones would make those look old.
         turn = {run.room: run for run in reversed(waiting)}
         calls = calls_of(reversed(turn.values()), sharded=sharded)

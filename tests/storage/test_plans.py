@@ -16,10 +16,11 @@ from storage.log import batches
     [
         ingest._LOCK_STREAMS,
         ingest._MOVE,
-        ingest._RECORD,
+        ingest._PEEK,
         ingest._LIVENESS,
         ingest._RECEIPTS,
         matches._LOCK,
+        matches._PEEK,
         matches._UPDATE,
         matches._ADVANCE,
         log._BY_IDS,

@@ -1,0 +1,2 @@
+DROP FUNCTION ingest.commit_batch;
+DROP FUNCTION ingest.cells;
