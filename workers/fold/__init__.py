@@ -31,7 +31,7 @@ logger = structlog.get_logger(__name__)
 BATCH_MAX = 1_000
 TOLD_MAX = 10_000
 # Facts after which those rows that no later one changes begin to be stored: Postgres works while
-# the next ones are folded. A batch takes an eighth less, and every row is still written once.
+# the next ones are folded. A batch takes a tenth less, and every row is still written once.
 PART_MAX = 500
 # What a result brings per user besides rarer things: stats.updated, rating.updated, xp.gained.
 _TOLD_PER_USER = 4
