@@ -19,7 +19,7 @@ TREND_DAYS = 30  # STAT-03
 TREND_POINTS = 25  # STAT-03: this many and more in TREND_DAYS is a movement
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
-_DAY_MS = 86_400_000
+DAY_MS = 86_400_000
 
 
 @dataclass(slots=True)
@@ -195,12 +195,12 @@ def trend(before: int | None, after: int | None) -> Trend:
 
 def day_of(at_ms: int) -> date:
     """The day of a moment, UTC (STAT-01)."""
-    return date.fromordinal(_EPOCH_DAY + at_ms // _DAY_MS)
+    return date.fromordinal(_EPOCH_DAY + at_ms // DAY_MS)
 
 
 def day_number(at_ms: int) -> int:
     """The days from 1970 to a moment, UTC: what day_of makes a date of, in a tenth of the time."""
-    return at_ms // _DAY_MS
+    return at_ms // DAY_MS
 
 
 def week_of(day: date) -> date:

@@ -54,13 +54,16 @@ class Neighbours(NamedTuple):
 
 
 _LOAD = """
--- The rows of these subjects, by their number in the arrays, one array per column of the key.
+-- The rows of these subjects, by their number in the arrays, one array per column of the key. The
+-- game is no plain column here: before the table is analysed Postgres takes the index of boards for
+-- as good as the key, and reads the whole game for each subject.
 SELECT wanted.number, name, system, rating, peak, rated, won, deviation, volatility, exact,
     reached_minute, (extract(epoch FROM reached_at) * 1000)::bigint,
     (extract(epoch FROM last_rated_at) * 1000)::bigint
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
     AS wanted (game, subject_type, subject_id, number)
-JOIN ratings.current USING (game, subject_type, subject_id)
+JOIN ratings.current AS held ON held.subject_type = wanted.subject_type
+    AND held.subject_id = wanted.subject_id AND held.game || '' = wanted.game
 """
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "placing",
     "policy_of",
     "rate",
+    "rate_pair",
     "round_half_away",
     "scores_of",
     "system_of",
@@ -94,9 +95,7 @@ def rate(
     if policy.system == "elo" and weight > 0.0 and len(sides) == 2:
         first, second = sides
         if len(first) == 1 and len(second) == 1:
-            place, other = places
-            score = 0.5 if place == other else 1.0 if place < other else 0.0
-            one, two = rate_duel(policy.preset, first[0], second[0], score, weight)
+            one, two = rate_duel(policy.preset, first[0], second[0], places, weight)
             return [[one], [two]]
     present = [index for index, side in enumerate(sides) if side]
     if len(present) < 2 or weight <= 0.0:
@@ -107,3 +106,13 @@ def rate(
     for index, side in zip(present, rated, strict=True):
         after[index] = side
     return after
+
+
+def rate_pair(
+    policy: RatingPolicy, one: Rating, two: Rating, places: Sequence[int]
+) -> tuple[Rating, Rating]:
+    """`rate` of two subjects alone with the weight 1, without the lists."""
+    if policy.system == "elo":
+        return rate_duel(policy.preset, one, two, places, 1.0)
+    ((new,), (other,)) = rate(policy, ((one,), (two,)), places, 1.0)
+    return new, other

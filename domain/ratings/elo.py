@@ -72,14 +72,16 @@ def scores_of(places: Sequence[int]) -> list[float]:
 
 
 def rate_duel(
-    preset: str, one: Rating, two: Rating, score: float, weight: float
+    preset: str, one: Rating, two: Rating, places: Sequence[int], weight: float
 ) -> tuple[Rating, Rating]:
-    """Both ratings after a match of two subjects alone; `score` is the first one's: 1, 0.5 or 0.
+    """Both ratings after a match of two subjects alone.
 
     The same figures as rate_elo, which takes some times as long.
     """
     k_of = K_PRESETS[preset]
     first, second = one.rating, two.rating
+    place, other = places
+    score = 0.5 if place == other else 1.0 if place < other else 0.0
     # Each E by the formula: 1 - E can differ in the last bit, and then so can the rounding.
     up = (
         k_of(first, one.rated) * weight * (score - 1.0 / (1.0 + 10.0 ** ((second - first) / SCALE)))

@@ -141,13 +141,13 @@ async def transaction(pool: asyncpg.Pool) -> AsyncIterator[Transaction]:
         await _append(tx)
 
 
-def announce(tx: Transaction, event: Event) -> None:
-    """Gathers a fact; it is in the log if and only if the transaction commits (EVT-05).
+def announce(tx: Transaction, *events: Event) -> None:
+    """Gathers facts; they are in the log if and only if the transaction commits (EVT-05).
 
     A HeldEvent is kept in log.pending until its time (storage.log.pending).
     """
-    assert len(tx.events) < ANNOUNCED_MAX
-    tx.events.append(event)
+    assert len(tx.events) + len(events) <= ANNOUNCED_MAX
+    tx.events.extend(events)
 
 
 _APPEND = """
@@ -198,30 +198,32 @@ async def _append(tx: Transaction) -> None:
     for event in tx.events:
         if isinstance(event, HeldEvent):
             await _hold(tx.connection, event)
-    rows = [
-        (
-            event.event_id,
-            event.type,
-            event.v,
-            event.subject,
-            event.cause_id,
-            event.root_id,
-            to_time(event.occurred_at_ms, "occurred_at"),
-            _pack(event.payload),
-        )
-        for event in tx.events
-        if not isinstance(event, HeldEvent)
-    ]
-    if len(rows) >= COPY_MIN:
-        base = await number(tx.connection, len(rows))
+    facts = [event for event in tx.events if not isinstance(event, HeldEvent)]
+    rows = map(_row, facts)
+    if len(facts) >= COPY_MIN:
+        base = await number(tx.connection, len(facts))
+        # Packed while Postgres has the first of them already.
         await tx.connection.copy_records_to_table(
             "facts",
             schema_name="log",
             columns=_COLUMNS,
-            records=[(seq, *row) for seq, row in enumerate(rows, base + 1)],
+            records=((seq, *row) for seq, row in enumerate(rows, base + 1)),
         )
-    elif rows:
-        await tx.connection.execute(_APPEND, len(rows), *map(list, zip(*rows, strict=True)))
+    elif facts:
+        await tx.connection.execute(_APPEND, len(facts), *map(list, zip(*rows, strict=True)))
+
+
+def _row(event: Event) -> tuple[Any, ...]:
+    return (
+        event.event_id,
+        event.type,
+        event.v,
+        event.subject,
+        event.cause_id,
+        event.root_id,
+        to_time(event.occurred_at_ms, "occurred_at"),
+        _pack(event.payload),
+    )
 
 
 async def _hold(conn: Connection, event: HeldEvent) -> None:

@@ -1,4 +1,4 @@
-"""Wherever batches end, the fold comes to the same as one that goes over the whole log at once."""
+"""Wherever batches and parts end, the fold comes to the same as one over the whole log at once."""
 
 from __future__ import annotations
 
@@ -208,9 +208,11 @@ async def drive(pool: asyncpg.Pool, redis_url: str, examples: int) -> None:
         suppress_health_check=list(HealthCheck),
         phases=(Phase.explicit, Phase.generate, Phase.shrink),
     )
-    @given(FACTS, st.integers(1, 6))
-    def run(facts: list[Told], batch_max: int) -> None:
-        on_loop(lambda: one(pool, redis, facts, batch_max))
+    @given(FACTS, st.integers(1, 12), st.integers(1, 5))
+    def run(facts: list[Told], batch_max: int, part_max: int) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(fold, "PART_MAX", part_max)
+            on_loop(lambda: one(pool, redis, facts, batch_max))
 
     try:
         await asyncio.to_thread(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -149,6 +150,7 @@ async def test_a_poisonous_fact_takes_no_sound_one_with_it(
     """Taken apart, a batch announces no more than a transaction may."""
     monkeypatch.setattr(log, "ANNOUNCED_MAX", 400)
     monkeypatch.setattr(fold, "TOLD_MAX", 50)
+    monkeypatch.setattr(fold, "PART_MAX", 2)
     monkeypatch.setattr(pipeline, "TOLD_ENOUGH", 50)
     await put(pool, *(crowd(f"m{number}", 10) for number in range(20)), fact("match.completed"))
     await put(pool, *(crowd(f"n{number}", 10) for number in range(20)))
@@ -156,6 +158,40 @@ async def test_a_poisonous_fact_takes_no_sound_one_with_it(
     assert [seq for seq, _ in await letters(pool)] == [21]
     async with pool.acquire() as conn:
         assert await conn.fetchval("SELECT count(*) FROM history.entries") == 40 * 12
+    assert (await rebuild_fold(pool, check=True)).differences == []
+
+
+async def test_what_cannot_be_stored_fails_its_batch_wherever_it_stands(
+    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts that are stored while others are folded: only what is to blame is left out."""
+    monkeypatch.setattr(fold, "PART_MAX", 2)
+    again = duel("m2", "bob", "ann")  # its history is there already
+    sound = [duel(f"m{number}", "ann", "bob") for number in range(9)]
+    await put(pool, *sound[:4], again, *sound[4:], fact("match.completed"))
+    await drain(fold.PIPELINE, pool, redis)
+    assert await letters(pool) == [(5, "UniqueViolationError"), (11, "ValidationError")]
+    assert (await counters(pool, "ann"))["matches_played"] == 9
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert (await rebuild_fold(pool, check=True)).differences == []
+
+
+async def test_a_fold_that_is_cancelled_leaves_nothing_under_way(
+    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is: its connection is given back, and the next one begins anew."""
+    monkeypatch.setattr(fold, "PART_MAX", 10)
+    users = [f"u{number}" for number in range(20)]
+    await put(pool, *(duel(f"m{n}", users[n % 20], users[n * 7 % 19]) for n in range(1, 60)))
+    for turns in range(2, 60, 3):
+        draining = asyncio.create_task(drain(fold.PIPELINE, pool, redis))
+        for _ in range(turns):
+            await asyncio.sleep(0.0003)
+        draining.cancel()
+        await asyncio.wait([draining])
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+    await drain(fold.PIPELINE, pool, redis)
+    assert await letters(pool) == []
     assert (await rebuild_fold(pool, check=True)).differences == []
 
 

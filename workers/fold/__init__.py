@@ -16,18 +16,23 @@ from redis.asyncio import Redis
 from domain.errors import Unavailable
 from domain.results import Result, result_of
 from storage import leaderboards
+from storage.database import Connection
 from storage.log import LoggedEvent, Transaction
 from workers.fold import garbage, rebuild, state
-from workers.fold.facts import BARRIERS, NAME, TYPES, announce, written_up
+from workers.fold.facts import BARRIERS, NAME, SLICE, TYPES, announce, written_up
 from workers.fold.stages import fold
 from workers.fold.telling import Telling
+from workers.fold.world import World
 from workers.pipeline import Pipeline
 
 logger = structlog.get_logger(__name__)
 
 # Facts of one transaction, and about how many they may bring: a batch ends where it would be more.
 BATCH_MAX = 1_000
-TOLD_MAX = 8_000
+TOLD_MAX = 10_000
+# Facts after which those rows that no later one changes begin to be stored: Postgres works while
+# the next ones are folded. A batch takes a tenth less, and every row is still written once.
+PART_MAX = 500
 # What a result brings per user besides rarer things: stats.updated, rating.updated, xp.gained.
 _TOLD_PER_USER = 4
 
@@ -42,25 +47,39 @@ async def apply(tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]) -> 
 
 async def _apply(tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]) -> int:
     facts = first_of(batch)
-    world = await state.load(tx.connection, facts)
+    conn = tx.connection
+    world, touched = await state.load(conn, facts, PART_MAX)
     tellings: list[tuple[LoggedEvent, Telling]] = []
-    for event, result in facts:
-        telling = Telling()
-        fold(world, event, result, telling)
-        tellings.append((event, telling))
-    # What follows is written up while Postgres stores the world: a tenth of the time.
-    saving = asyncio.create_task(state.save(tx.connection, world))
+    saves: list[asyncio.Task[None]] = []
     try:
+        for place, (event, result) in enumerate(facts):
+            if place and place % PART_MAX == 0:
+                done = state.split_off(world, touched, place // PART_MAX - 1)
+                saves.append(asyncio.create_task(_save(conn, done, saves[-1:])))
+            if place % SLICE == 0:
+                await asyncio.sleep(0)
+            telling = Telling()
+            fold(world, event, result, telling)
+            tellings.append((event, telling))
+        # What follows is written up while Postgres goes on storing.
+        saves.append(asyncio.create_task(_save(conn, world, saves[-1:])))
         await _look_up_ranks(redis, [telling for _, telling in tellings])
         following = await written_up(tellings)
-        await saving
+        await saves[-1]
     finally:
         # The connection is the caller's again afterwards.
-        if not saving.done():
-            saving.cancel()
-            await asyncio.wait([saving])
+        for save in saves:
+            save.cancel()
+        await asyncio.gather(*saves, return_exceptions=True)
     await announce(tx, following)
     return len(facts)
+
+
+async def _save(conn: Connection, world: World, before: Sequence[asyncio.Task[None]]) -> None:
+    """Stores the world when what was to be stored before is."""
+    for each in before:
+        await each
+    await state.save(conn, world)
 
 
 def first_of(batch: Sequence[LoggedEvent]) -> Facts:

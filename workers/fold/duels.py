@@ -12,14 +12,15 @@ What comes of it is what `fold_result` makes (tests/workers/test_fold_duels.py).
 from __future__ import annotations
 
 from domain import battlepass, leaderboards
-from domain.ratings import rate
+from domain.ratings import rate_pair
 from domain.results import Outcome, Said
+from domain.statistics import DAY_MS, count_match
 from domain.times import ms_of, parse_moment
 from storage import history
 from workers.fold.achievements import unlock
 from workers.fold.battlepass import add_xp
 from workers.fold.ratings import UPSET_POINTS, move
-from workers.fold.statistics import advance, tally
+from workers.fold.statistics import advance
 from workers.fold.telling import SILENT
 from workers.fold.world import Line, Person, World
 
@@ -37,7 +38,7 @@ def rate_duel(world: World, said: Said, log_seq: int) -> None:
 
     places, outcome, opposite = _ends(said)
     old, other_old = stored.rating, other.rating
-    ((new,), (other_new,)) = rate(rules.rating, ((old,), (other_old,)), places, 1.0)
+    new, other_new = rate_pair(rules.rating, old, other_old, places)
     at_ms = ms_of(parse_moment(said.played_at, "played_at"))
     minute = leaderboards.minute_of(at_ms)
     move(stored, new, outcome == "win", at_ms, minute)
@@ -106,7 +107,10 @@ def count_lines(world: World, user_id: str, person: Person) -> None:
     for seat, outcome, at_ms, seconds, stats, peak, upset, match_id, log_seq in person.lines:
         if seat is not last:
             last, lifetime, rules = seat, seat.lifetime, world.rules(seat.key[2])
-        tally(world, rules, seat, outcome, at_ms, 0, seconds, stats)
+        day = seat.day
+        if day is None or seat.day_number != at_ms // DAY_MS or seat.season_id != rules.season_id:
+            day = world.turn_to_day(seat, rules.season_id, at_ms)
+        count_match(lifetime, day, outcome, at_ms, 0, seconds, stats, rules.kinds)
         advance(person, lifetime, outcome, 0, stats)
         if peak > career.get("best_rating", 0):
             person.reach("best_rating", peak)

@@ -24,11 +24,7 @@ Following = tuple[LoggedEvent, list[Event]]  # a fact, and what follows from it
 
 
 async def announce(tx: Transaction, following: Sequence[Following]) -> None:
-    """Announces what follows, except for what the log has: of a fact that is folded once more.
-
-    Raises ValueError when a stage tells the same twice: that is this fact's fault, and found only
-    when the transaction ends it would stop the pipeline instead of going to the dead letters.
-    """
+    """Announces what follows, except for what the log has: of a fact that is folded once more."""
     again = await log.told_of(tx.connection, [cause.root_id for cause, _ in following])
     known: set[UUID] = set()
     if again:
@@ -39,22 +35,32 @@ async def announce(tx: Transaction, following: Sequence[Following]) -> None:
             for each in events
         ]
         known = await log.known(tx.connection, ids)
-    for cause, events in following:
-        if len({event.event_id for event in events}) < len(events):
-            raise ValueError(f"what follows from {cause.type} {cause.event_id} is told twice")
-        for event in events:
-            if event.event_id not in known:
-                log.announce(tx, event)
+    for _, events in following:
+        if known:
+            events = [each for each in events if each.event_id not in known]
+        log.announce(tx, *events)
 
 
 async def written_up(tellings: Sequence[tuple[LoggedEvent, Telling]]) -> list[Following]:
-    """The facts that are told, while others have their turn in between."""
-    following = []
+    """The facts that are told, while others have their turn in between; raises like `following`."""
+    found = []
     for place, (cause, telling) in enumerate(tellings):
         if place % SLICE == 0:
             await asyncio.sleep(0)
-        following.append((cause, events_of(cause, telling)))
-    return following
+        found.append(following(cause, telling))
+    return found
+
+
+def following(cause: LoggedEvent, telling: Telling) -> Following:
+    """A fact with what is told of it.
+
+    Raises ValueError when a stage tells the same twice: that is this fact's fault, and found only
+    when the transaction ends it would stop the pipeline instead of going to the dead letters.
+    """
+    events = events_of(cause, telling)
+    if len({event.event_id for event in events}) < len(events):
+        raise ValueError(f"what follows from {cause.type} {cause.event_id} is told twice")
+    return cause, events
 
 
 def events_of(cause: LoggedEvent, telling: Telling) -> list[Event]:

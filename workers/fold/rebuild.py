@@ -35,7 +35,7 @@ from storage.log import Transaction
 from storage.rebuild import Difference
 from workers.fold import correction, garbage
 from workers.fold.duels import count_lines
-from workers.fold.facts import NAME, TYPES, announce, events_of
+from workers.fold.facts import NAME, TYPES, announce, following
 from workers.fold.stages import fold, fold_again
 from workers.fold.telling import SILENT, Telling
 from workers.fold.world import World
@@ -122,7 +122,7 @@ async def retry(tx: Transaction, pool: asyncpg.Pool, _redis: Redis, letter: Lett
     with garbage.none_looked_for():
         telling = await _again(tx.connection, pool, letter.seq)
     (cause,) = await log.by_ids(tx.connection, [letter.event_id])
-    await announce(tx, [(cause, events_of(cause, telling))])
+    await announce(tx, [following(cause, telling)])
 
 
 async def _again(conn: Connection, pool: asyncpg.Pool, loud: int) -> Telling:

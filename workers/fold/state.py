@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from domain.results import Result, SubjectType
 from storage import achievements, battlepass, games, history, ratings, seasons, statistics
@@ -11,15 +12,22 @@ from storage.log import LoggedEvent
 from workers.fold.statistics import day_key_of, team_of
 from workers.fold.world import DayKey, EnteredKey, RatingKey, SubjectKey, World
 
+Key = TypeVar("Key")
+Row = TypeVar("Row")
 
-class _Touched:
-    """Whose state a batch needs, gathered result by result."""
+
+class Touched:
+    """Whose state a batch needs, gathered result by result; of rows: in which part of it last.
+
+    `part`: the one that results are added of.
+    """
 
     def __init__(self) -> None:
-        self.ratings: set[RatingKey] = set()
-        self.lifetime: set[SubjectKey] = set()
-        self.days: set[DayKey] = set()
-        self.users: dict[str, None] = {}
+        self.part = 0
+        self.ratings: dict[RatingKey, int] = {}
+        self.lifetime: dict[SubjectKey, int] = {}
+        self.days: dict[DayKey, int] = {}
+        self.users: dict[str, int] = {}
         self.entered: set[EnteredKey] = set()
         self.played_for: set[tuple[str, str]] = set()
 
@@ -30,27 +38,33 @@ class _Touched:
                 self._add(world, result, "team", side.id)
         for user_id, player in result.players.items():
             self._add(world, result, "user", user_id)
-            self.users[user_id] = None
+            self.users[user_id] = self.part
             team_id = team_of(result, player)
             if team_id is not None:
                 self.played_for.add((user_id, team_id))
 
     def _add(self, world: World, result: Result, kind: SubjectType, subject_id: str) -> None:
-        self.lifetime.add((kind, subject_id, result.game))
-        self.days.add(day_key_of(result, world.rules(result.game), kind, subject_id))
+        self.lifetime[kind, subject_id, result.game] = self.part
+        self.days[day_key_of(result, world.rules(result.game), kind, subject_id)] = self.part
         if result.weight:
-            self.ratings.add((result.game, kind, subject_id))
+            self.ratings[result.game, kind, subject_id] = self.part
         if result.tournament_id is not None:
             self.entered.add((kind, subject_id, result.tournament_id))
 
 
-async def load(conn: Connection, facts: Sequence[tuple[LoggedEvent, Result | None]]) -> World:
-    """The state of everyone whom these facts touch, and what holds for their games."""
+async def load(
+    conn: Connection, facts: Sequence[tuple[LoggedEvent, Result | None]], part_max: int
+) -> tuple[World, Touched]:
+    """The state of everyone whom these facts touch, and what holds for their games.
+
+    part_max: the facts of a part.
+    """
     world = World()
     world.policies = await games.load_all(conn)
     world.seasons = await seasons.all(conn)
-    touched = _Touched()
-    for event, result in facts:
+    touched = Touched()
+    for place, (event, result) in enumerate(facts):
+        touched.part = place // part_max
         if result is not None:
             touched.add(world, result)
         elif event.type == "tournament.completed":
@@ -69,12 +83,10 @@ async def load(conn: Connection, facts: Sequence[tuple[LoggedEvent, Result | Non
         world.careers = await statistics.load_careers(conn, users)
         world.xp = await battlepass.load(conn, users)
         world.earned = await achievements.load(conn, users)
-    return world
+    return world, touched
 
 
-async def _add_placed(
-    conn: Connection, world: World, touched: _Touched, event: LoggedEvent
-) -> None:
+async def _add_placed(conn: Connection, world: World, touched: Touched, event: LoggedEvent) -> None:
     placements = event.payload.get("placements") or ()
     tournament_id = event.payload["tournament_id"]
     if await statistics.has_ended(conn, tournament_id):
@@ -84,10 +96,26 @@ async def _add_placed(
     members = await statistics.members_of(conn, tournament_id, teams)
     for team_id, users in members.items():
         world.members[tournament_id, team_id] = users
-        touched.users.update(dict.fromkeys(users))
-    touched.users.update(
-        dict.fromkeys(each["id"] for each in placements if each.get("type", "team") == "user")
-    )
+        touched.users.update(dict.fromkeys(users, touched.part))
+    for each in placements:
+        if each.get("type", "team") == "user":
+            touched.users[each["id"]] = touched.part
+
+
+def split_off(world: World, touched: Touched, part: int) -> World:
+    """What no part after this one changes, to be saved: the world does not have it any more."""
+    done = World()
+    done.ratings = _taken(world.ratings, touched.ratings, part)
+    done.lifetime = _taken(world.lifetime, touched.lifetime, part)
+    done.days = _taken(world.days, touched.days, part)
+    done.careers = _taken(world.careers, touched.users, part)
+    done.xp = _taken(world.xp, touched.users, part)
+    done.entries, world.entries = world.entries, []
+    return done
+
+
+def _taken(rows: dict[Key, Row], last: dict[Key, int], part: int) -> dict[Key, Row]:
+    return {key: rows.pop(key) for key, at in last.items() if at == part and key in rows}
 
 
 async def save(conn: Connection, world: World) -> None:
@@ -96,19 +124,14 @@ async def save(conn: Connection, world: World) -> None:
         await games.save(conn, world.new_policies)
     if world.new_seasons:
         await seasons.add(conn, world.new_seasons)
-    if world.lifetime:
-        await statistics.save_lifetime(conn, world.lifetime)
-        await statistics.save_days(conn, world.days)
-    if world.new_entered:
-        await statistics.add_entered(conn, world.new_entered)
-    if world.new_played_for:
-        await statistics.add_played_for(conn, world.new_played_for)
+    await statistics.save_lifetime(conn, world.lifetime)
+    await statistics.save_days(conn, world.days)
+    await statistics.add_entered(conn, world.new_entered)
+    await statistics.add_played_for(conn, world.new_played_for)
     if world.new_ended:
         await statistics.add_ended(conn, world.new_ended)
-    if world.careers:
-        await statistics.save_careers(conn, world.careers)
-    if world.ratings:
-        await ratings.save(conn, world.ratings)
+    await statistics.save_careers(conn, world.careers)
+    await ratings.save(conn, world.ratings)
     if world.entries:
         await history.add(conn, world.entries)
     if world.xp:
