@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from storage.ending import end
+
 
 class Background:
     """The tasks of one part. `failed` hears what one of them raised, but for its cancellation."""
@@ -24,10 +26,7 @@ class Background:
 
     async def stop(self) -> None:
         """Cancels all and waits for their end."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(self._tasks)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -17,6 +17,7 @@ from domain.events import NO_ROLES, Principal, Role, TournamentRoles
 from domain.tokens import Revoked
 from storage import tokens, tournaments
 from storage.database import Connection, answering
+from storage.ending import end
 from storage.redis import AWAY, STANDING_CHANNEL, listening
 
 log = structlog.get_logger(__name__)
@@ -80,9 +81,7 @@ class Standing:
 
     async def stop(self) -> None:
         """Stops both."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     # -- what doors and sockets ask ---------------------------------------------------------------
 

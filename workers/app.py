@@ -25,6 +25,7 @@ from domain.errors import SettingsError, Unavailable
 from domain.leaderboards import Regions
 from domain.settings import Settings
 from storage.database import connect_pool
+from storage.ending import end
 from storage.redis import connect
 from workers import broker as brokers
 from workers import (
@@ -188,9 +189,7 @@ class Machine(Middleware):
         ]
 
     async def _cancel_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     async def _close(self) -> None:
         if self._begun:

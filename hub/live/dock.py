@@ -17,6 +17,7 @@ from hub.live.lane import Sink
 from hub.live.road import Road
 from services import ingest
 from storage import rooms as store
+from storage.ending import end
 
 if TYPE_CHECKING:
     from hub.context import Context
@@ -73,8 +74,7 @@ class Dock:
     async def stop(self) -> None:
         """Stops both."""
         if self._beats is not None:
-            self._beats.cancel()
-            await asyncio.wait([self._beats])
+            await end([self._beats])
         await self.road.stop()
 
     async def open(self, who: Principal, stream: str, *, socket: Mooring | None) -> Intake:

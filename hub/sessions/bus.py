@@ -11,6 +11,7 @@ import structlog
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
+from storage.ending import end
 from storage.redis import AWAY, is_cluster, node_client, owner_of, refresh
 from storage.rooms.wire import Wire, open_wire
 
@@ -180,9 +181,7 @@ class Ear:
     async def stop(self) -> None:
         """Stops listening."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end([self._task])
 
     def add(self, channel: str) -> None:
         """Listens to a channel; while there is no connection, the next one begins with it."""

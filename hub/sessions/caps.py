@@ -12,6 +12,7 @@ import structlog
 
 from domain.errors import Unavailable
 from storage import limits as store
+from storage.ending import end
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -67,8 +68,7 @@ class Caps:
         """Takes this node out of the counts; who still asks is let in by this node's own."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
         self._settle(self._asks, None)
         await store.retire(self._redis, self._node)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -13,6 +12,7 @@ from redis.asyncio import Redis
 
 from services.ingest import commit_facts
 from storage import rooms
+from storage.ending import end
 from storage.redis import connect
 from storage.rooms import waiting
 from storage.rooms.waiting import Waiting
@@ -96,6 +96,4 @@ async def test_what_cannot_be_shown_does_not_hold_up_the_log(
 
         await eventually(logged)
     finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+        await end([running])
