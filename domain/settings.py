@@ -131,7 +131,7 @@ class Settings:
         "redis+cluster://host:port,host:port.",
     )
     database_pool_max: int = _setting(
-        "DATABASE_POOL_MAX", _whole(2, 20), 10, "Postgres connections per process (DB-04: 20)."
+        "DATABASE_POOL_MAX", _whole(3, 20), 10, "Postgres connections per process (DB-04: 20)."
     )
     jwt_issuer: str = _setting("JWT_ISSUER", _text, "gamehub", "Issuer that tokens must name.")
     jwt_audience: str = _setting("JWT_AUDIENCE", _text, "gamehub", "Audience they must name.")

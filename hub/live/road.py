@@ -80,9 +80,11 @@ class Road:
     async def stop(self) -> None:
         """Stops both; what is unfinished was never acked, so its server sends it again."""
         await self._background.stop()
-        await self._commits.close()
-        if self._line is not None:
-            self._line.close()
+        try:
+            await self._commits.close()
+        finally:
+            if self._line is not None:
+                self._line.close()
 
     def _broke_down(self, error: BaseException) -> None:
         log.critical("road_failed", exc_info=error)

@@ -8,6 +8,8 @@ is rare, the general path does the batch as if nothing had been tried.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,10 +30,14 @@ from storage.log import HeldEvent
 
 log = structlog.get_logger(__name__)
 
-# Matches under way that are remembered, of 1 to 2 KiB each, and streams. Over it the one that was
-# longest unused is forgotten, and read again when it is needed.
+# Matches under way that are remembered, and streams. Over it the one that was longest unused is
+# forgotten, and read again when it is needed; so is at once a match of so many teams and people
+# that it takes more than some 9 KiB.
 MATCHES_MAX = 10_000
 STREAMS_MAX = 10_000
+PEOPLE_MAX = 32
+# A connection that was idle for so long may lead nowhere any more, as proxies forget it.
+IDLE_S_MAX = 240.0
 _MAKES = ("match.started", "match.scheduled")
 
 
@@ -45,10 +51,12 @@ class Committer:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._conn: PoolConnectionProxy | None = None
+        self._used_at_s = 0.0
         self._streams: dict[StreamKey, Stream] = {}
         self._matches: dict[str, tuple[Match, str]] = {}
         # Streams whose last unknown match was a new one: the next is taken for new unasked.
         self._makers: set[StreamKey] = set()
+        self._told: set[str] = set()
 
     async def commit(self, frames: Sequence[FactFrame]) -> list[FactOutcome]:
         """As `commit_facts`, with the same outcomes, rows and errors."""
@@ -61,12 +69,23 @@ class Committer:
 
     async def close(self) -> None:
         """Gives the connection back, and forgets everything."""
+        conn = self._forget_all()
+        if conn is not None:
+            await self._pool.release(conn)
+
+    def _forget_all(self) -> PoolConnectionProxy | None:
         conn, self._conn = self._conn, None
         self._streams.clear()
         self._matches.clear()
         self._makers.clear()
+        return conn
+
+    def _drop(self) -> None:
+        """Ends the connection without a word: nobody may answer. The pool makes another."""
+        conn = self._forget_all()
         if conn is not None:
-            await self._pool.release(conn)
+            with contextlib.suppress(asyncpg.InterfaceError):  # it has ended already
+                conn.terminate()
 
     async def _quickly(self, frames: Sequence[FactFrame]) -> list[FactOutcome] | None:
         """None: nothing is stored, and the general path has to do it."""
@@ -75,7 +94,7 @@ class Committer:
                 return await self._decide_and_store(frames)
         except Unavailable:
             # It may be stored all the same: sent again, the frames find their receipts.
-            await self.close()
+            self._drop()
             raise
         except (Changed, NotPlain):
             return None
@@ -83,8 +102,11 @@ class Committer:
             self._makers.difference_update([frame.stream for frame in frames])
             return None
         except Exception as error:  # noqa: BLE001 - the general path meets it again
-            # It finds out which frame is to blame.
-            log.info("commit_again", error=type(error).__name__, facts=len(frames))
+            # It finds out which frame is to blame; what is always so is told once.
+            name = type(error).__name__
+            say = log.info if name in self._told else log.warning
+            self._told.add(name)
+            say("commit_again", error=name, facts=len(frames))
             return None
 
     async def _decide_and_store(self, frames: Sequence[FactFrame]) -> list[FactOutcome] | None:
@@ -138,10 +160,12 @@ class Committer:
     # -- what is remembered -----------------------------------------------------------------------
 
     async def _connection(self) -> PoolConnectionProxy:
-        if self._conn is not None and self._conn.is_closed():
-            await self.close()
+        now_s = time.monotonic()
+        if self._conn is not None and (now_s - self._used_at_s > IDLE_S_MAX or _ended(self._conn)):
+            self._drop()
         if self._conn is None:
             self._conn = await self._pool.acquire()
+        self._used_at_s = now_s
         return self._conn
 
     async def _learn(
@@ -175,7 +199,7 @@ class Committer:
         for match_id in batch.changed:
             self._matches.pop(match_id, None)
             match = batch.matches[match_id]
-            if match.status not in ENDED:
+            if match.status not in ENDED and _people(match) <= PEOPLE_MAX:
                 self._matches[match_id] = match, version
         while len(self._matches) > MATCHES_MAX:
             del self._matches[next(iter(self._matches))]
@@ -187,8 +211,20 @@ class Committer:
     def _forget(self, frames: Sequence[FactFrame]) -> None:
         for frame in frames:
             self._streams.pop(frame.stream, None)
+            self._makers.discard(frame.stream)
             if frame.match is not None:
                 self._matches.pop(frame.match, None)
+
+
+def _ended(conn: PoolConnectionProxy) -> bool:
+    try:
+        return conn.is_closed()
+    except asyncpg.InterfaceError:  # the pool has it back
+        return True
+
+
+def _people(match: Match) -> int:
+    return sum(1 + len(each.roster) for each in match.competitors)
 
 
 async def _store(conn: Connection, batch: Batch, known: dict[str, tuple[Match, str]]) -> str:

@@ -66,10 +66,13 @@ async def _apply(tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]) ->
         await _look_up_ranks(redis, [telling for _, telling in tellings])
         following = await written_up(tellings)
         await saves[-1]
-    finally:
-        # The connection is the caller's again afterwards.
+    except asyncio.CancelledError:
         for save in saves:
             save.cancel()
+        raise
+    finally:
+        # The connection is the caller's again afterwards. What is under way when a fact fails may
+        # end: to break it off takes a connection of its own, and the fact would pass for an outage.
         await asyncio.gather(*saves, return_exceptions=True)
     await announce(tx, following)
     return len(facts)
