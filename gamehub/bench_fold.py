@@ -153,7 +153,9 @@ async def fresh(bed: Ground) -> AsyncIterator[str]:
     try:
         yield _of(bed, name)
     finally:
-        await _admin(bed, f'DROP DATABASE "{name}" WITH (FORCE)')
+        # Nobody is connected any more. FORCE would try to end an autovacuum worker too, which takes
+        # a right of its own; without it Postgres sees to that.
+        await _admin(bed, f'DROP DATABASE "{name}"')
 
 
 async def _admin(bed: Ground, statement: str) -> None:
