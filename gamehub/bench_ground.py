@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import asyncpg
 from msgspec import Struct
 from rich.console import Console
 
@@ -32,6 +33,8 @@ from storage import migrate
 
 BEGIN = "<!-- fold: begin, written by `make bench` -->"
 END = "<!-- fold: end -->"
+# About what Postgres itself keeps between two checkpoints under load.
+WAL_FILES = 32
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
@@ -86,12 +89,30 @@ def ground(folder: Path | None, tell: Tell) -> Iterator[Ground]:
                     ws_rate_exempt_cidrs=LOOPBACK,
                 )
                 asyncio.run(migrate.up(postgres.dsn()))
+                tell("Running Postgres in")
+                asyncio.run(_run_in(postgres.dsn(admin=True)))
                 settings = keys.with_keys(chosen, data)
                 yield Ground(settings=settings, data=data, fsync=synced, tell=tell)
             finally:
                 valkey.stop()
         finally:
             postgres.stop()
+
+
+async def _run_in(admin_dsn: str) -> None:
+    """Leaves Postgres as it is when it has been at work for a while: with WAL files to write again.
+
+    A fresh one makes a new one of 16 MB whenever the last is full, which holds up every commit for
+    some 80 ms; after the first checkpoints it takes old ones.
+    """
+    conn = await asyncpg.connect(admin_dsn)
+    try:
+        for _ in range(WAL_FILES):
+            await conn.execute("SELECT pg_logical_emit_message(false, 'bench', 'run in')")
+            await conn.execute("SELECT pg_switch_wal()")
+        await conn.execute("CHECKPOINT")
+    finally:
+        await conn.close()
 
 
 class Process:
