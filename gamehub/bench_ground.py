@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-import asyncpg
 from msgspec import Struct
 from rich.console import Console
 
@@ -30,6 +29,7 @@ from loadtest.pinning import cores
 from loadtest.report import Report, Result, report, show
 from loadtest.suite import tables
 from storage import migrate
+from storage.database import connection, run_in
 
 BEGIN = "<!-- fold: begin, written by `make bench` -->"
 END = "<!-- fold: end -->"
@@ -100,19 +100,11 @@ def ground(folder: Path | None, tell: Tell) -> Iterator[Ground]:
 
 
 async def _run_in(admin_dsn: str) -> None:
-    """Leaves Postgres as it is when it has been at work for a while: with WAL files to write again.
-
-    A fresh one makes a new one of 16 MB whenever the last is full, which holds up every commit for
-    some 80 ms; after the first checkpoints it takes old ones.
+    """A fresh Postgres makes a WAL file of 16 MB whenever the last is full, which holds up every
+    commit for some 80 ms; after its first checkpoints it takes old ones.
     """
-    conn = await asyncpg.connect(admin_dsn)
-    try:
-        for _ in range(WAL_FILES):
-            await conn.execute("SELECT pg_logical_emit_message(false, 'bench', 'run in')")
-            await conn.execute("SELECT pg_switch_wal()")
-        await conn.execute("CHECKPOINT")
-    finally:
-        await conn.close()
+    async with connection(admin_dsn) as conn:
+        await run_in(conn, WAL_FILES)
 
 
 class Process:

@@ -115,6 +115,16 @@ async def ping(conn: Connection) -> None:
     await conn.execute("SELECT 1")
 
 
+async def run_in(conn: Connection, wal_files: int) -> None:
+    """Leaves Postgres as it is when it has been at work for a while: with so many WAL files that it
+    writes again. `conn` is a superuser's.
+    """
+    for _ in range(wal_files):
+        await conn.execute("SELECT pg_logical_emit_message(false, 'gamehub', 'run in')")
+        await conn.execute("SELECT pg_switch_wal()")
+    await conn.execute("CHECKPOINT")
+
+
 @contextlib.asynccontextmanager
 async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """One connection outside any pool, for migrations and the command line."""
