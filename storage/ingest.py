@@ -364,12 +364,6 @@ async def delete_refused(conn: Connection, refused_id: int) -> None:
     await conn.execute("DELETE FROM ingest.quarantine WHERE id = $1", refused_id)
 
 
-async def count_refused(conn: Connection) -> int:
-    """How many FACTs are in quarantine."""
-    count: int = await conn.fetchval("SELECT count(*) FROM ingest.quarantine")
-    return count
-
-
 def _refused(row: asyncpg.Record) -> Refused:
     return Refused(
         id=row["id"],

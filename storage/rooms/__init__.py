@@ -43,7 +43,6 @@ __all__ = [
     "publish",
     "read",
     "read_due",
-    "room_of_channel",
     "scores",
     "take_stream",
 ]
@@ -82,11 +81,6 @@ class RoomView:
 def channel(room: str) -> str:
     """The pub/sub channel of a room."""
     return f"room:{{{room}}}"
-
-
-def room_of_channel(name: str) -> str:
-    """The reverse of `channel`."""
-    return name[6:-1]
 
 
 _PARTS = ("meta", "events", "document", "ids", "times", "documents")

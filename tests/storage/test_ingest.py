@@ -40,7 +40,7 @@ async def test_a_refused_fact_comes_back(pool: asyncpg.Pool) -> None:
         )
         assert oldest == expected
         assert await ingest.refused_page(conn, before_id=oldest.id) == []
-        assert await ingest.count_refused(conn) == 2
+        assert len(await ingest.refused_page(conn)) == 2
         await ingest.delete_refused(conn, newest.id)
         assert await ingest.get_refused(conn, newest.id) is None
 

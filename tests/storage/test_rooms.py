@@ -259,11 +259,11 @@ async def test_events_of_one_call_are_one_message_in_their_order(one_server: Red
         while len(heard) < 2:
             message = await pubsub.get_message(timeout=5.0)
             if message is not None and message["type"] == "message":
-                name = rooms.room_of_channel(message["channel"].decode())
-                heard.setdefault(name, []).append(rooms.parse_message(message["data"]))
+                said = rooms.parse_message(message["data"])
+                heard.setdefault(message["channel"].decode(), []).append(said)
     epoch = (await rooms.read(one_server, ROOM)).epoch
-    assert heard[ROOM] == [(epoch, 1, [b"live-1", b"live-2", b"live-3"])]
-    assert [each[1:] for each in heard["matches:all"]] == [(1, [b"lobby"])]
+    assert heard[rooms.channel(ROOM)] == [(epoch, 1, [b"live-1", b"live-2", b"live-3"])]
+    assert [each[1:] for each in heard[rooms.channel("matches:all")]] == [(1, [b"lobby"])]
 
 
 async def test_bodies_may_hold_what_separates_them(one_server: Redis) -> None:
