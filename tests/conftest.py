@@ -17,10 +17,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 import redis
+import redis.asyncio
 import uvloop
 
 from domain.errors import StartError
 from storage import database
+from storage.redis import connect
 from tests import clusters, hubs, servers, sockets
 
 
@@ -92,6 +94,14 @@ def redis_url(redis_server: str) -> str:
         client.flushall()
         client.script_flush()
     return redis_server
+
+
+@pytest.fixture(name="redis")
+async def client_of_redis(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    """A client of that Redis, as the house connects."""
+    client = connect(redis_url)
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -14,17 +13,9 @@ from domain.settings import Settings
 from services.ingest import commit_facts
 from storage import deadletters, log, migrate, rooms
 from storage.database import connect_pool
-from storage.redis import connect
 from tests.facts import completed, scheduled, sender, started
 from tests.hubs import HubProcess, eventually, settings_for
 from workers.app import PIPELINES, Machine
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 def worker(database_url: str, redis_url: str) -> HubProcess:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -14,17 +13,9 @@ from redis.asyncio import Redis
 from storage import deadletters, log
 from storage.database import from_json
 from storage.log import Event
-from storage.redis import connect
 from workers import fold, pipeline
 from workers.fold.rebuild import rebuild_fold
 from workers.pipeline import drain
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture(autouse=True)

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import asyncpg
-import pytest
 from redis.asyncio import Redis
 
 from storage import log
-from storage.redis import connect
 from tests.hubs import eventually
 from workers import app
 from workers.listener import Listener
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 async def nobody(_name: str) -> None:

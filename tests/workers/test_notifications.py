@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -16,7 +16,6 @@ from domain.notifications import INBOX_MAX, Notice
 from services import notifications as reading
 from storage import deadletters, log, notifications
 from storage.log import LoggedEvent, Transaction
-from storage.redis import connect
 from tests.derived import achievement, announce, fact, rank
 from workers import notifications as telling
 from workers import pipeline
@@ -24,13 +23,6 @@ from workers.notifications import PIPELINE
 from workers.pipeline import Pipeline, drain, retry
 
 NOW_MS = 1_800_000_000_000
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import asyncpg
 import pytest
@@ -15,17 +15,9 @@ from domain.errors import Unavailable
 from services.ingest import commit_facts
 from storage import deadletters, log
 from storage.log import Event, LoggedEvent, Transaction
-from storage.redis import connect
 from tests.facts import completed, scheduled, started
 from workers import fold, pipeline
 from workers.pipeline import Drained, Pipeline, drain, retry
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import asyncpg
 import pytest
 from redis.asyncio import Redis
@@ -12,7 +10,6 @@ from domain.errors import Unavailable
 from domain.results import Result
 from services.ingest import FactFrame, commit_facts
 from storage import deadletters, log, rebuild
-from storage.redis import connect
 from tests.facts import completed, sender, started
 from workers import fold, pipeline
 from workers.app import PIPELINES
@@ -36,13 +33,6 @@ TABLES = (
 )
 # Who plays whom: a win of the first against the second, in order.
 SERIES = [("ann", "bob"), ("bob", "cid"), ("ann", "cid"), ("cid", "bob"), ("bob", "ann")] * 3
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 def series() -> list[FactFrame]:

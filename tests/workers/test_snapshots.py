@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import date
 
 import asyncpg
@@ -15,7 +14,6 @@ from domain.statistics import Lifetime, derived
 from storage import leaderboards, reconcile, statistics
 from storage.leaderboards import pages
 from storage.leaderboards import snapshots as pictures
-from storage.redis import connect
 from tests.boards import rate, standing_order
 from workers import clock, snapshots
 from workers.leaderboards import keeper, pipeline
@@ -23,13 +21,6 @@ from workers.pipeline import drain
 
 NIGHT_MS = 1_772_323_500_000  # 2026-03-01T00:05Z
 REGIONS = Regions()
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 async def take(pool: asyncpg.Pool, night: int = 0) -> None:

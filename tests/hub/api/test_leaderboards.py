@@ -13,20 +13,12 @@ from redis.asyncio import Redis
 
 from domain.leaderboards import Regions
 from hub.context import CONTEXT
-from storage.redis import connect
 from tests.boards import rate, standing_order, write_profile
 from tests.hub.api.serving import NOWHERE, Client, bearer, serving
 from workers.leaderboards import keeper, pipeline
 from workers.pipeline import drain
 
 REGIONS = Regions({"EU": ["DE", "SE"]})
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +11,6 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from storage.redis import connect
 from tests.derived import achievement, announce, rank
 from tests.hubs import RunningHub, server_token, user_token
 from tests.sockets import viewer
@@ -20,13 +18,6 @@ from workers import notifications, relay
 from workers.pipeline import drain
 
 URL = "/api/v1/me/notifications"
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 async def work(pool: asyncpg.Pool, redis: Redis) -> None:

@@ -20,20 +20,12 @@ from domain.profiles import Profile
 from storage import profiles, ratings
 from storage.leaderboards import making, snapshots
 from storage.log import Event
-from storage.redis import connect
 from tests.hub.api.serving import Client, bearer, serving
 from tests.played import Story, days_ago, declare
 from tests.proxies import Wire
 
 NOW_MS = 1_800_000_000_000
 ANA_STATS = {"kills": 10, "deaths": 4, "assists": 2, "fastest_answer_ms": 400}
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture
