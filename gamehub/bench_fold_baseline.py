@@ -47,7 +47,7 @@ async def run(database_url: str, redis_url: str, matches: int) -> float:
 async def _results(database_url: str, matches: int) -> list[UUID]:
     conn = await asyncpg.connect(database_url)
     try:
-        facts, _ = await log.read_typed(conn, 0, matches, fold.PIPELINE.types)
+        facts = await log.read(conn, 0, matches)
     finally:
         await conn.close()
     assert len(facts) == matches

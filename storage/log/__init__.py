@@ -53,7 +53,6 @@ __all__ = [
     "lock_cursor",
     "move_cursor",
     "read",
-    "read_typed",
     "told_of",
     "transaction",
     "wake",
@@ -70,8 +69,6 @@ WAKE_CHANNEL = "gamehub:wake"
 ANNOUNCED_MAX = 200_000
 # A read ends where the payloads of its facts have so many bytes.
 READ_BYTES = 8 * 1024 * 1024
-# A pipeline that wants few types looks at so many facts at a time.
-SPAN_MAX = 20_000
 
 
 class Event(Struct, frozen=True, kw_only=True, gc=False):
@@ -252,18 +249,6 @@ FROM (
 ) AS sized WHERE before < $3 ORDER BY seq
 """
 
-_READ_TYPED = """
--- The next facts of these types after a number and up to another, in the log's order, as far as
--- one read holds them.
-SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
-FROM (
-    SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING)
-               - octet_length(payload) AS before
-    FROM (SELECT * FROM log.facts WHERE seq > $1 AND seq <= $2 AND type = ANY($3::text[])
-          ORDER BY seq LIMIT $4) AS facts
-) AS sized WHERE before < $5 ORDER BY seq
-"""
-
 _BY_IDS = """
 -- Facts by their identity, in the log's order.
 SELECT seq, event_id, type, v, subject, cause_id, root_id, occurred_at, recorded_at, payload
@@ -274,26 +259,6 @@ FROM log.facts WHERE event_id = ANY($1::uuid[]) ORDER BY seq
 async def read(conn: Connection, after_seq: int, limit: int) -> list[LoggedEvent]:
     """Up to `limit` facts with seq > after_seq, fewer where they are large; in commit order."""
     return [logged(row) for row in await conn.fetch(_READ, after_seq, limit, READ_BYTES)]
-
-
-async def read_typed(
-    conn: Connection, after_seq: int, limit: int, types: frozenset[str] | None
-) -> tuple[list[LoggedEvent], int]:
-    """(up to `limit` facts of these types, the number up to which that is all of them).
-
-    It looks at no more than SPAN_MAX facts; the number is `after_seq` only at the head.
-    """
-    if types is None:
-        facts = await read(conn, after_seq, limit)
-        return facts, facts[-1].seq if facts else after_seq
-    # What has a number up to the committed head can be seen by the next statement.
-    until = min(await head(conn), after_seq + SPAN_MAX)
-    if until <= after_seq:
-        return [], after_seq
-    rows = await conn.fetch(_READ_TYPED, after_seq, until, sorted(types), limit, READ_BYTES)
-    facts = [logged(row) for row in rows]
-    full = len(rows) == limit or sum(len(row["payload"]) for row in rows) >= READ_BYTES
-    return facts, facts[-1].seq if full else until
 
 
 async def by_ids(conn: Connection, event_ids: Sequence[UUID]) -> list[LoggedEvent]:

@@ -8,8 +8,11 @@ from typing import Generic, NamedTuple, TypeVar
 import asyncpg
 
 from storage.database import Connection, time_ms
-from storage.log import READ_BYTES, SPAN_MAX, LoggedEvent, logged
+from storage.log import READ_BYTES, LoggedEvent, logged
 from storage.log.packed import PackedEvent
+
+# A pipeline that wants few types looks at so many facts at a time.
+SPAN_MAX = 20_000
 
 _Fact = TypeVar("_Fact", LoggedEvent, PackedEvent)
 

@@ -37,7 +37,6 @@ async def generic(pool: asyncpg.Pool, statement: str) -> str:
         matches._ADVANCE,
         log._BY_IDS,
         log._READ,
-        log._READ_TYPED,
         batches._TAKE,
         batches._TAKE_PACKED,
     ],

@@ -16,6 +16,7 @@ from domain.errors import Unavailable
 from domain.leaderboards import Regions
 from storage import leaderboards, log, rooms
 from storage.leaderboards import making, rows
+from storage.log import batches
 from storage.redis import connect
 from tests.boards import rate, said, standing_order, write_profile
 from workers import leaderboards as boards
@@ -126,10 +127,10 @@ class Killed(Exception):
 
 async def apply_and_die(pool: asyncpg.Pool, redis: Redis) -> None:
     async with log.transaction(pool) as tx:
-        after = await log.lock_cursor(tx.connection, "boards")
-        assert after is not None
-        batch, _ = await log.read_typed(tx.connection, after, 500, boards.TYPES)
-        await boards.apply(tx, redis, batch, regions=REGIONS)
+        assert await log.lock_cursor(tx.connection, "boards") is not None
+        taken = await batches.take(tx.connection, "boards", sorted(boards.TYPES), 500)
+        assert taken is not None
+        await boards.apply(tx, redis, taken.facts, regions=REGIONS)
         raise Killed
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -14,20 +13,13 @@ from gamehub.embedded import start_postgres
 from gamehub.embedded_home import load_secrets
 from storage import history, log, migrate, profiles, ratings, rebuild, statistics
 from storage.database import Connection, connect_pool
-from storage.redis import connect
+from storage.log import batches
 from tests import servers
 from tests.hubs import eventually
 from tests.workers.test_fold_hard import duel, put
 from workers import fold
 from workers.fold.rebuild import rebuild_fold
 from workers.pipeline import drain
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
 
 
 async def waits_for_a_lock(conn: Connection) -> bool:
@@ -151,20 +143,20 @@ async def test_large_facts_are_read_few_at_a_time(
     pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page ends where it is full, and nothing behind it is passed over."""
-    monkeypatch.setattr(log, "READ_BYTES", 5_000)
+    monkeypatch.setattr(batches, "READ_BYTES", 5_000)
     monkeypatch.setattr(rebuild, "PAGE_BYTES", 5_000)
     long = [{"player_id": f"p{each}", "stats": {"x" * 30: each}} for each in range(20)]
     for number in range(12):
         await put(pool, duel(f"m{number}", "ann", "bob", players=long))
     types = fold.PIPELINE.types
+    assert types is not None
     async with pool.acquire() as conn:
-        facts, until = await log.read_typed(conn, 0, 1_000, types)
-        assert 1 < len(facts) < 12
-        assert until == facts[-1].seq
-        facts, until = await log.read_typed(conn, 0, 1_000, None)
-        assert 1 < len(facts) < 12
-        assert until == facts[-1].seq
-        assert types is not None
+        await log.lock_cursor(conn, "fold")
+        for wanted in (sorted(types), None):
+            taken = await batches.take(conn, "fold", wanted, 1_000)
+            assert taken is not None
+            assert 1 < len(taken.facts) < 12
+            assert taken.until == taken.facts[-1].seq
         assert 1 < len(await rebuild.read(conn, 0, 12, types)) < 12
     assert (await drain(fold.PIPELINE, pool, redis)).facts == 12
     assert (await rebuild_fold(pool, check=True)).differences == []
