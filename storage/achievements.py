@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from storage.database import Connection, time_ms, to_time
+from storage.database import Connection, Statement, time_ms, to_time
 
 _LOAD = """
 -- The codes that users have.
@@ -46,11 +46,10 @@ async def load(conn: Connection, user_ids: Collection[str]) -> dict[str, set[str
     return found
 
 
-async def add(conn: Connection, rows: Iterable[tuple[str, str, int, str | None, int]]) -> None:
+def add(rows: Iterable[tuple[str, str, int, str | None, int]]) -> Statement | None:
     """Stores (user id, code, earned at in ms, match id, log seq) (ACH-02)."""
-    new = records(rows)
-    if new:
-        await conn.execute(_ADD, *(list(column) for column in zip(*new, strict=True)))
+    columns = [list(column) for column in zip(*records(rows), strict=True)]
+    return Statement(_ADD, columns) if columns else None
 
 
 def records(rows: Iterable[tuple[str, str, int, str | None, int]]) -> list[tuple[Any, ...]]:

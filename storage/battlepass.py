@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from storage.database import Connection
+from storage.database import Connection, Statement
 
 _LOAD = """
 -- The XP of users, season by season.
@@ -28,8 +28,9 @@ async def load(conn: Connection, user_ids: Collection[str]) -> dict[str, dict[st
     return found
 
 
-async def save(conn: Connection, progress: Mapping[tuple[str, str], int]) -> None:
+def save(progress: Mapping[tuple[str, str], int]) -> Statement | None:
     """Stores the XP of (user id, season id) as it is now."""
-    if progress:
-        users, seasons = (list(part) for part in zip(*progress, strict=True))
-        await conn.execute(_SAVE, users, seasons, list(progress.values()))
+    if not progress:
+        return None
+    users, seasons = (list(part) for part in zip(*progress, strict=True))
+    return Statement(_SAVE, [users, seasons, list(progress.values())])

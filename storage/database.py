@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
+import msgspec
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
@@ -150,6 +152,43 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, AWAY)
 
 
+class Statement(NamedTuple):
+    """SQL that changes rows, and the arguments of its $1, $2, ..."""
+
+    sql: str
+    args: Sequence[Any]
+
+
+async def execute(conn: Connection, *statements: Statement | None) -> None:
+    """Statements that change different tables and do not see each other, in one round trip.
+
+    None: nothing to do. Raises what any of them raises; then none has done anything.
+    """
+    given = [each for each in statements if each is not None]
+    if given:
+        shapes = tuple((each.sql, len(each.args)) for each in given)
+        await conn.execute(_together(shapes), *(arg for each in given for arg in each.args))
+
+
+@lru_cache(maxsize=128)
+def _together(shapes: tuple[tuple[str, int], ...]) -> str:
+    """One statement of several, their arguments numbered on."""
+    if len(shapes) == 1:
+        return shapes[0][0]
+    parts, before = [], 0
+    for nth, (sql, count) in enumerate(shapes):
+        parts.append(f"part_{nth} AS ({_numbered_on(sql, before)})")
+        before += count
+    return f"WITH {', '.join(parts)} SELECT"
+
+
+def _numbered_on(sql: str, before: int) -> str:
+    return _ARGUMENT.sub(lambda found: f"${int(found[1]) + before}", sql)
+
+
+_ARGUMENT = re.compile(r"\$(\d+)")
+
+
 @contextlib.contextmanager
 def answering() -> Iterator[None]:
     """Turns failures of the connection into Unavailable; all others pass."""
@@ -194,6 +233,10 @@ def to_json(value: Any) -> str:
 def from_json(text: str | None) -> Any:
     """A jsonb column as asyncpg gives it (text)."""
     return None if text is None else json.loads(text)
+
+
+# Counters by name as jsonb holds them; typed and compiled, twice as fast as the general way.
+counters_of = msgspec.json.Decoder(dict[str, int | float]).decode
 
 
 def pack_position(*parts: str | int) -> str:

@@ -9,14 +9,32 @@ from typing import get_args
 from domain.history import Entry
 from domain.results import Outcome
 from domain.times import TIME_MAX_MS
-from storage.database import Connection, pack_position, time_ms, to_time, unpack_position
+from storage.database import Connection, Statement, pack_position, time_ms, to_time, unpack_position
 
+# Entries of so many are stored by COPY.
+COPY_FROM = 256
 PAGE_DEFAULT = 10
 PAGE_MAX = 50
 
 
-async def add(conn: Connection, entries: Sequence[Entry]) -> None:
-    """Stores the entries of results; raises UniqueViolationError when a match is there already."""
+_ADD = """
+-- Entries of few results.
+INSERT INTO history.entries
+    (subject_type, subject_id, match_id, log_seq, game, tournament_id, team_id, side, played_at,
+     outcome, decided_by, rating_before, rating_after)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+    $8::smallint[], $9::timestamptz[], $10::text[], $11::text[], $12::smallint[], $13::smallint[])
+"""
+
+
+def add(entries: Sequence[Entry]) -> Statement | None:
+    """Stores the entries of results, which raises UniqueViolationError for a match it has."""
+    return Statement(_ADD, list(zip(*entries, strict=True))) if entries else None
+
+
+async def copy(conn: Connection, entries: Sequence[Entry]) -> None:
+    """As add, with a round trip more and less work for each: for COPY_FROM and more."""
     await conn.copy_records_to_table("entries", schema_name="history", records=entries)
 
 

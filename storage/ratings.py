@@ -9,7 +9,7 @@ from typing import NamedTuple
 import asyncpg
 
 from domain.ratings import RATING_MAX, Rating
-from storage.database import Connection, to_time
+from storage.database import Connection, Statement, to_time
 
 # Game, subject type (team or user), subject id.
 Key = tuple[str, str, str]
@@ -101,11 +101,10 @@ ON CONFLICT (game, subject_type, subject_id) DO UPDATE SET
 """
 
 
-async def save(conn: Connection, rows: Mapping[Key, Stored]) -> None:
-    """Stores these rows as they are, in one statement."""
-    if rows:
-        columns = zip(*(_values(key, row) for key, row in rows.items()), strict=True)
-        await conn.execute(_SAVE, *columns)
+def save(rows: Mapping[Key, Stored]) -> Statement | None:
+    """Stores these rows as they are."""
+    columns = list(zip(*(_values(key, row) for key, row in rows.items()), strict=True))
+    return Statement(_SAVE, columns) if columns else None
 
 
 def records(rows: Mapping[Key, Stored]) -> list[tuple[object, ...]]:

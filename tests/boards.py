@@ -11,6 +11,7 @@ import asyncpg
 from domain.profiles import Profile
 from domain.ratings import Rating, tier_of
 from storage import log, profiles, ratings
+from storage.database import execute
 from storage.log import Event, LoggedEvent
 from storage.ratings import Stored
 
@@ -32,7 +33,7 @@ async def rate(
             )
             for each, (rating, wins, minute) in places.items()
         }
-        await ratings.save(tx.connection, stored)
+        await execute(tx.connection, ratings.save(stored))
         for (_, _, each), row in stored.items():
             rating = row.rating
             payload = {

@@ -268,7 +268,7 @@ class Machine(Middleware):
         if name in self._running:
             self._again.add(name)
         elif not self._stopping:
-            task = asyncio.create_task(self._drain_once(name))
+            task = asyncio.create_task(self._drain_once(name), name=f"drain {name}")
             self._begun.add(task)
             task.add_done_callback(self._begun.discard)
 

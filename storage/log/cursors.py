@@ -100,13 +100,14 @@ async def count_failure(conn: Connection, pipeline: str) -> None:
 
 
 _LAG = """
--- Every pipeline's distance to the head, and the age of the fact that it has to do next.
+-- Every pipeline's distance to the head, and the age of the fact that it has to do next: looked up
+-- one by one, for a join may read the whole log where it was never analysed.
 SELECT c.pipeline, c.seq, h.seq AS head,
-       coalesce(extract(epoch FROM clock_timestamp() - f.recorded_at), 0)::float8 AS lag_s,
+       coalesce(extract(epoch FROM clock_timestamp()
+           - (SELECT f.recorded_at FROM log.facts f WHERE f.seq = c.seq + 1)), 0)::float8 AS lag_s,
        c.batches, c.facts, c.busy_ms, c.last_ms, c.failures
 FROM log.cursors c
 JOIN log.head h ON h.shard = 0
-LEFT JOIN log.facts f ON f.seq = c.seq + 1
 ORDER BY c.pipeline
 """
 

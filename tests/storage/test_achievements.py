@@ -11,7 +11,7 @@ from domain.errors import ImpossibleValue
 from domain.times import TIME_MAX_MS
 from storage import achievements
 from storage.achievements import Earned
-from storage.database import Connection
+from storage.database import Connection, execute
 
 AT_MS = 1_534_348_980_123
 
@@ -24,18 +24,18 @@ async def conn(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
 
 
 async def test_an_achievement_is_earned_once(conn: Connection) -> None:
-    await achievements.add(conn, [])
-    await achievements.add(
-        conn,
+    await execute(conn, achievements.add([]))
+    earned = achievements.add(
         [
             ("ann", "TEN_WINS", AT_MS, "m9", 9),
             ("ann", "TOURNAMENT_TOP1", AT_MS + 1, None, 12),
             ("ann", "FIRST_WIN", AT_MS - 1, "m1", 9),
             ("bob", "FIRST_WIN", AT_MS, "m1", 1),
-        ],
+        ]
     )
+    await execute(conn, earned)
     # A replay, and the same within one batch, change nothing.
-    await achievements.add(conn, [("ann", "TEN_WINS", AT_MS + 5, "m10", 10)] * 2)
+    await execute(conn, achievements.add([("ann", "TEN_WINS", AT_MS + 5, "m10", 10)] * 2))
     assert await achievements.load(conn, ["ann", "bob", "eve"]) == {
         "ann": {"FIRST_WIN", "TEN_WINS", "TOURNAMENT_TOP1"},
         "bob": {"FIRST_WIN"},
@@ -51,4 +51,4 @@ async def test_an_achievement_is_earned_once(conn: Connection) -> None:
 
 async def test_a_time_that_no_row_can_have(conn: Connection) -> None:
     with pytest.raises(ImpossibleValue):
-        await achievements.add(conn, [("ann", "FIRST_WIN", TIME_MAX_MS + 1, None, 1)])
+        await execute(conn, achievements.add([("ann", "FIRST_WIN", TIME_MAX_MS + 1, None, 1)]))

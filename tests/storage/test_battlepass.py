@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from storage import battlepass
-from storage.database import Connection
+from storage.database import Connection, execute
 
 
 @pytest.fixture
@@ -19,12 +19,14 @@ async def conn(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
 
 
 async def test_xp_by_season_comes_back(conn: Connection) -> None:
-    await battlepass.save(conn, {})
+    await execute(conn, battlepass.save({}))
     assert await battlepass.load(conn, []) == {}
-    await battlepass.save(conn, {("ann", "s1"): 300, ("ann", "s2"): 2**40, ("bob", "s1"): 0})
+    await execute(
+        conn, battlepass.save({("ann", "s1"): 300, ("ann", "s2"): 2**40, ("bob", "s1"): 0})
+    )
     assert await battlepass.load(conn, ["ann", "bob", "eve"]) == {
         "ann": {"s1": 300, "s2": 2**40},
         "bob": {"s1": 0},
     }
-    await battlepass.save(conn, {("ann", "s1"): 350})
+    await execute(conn, battlepass.save({("ann", "s1"): 350}))
     assert await battlepass.load(conn, {"ann"}) == {"ann": {"s1": 350, "s2": 2**40}}

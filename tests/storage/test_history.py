@@ -13,6 +13,7 @@ from domain.history import Entry
 from domain.results import Outcome, SubjectType
 from domain.times import ms_of
 from storage import history
+from storage.database import execute
 
 BASE = datetime(2017, 7, 14, 2, 40, tzinfo=UTC)
 MINUTE_MS = 60_000
@@ -47,7 +48,7 @@ def entry(
 
 async def add(pool: asyncpg.Pool, entries: Sequence[Entry]) -> None:
     async with pool.acquire() as conn:
-        await history.add(conn, entries)
+        await execute(conn, history.add(entries))
 
 
 async def test_an_entry_comes_back_as_it_was(pool: asyncpg.Pool) -> None:
@@ -71,7 +72,7 @@ async def test_newest_first_without_holes(pool: asyncpg.Pool, limit: int) -> Non
             if cursor is None:
                 break
             # What is played meanwhile does not move the pages.
-            await history.add(conn, [entry(100 + len(seen))])
+            await execute(conn, history.add([entry(100 + len(seen))]))
     assert seen == [f"m{n:03}" for n in range(39, -1, -1)]
 
 

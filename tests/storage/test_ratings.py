@@ -11,6 +11,7 @@ import pytest
 from domain.ratings import Rating
 from domain.times import TIME_MAX_MS, TIME_MIN_MS
 from storage import ratings
+from storage.database import execute
 from storage.ratings import Key, Neighbours, Standing, Stored
 
 DAY_MS = 86_400_000
@@ -22,7 +23,7 @@ def stored(rating: int = 1200, won: int = 0, minute: int = 0, name: str | None =
 
 async def fill(pool: asyncpg.Pool, rows: dict[Key, Stored]) -> None:
     async with pool.acquire() as conn:
-        await ratings.save(conn, rows)
+        await execute(conn, ratings.save(rows))
 
 
 async def test_a_batch_comes_back_as_it_was_stored(pool: asyncpg.Pool) -> None:
@@ -133,7 +134,7 @@ async def test_a_page_goes_on_behind_one_who_has_left(pool: asyncpg.Pool) -> Non
     order = await filled(pool)
     async with pool.acquire() as conn:
         last = (await ratings.page(conn, "chess", "user", 20))[-1]
-        await ratings.save(conn, {("chess", "user", last.subject_id): stored(100)})
+        await execute(conn, ratings.save({("chess", "user", last.subject_id): stored(100)}))
         assert ids_of(await ratings.page(conn, "chess", "user", 5, last)) == order[20:25]
 
 

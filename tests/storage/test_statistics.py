@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import date
 
 import asyncpg
@@ -12,8 +12,8 @@ import pytest
 from domain.errors import ImpossibleValue
 from domain.statistics import Lifetime, Tally
 from domain.times import TIME_MAX_MS, TIME_MIN_MS
-from storage import statistics
-from storage.database import Connection
+from storage import seats, statistics
+from storage.database import Connection, execute
 from storage.statistics import DayKey, LifetimeKey
 
 MONDAY = date(2018, 8, 13)
@@ -43,19 +43,41 @@ async def conn(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
         yield lent
 
 
+async def lifetimes_of(
+    conn: Connection, keys: Iterable[LifetimeKey]
+) -> dict[LifetimeKey, Lifetime]:
+    """What is stored, by key."""
+    asked = list(keys)
+    found = await seats.load(conn, [(*key, "s1", MONDAY) for key in asked])
+    return {
+        key: taken.lifetime
+        for key, taken in zip(asked, found, strict=True)
+        if taken.lifetime is not None
+    }
+
+
+async def days_of(conn: Connection, keys: Iterable[DayKey]) -> dict[DayKey, Tally]:
+    """What is stored, by key."""
+    asked = list(keys)
+    found = await seats.load(conn, asked)
+    return {
+        key: taken.day for key, taken in zip(asked, found, strict=True) if taken.day is not None
+    }
+
+
 async def test_lifetimes_come_back_and_whole_rows_replace_them(conn: Connection) -> None:
-    await statistics.save_lifetime(conn, {ANN: FULL, REDS: BARE})
-    assert await statistics.load_lifetime(conn, [ANN, REDS, ("user", "ann", "go")]) == {
+    await execute(conn, statistics.save_lifetime({ANN: FULL, REDS: BARE}))
+    assert await lifetimes_of(conn, [ANN, REDS, ("user", "ann", "go")]) == {
         ANN: FULL,
         REDS: BARE,
     }
-    await statistics.save_lifetime(conn, {ANN: BARE})
-    assert await statistics.load_lifetime(conn, {ANN, REDS}) == {ANN: BARE, REDS: BARE}
+    await execute(conn, statistics.save_lifetime({ANN: BARE}))
+    assert await lifetimes_of(conn, {ANN, REDS}) == {ANN: BARE, REDS: BARE}
 
 
 async def test_counters_keep_their_kind_of_number(conn: Connection) -> None:
-    await statistics.save_lifetime(conn, {ANN: FULL})
-    stats = (await statistics.load_lifetime(conn, [ANN]))[ANN].stats
+    await execute(conn, statistics.save_lifetime({ANN: FULL}))
+    stats = (await lifetimes_of(conn, [ANN]))[ANN].stats
     assert {name: type(value) for name, value in stats.items()} == {
         "kills": int,
         "damage": float,
@@ -74,16 +96,14 @@ async def test_fractions_come_back_to_the_last_bit(conn: Connection) -> None:
         ("user", f"u{number}", "chess"): Lifetime(1, stats={"damage": value})
         for number, value in enumerate(values)
     }
-    await statistics.save_lifetime(conn, lifetimes)
-    assert await statistics.load_lifetime(conn, list(lifetimes)) == lifetimes
+    await execute(conn, statistics.save_lifetime(lifetimes))
+    assert await lifetimes_of(conn, list(lifetimes)) == lifetimes
 
 
 async def test_nothing_asked_is_nothing_said(conn: Connection) -> None:
-    for save in (statistics.save_lifetime, statistics.save_days, statistics.save_careers):
-        await save(conn, {})
-    await statistics.add_entered(conn, [])
-    assert await statistics.load_lifetime(conn, []) == {}
-    assert await statistics.load_days(conn, []) == {}
+    nothing = statistics.save_lifetime({}), statistics.save_days({}), statistics.save_careers({})
+    assert (*nothing, statistics.add_entered([])) == (None,) * 4
+    await execute(conn, *nothing)
     assert await statistics.load_careers(conn, []) == {}
     assert await statistics.entered(conn, []) == set()
     assert await statistics.members_of(conn, "cup", []) == {}
@@ -91,7 +111,7 @@ async def test_nothing_asked_is_nothing_said(conn: Connection) -> None:
 
 async def test_a_time_that_no_row_can_have(conn: Connection) -> None:
     with pytest.raises(ImpossibleValue):
-        await statistics.save_lifetime(conn, {ANN: Lifetime(first_ms=TIME_MIN_MS - 1)})
+        await execute(conn, statistics.save_lifetime({ANN: Lifetime(first_ms=TIME_MIN_MS - 1)}))
 
 
 def day_key(day: date, season: str = "s1", game: str = "chess", user: str = "ann") -> DayKey:
@@ -107,11 +127,11 @@ async def test_days_come_back_from_the_first_to_the_last_of_the_calendar(
         day_key(MONDAY): Tally(9, 4, 3, 1, 20, 3600, {"kills": 5}),
         day_key(date(9999, 12, 31)): Tally(played=2, stats={"aces": 0.5}),
     }
-    await statistics.save_days(conn, days)
-    assert await statistics.load_days(conn, list(days)) == days
+    await execute(conn, statistics.save_days(days))
+    assert await days_of(conn, list(days)) == days
     days[day_key(MONDAY)] = Tally(10, 5, 3, 1, 21, 3700, {"kills": 6})
-    await statistics.save_days(conn, {day_key(MONDAY): days[day_key(MONDAY)]})
-    assert await statistics.load_days(conn, [*days, day_key(date(2019, 1, 1))]) == days
+    await execute(conn, statistics.save_days({day_key(MONDAY): days[day_key(MONDAY)]}))
+    assert await days_of(conn, [*days, day_key(date(2019, 1, 1))]) == days
 
 
 async def test_days_are_read_by_range_by_season_and_by_game(conn: Connection) -> None:
@@ -126,7 +146,7 @@ async def test_days_are_read_by_range_by_season_and_by_game(conn: Connection) ->
         day_key(MONDAY, user="bob"): Tally(played=6),
         ("team", "ann", "chess", "s1", MONDAY): Tally(played=7),
     }
-    await statistics.save_days(conn, days)
+    await execute(conn, statistics.save_days(days))
 
     found = await statistics.days_between(conn, "user", "ann", MONDAY, tuesday)
     assert {game: [(day, one.played) for day, one in each] for game, each in found.items()} == {
@@ -147,7 +167,7 @@ async def test_days_are_read_by_range_by_season_and_by_game(conn: Connection) ->
 
 async def test_a_subjects_lifetimes_by_game(conn: Connection) -> None:
     go: LifetimeKey = ("user", "ann", "go")
-    await statistics.save_lifetime(conn, {go: BARE, ANN: FULL, REDS: BARE})
+    await execute(conn, statistics.save_lifetime({go: BARE, ANN: FULL, REDS: BARE}))
     found = await statistics.lifetimes_of(conn, "user", "ann")
     assert list(found.items()) == [("chess", FULL), ("go", BARE)]
     assert await statistics.lifetimes_of(conn, "user", "bob") == {}
@@ -155,15 +175,14 @@ async def test_a_subjects_lifetimes_by_game(conn: Connection) -> None:
 
 async def test_careers_come_back(conn: Connection) -> None:
     careers = {"ann": {"matches_won": 3, "kills": 7.5}, "bob": {}}
-    await statistics.save_careers(conn, careers)
+    await execute(conn, statistics.save_careers(careers))
     assert await statistics.load_careers(conn, ["ann", "bob", "eve"]) == careers
-    await statistics.save_careers(conn, {"bob": {"matches_won": 1}})
+    await execute(conn, statistics.save_careers({"bob": {"matches_won": 1}}))
     assert await statistics.load_careers(conn, {"bob"}) == {"bob": {"matches_won": 1}}
 
 
 async def test_who_took_part_and_for_which_team(conn: Connection) -> None:
-    await statistics.add_entered(
-        conn,
+    took_part = statistics.add_entered(
         [
             ("user", "bob", "cup", "reds"),
             ("user", "ann", "cup", "reds"),
@@ -172,8 +191,9 @@ async def test_who_took_part_and_for_which_team(conn: Connection) -> None:
             # The same once more, for another team: the first stays.
             ("user", "ann", "cup", "blues"),
             ("user", "zed", "league", "reds"),
-        ],
+        ]
     )
+    await execute(conn, took_part)
     assert await statistics.entered(
         conn, [("user", "ann", "cup"), ("user", "ann", "league"), ("team", "reds", "cup")]
     ) == {("user", "ann", "cup"), ("team", "reds", "cup")}
@@ -182,13 +202,15 @@ async def test_who_took_part_and_for_which_team(conn: Connection) -> None:
 
 
 async def test_for_whom_users_played(conn: Connection) -> None:
-    await statistics.add_played_for(conn, [("ann", "reds"), ("ann", "reds"), ("bob", "blues")])
-    await statistics.add_played_for(conn, [("ann", "reds"), ("ann", "blues")])
+    await execute(
+        conn, statistics.add_played_for([("ann", "reds"), ("ann", "reds"), ("bob", "blues")])
+    )
+    await execute(conn, statistics.add_played_for([("ann", "reds"), ("ann", "blues")]))
     asked = [("ann", "reds"), ("ann", "blues"), ("bob", "reds"), ("bob", "blues")]
     assert await statistics.played_for(conn, asked) == {
         ("ann", "reds"),
         ("ann", "blues"),
         ("bob", "blues"),
     }
-    await statistics.add_played_for(conn, [])
+    await execute(conn, statistics.add_played_for([]))
     assert await statistics.played_for(conn, []) == set()

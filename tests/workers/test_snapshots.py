@@ -12,6 +12,7 @@ from domain.leaderboards import Regions
 from domain.ratings import TIERS, tier_of
 from domain.statistics import Lifetime, derived
 from storage import leaderboards, reconcile, statistics
+from storage.database import execute
 from storage.leaderboards import pages
 from storage.leaderboards import snapshots as pictures
 from tests.boards import rate, standing_order
@@ -53,9 +54,8 @@ async def test_kda_and_streaks_are_those_of_the_statistics(pool: asyncpg.Pool) -
     ann.streak, ann.best_streak = 2, 4
     bob = Lifetime(played=1, lost=1, stats={"kills": 3, "assists": 0, "deaths": 0})
     async with pool.acquire() as conn:
-        await statistics.save_lifetime(
-            conn, {("user", "ann", "chess"): ann, ("user", "bob", "chess"): bob}
-        )
+        lifetimes = {("user", "ann", "chess"): ann, ("user", "bob", "chess"): bob}
+        await execute(conn, statistics.save_lifetime(lifetimes))
     await take(pool)
     async with pool.acquire() as conn:
         cards = [(await pictures.cards(conn, "user", each, ["chess"]))[0]
@@ -100,12 +100,16 @@ async def test_counters_that_disagree_with_history_are_counted_and_named(
     )
     right = Lifetime(played=5, won=2, lost=3)
     async with pool.acquire() as conn:
-        await statistics.save_lifetime(conn, {("user", "ann", "chess"): right})
-        await statistics.save_careers(conn, {"ann": {"matches_played": 5, "matches_won": 2}})
+        await execute(conn, statistics.save_lifetime({("user", "ann", "chess"): right}))
+        await execute(
+            conn, statistics.save_careers({"ann": {"matches_played": 5, "matches_won": 2}})
+        )
         assert await reconcile.differences(conn) == (0, [])
         wrong = Lifetime(played=6, won=3, lost=3)
-        await statistics.save_lifetime(conn, {("user", "ann", "chess"): wrong})
-        await statistics.save_careers(conn, {"bob": {"matches_played": 1, "matches_won": 0}})
+        await execute(conn, statistics.save_lifetime({("user", "ann", "chess"): wrong}))
+        await execute(
+            conn, statistics.save_careers({"bob": {"matches_played": 1, "matches_won": 0}})
+        )
         count, named = await reconcile.differences(conn)
     assert count == 3
     assert [tuple(each) for each in named] == [

@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from domain.results import Result, SubjectType
-from storage import achievements, battlepass, games, history, ratings, seasons, statistics
-from storage.database import Connection
+from storage import (
+    achievements,
+    battlepass,
+    games,
+    history,
+    ratings,
+    seasons,
+    seats,
+    statistics,
+)
+from storage.database import Connection, execute
 from storage.log import LoggedEvent
+from storage.ratings import Stored
 from workers.fold.statistics import day_key_of, team_of
 from workers.fold.world import DayKey, EnteredKey, RatingKey, SubjectKey, World
 
@@ -69,20 +79,23 @@ async def load(
             touched.add(world, result)
         elif event.type == "tournament.completed":
             await _add_placed(conn, world, touched, event)
-    if touched.ratings:
-        world.ratings = await ratings.load(conn, touched.ratings)
-    if touched.lifetime:
-        world.lifetime = await statistics.load_lifetime(conn, list(touched.lifetime))
-        world.days = await statistics.load_days(conn, list(touched.days))
+    for key, taken in zip(touched.days, await seats.load(conn, touched.days), strict=True):
+        kind, subject_id, game = key[:3]
+        if taken.rated is not None and (game, kind, subject_id) in touched.ratings:
+            world.ratings[game, kind, subject_id] = Stored(*taken.rated)
+        if taken.lifetime is not None:
+            world.lifetime[key[:3]] = taken.lifetime
+        if taken.day is not None:
+            world.days[key] = taken.day
     if touched.entered:
         world.entered = await statistics.entered(conn, list(touched.entered))
     if touched.played_for:
         world.played_for = await statistics.played_for(conn, list(touched.played_for))
-    if touched.users:
-        users = list(touched.users)
-        world.careers = await statistics.load_careers(conn, users)
-        world.xp = await battlepass.load(conn, users)
-        world.earned = await achievements.load(conn, users)
+    for user_id, person in zip(touched.users, await seats.people(conn, touched.users), strict=True):
+        if person.counters is not None:
+            world.careers[user_id] = person.counters
+        world.xp[user_id] = person.xp
+        world.earned[user_id] = person.earned
     return world, touched
 
 
@@ -124,30 +137,30 @@ async def save(conn: Connection, world: World) -> None:
         await games.save(conn, world.new_policies)
     if world.new_seasons:
         await seasons.add(conn, world.new_seasons)
-    await statistics.save_lifetime(conn, world.lifetime)
-    await statistics.save_days(conn, world.days)
-    await statistics.add_entered(conn, world.new_entered)
-    await statistics.add_played_for(conn, world.new_played_for)
     if world.new_ended:
         await statistics.add_ended(conn, world.new_ended)
-    await statistics.save_careers(conn, world.careers)
-    await ratings.save(conn, world.ratings)
-    if world.entries:
-        await history.add(conn, world.entries)
-    if world.xp:
-        await battlepass.save(
-            conn,
-            {
-                (user_id, season_id): xp
-                for user_id, by_season in world.xp.items()
-                for season_id, xp in by_season.items()
-            },
-        )
-    if world.new_earned:
-        await achievements.add(
-            conn,
-            [
-                (each.user_id, each.code, each.earned_at_ms, each.match_id, each.log_seq)
-                for each in world.new_earned
-            ],
-        )
+    many = len(world.entries) >= history.COPY_FROM
+    progress = {
+        (user_id, season_id): xp
+        for user_id, by_season in world.xp.items()
+        for season_id, xp in by_season.items()
+    }
+    earned = (
+        (each.user_id, each.code, each.earned_at_ms, each.match_id, each.log_seq)
+        for each in world.new_earned
+    )
+    # Each waits for its turn on the loop, which under load takes longer than the statement.
+    await execute(
+        conn,
+        statistics.save_lifetime(world.lifetime),
+        statistics.save_days(world.days),
+        statistics.add_entered(world.new_entered),
+        statistics.add_played_for(world.new_played_for),
+        statistics.save_careers(world.careers),
+        ratings.save(world.ratings),
+        battlepass.save(progress),
+        achievements.add(earned),
+        None if many else history.add(world.entries),
+    )
+    if many:
+        await history.copy(conn, world.entries)

@@ -11,6 +11,7 @@ from domain.games import GamePolicy, policy_of
 from domain.ratings import Rating
 from domain.seasons import season_of
 from storage import audit, games, log, profiles, ratings, seasons
+from storage.database import execute
 from tests.hub.api.serving import Client, bearer, serving
 
 ADMIN = {"role": "ADMIN", "sub": "root"}
@@ -70,7 +71,7 @@ async def test_games_with_ratings_are_listed_with_their_counts(pool: asyncpg.Poo
     async with pool.acquire() as conn:
         await games.save(conn, [GamePolicy(game="chess", title="Chess", log_seq=1)])
         keys = [("go", "user", "ann"), ("go", "user", "bob"), ("go", "team", "red")]
-        await ratings.save(conn, dict.fromkeys(keys, stored))
+        await execute(conn, ratings.save(dict.fromkeys(keys, stored)))
     async with serving(pool) as client:
         status, body = await ask(client, "GET", GAMES, {"role": "SPECTATOR"})
     told = [(each["game"], each["title"], each["players"], each["teams"]) for each in body["games"]]

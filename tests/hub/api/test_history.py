@@ -15,6 +15,7 @@ from domain.history import Entry
 from domain.results import SubjectType
 from domain.times import ms_of
 from storage import history, log
+from storage.database import execute
 from storage.log import Event
 from tests.hub.api.serving import Client, bearer, serving
 
@@ -70,8 +71,8 @@ async def client(pool: asyncpg.Pool, redis_url: str) -> AsyncIterator[Client]:
     async with log.transaction(pool) as tx:
         for number in range(23):
             log.announce(tx, fact(number))
-        await history.add(tx.connection, [entry(number) for number in range(23)])
-        await history.add(tx.connection, [entry(1, "team")])
+        await execute(tx.connection, history.add([entry(number) for number in range(23)]))
+        await execute(tx.connection, history.add([entry(1, "team")]))
     async with serving(pool, redis_url) as opened:
         yield opened
 
