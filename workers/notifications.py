@@ -11,12 +11,16 @@ from domain.ids import derived_event_id
 from domain.notifications import INBOX_MAX, KINDS, Notice, group_of, join, notice_of
 from storage import log, notifications
 from storage.log import Event, LoggedEvent, Transaction
+from workers.pace import in_slices
 from workers.pipeline import Pipeline
 
 CREATED = "notification.created"
 # Notices may wait so long for each other: nobody reads them as they come, and a batch of one costs
 # as much as one of ten.
 PACE_S = 0.25
+# Facts that are looked at, and notices that are stored, before others have their turn: some ms.
+SLICE = 50
+STORED_MAX = 100
 
 
 async def apply(tx: Transaction, _redis: Redis, batch: Sequence[LoggedEvent]) -> None:
@@ -37,7 +41,7 @@ async def apply(tx: Transaction, _redis: Redis, batch: Sequence[LoggedEvent]) ->
     unread = {user_id: each[0] for user_id, each in kept.items()}
     size = {user_id: each[1] for user_id, each in kept.items()}
     notices = await notifications.open_groups(tx.connection, groups)
-    for created_id, fact in named.items():
+    async for created_id, fact in in_slices(named.items(), SLICE):
         group = group_of(fact.type, fact.payload)
         user_id, at = group[0], {"at_ms": fact.recorded_at_ms, "log_seq": fact.seq}
         notice = notices.get(group)
@@ -50,7 +54,9 @@ async def apply(tx: Transaction, _redis: Redis, batch: Sequence[LoggedEvent]) ->
         else:
             join(notice, fact.payload, **at)
         log.announce(tx, _created(created_id, fact, notice, unread[user_id]))
-    await notifications.save(tx.connection, list(notices.values()))
+    changed = list(notices.values())
+    for start in range(0, len(changed), STORED_MAX):
+        await notifications.save(tx.connection, changed[start : start + STORED_MAX])
     over = [user_id for user_id, count in size.items() if count > INBOX_MAX]
     if over:
         await notifications.trim(tx.connection, over)

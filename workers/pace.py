@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 # A batch of few facts owes the others a rest as long as it took, at most so long; the less, the
 # more facts it had: one of so many is worth its costs.
@@ -17,6 +20,17 @@ OWED_S_MAX = 0.05
 # Who makes way begins at the latest so long after its time: where the others never end, it would
 # fall behind with more.
 WAY_S_MAX = 0.03
+
+
+async def in_slices(items: Iterable[Item], size: int) -> AsyncIterator[Item]:
+    """The items; after every `size` of them others on the loop have their turn.
+
+    What works on hundreds of facts without it stops the other pipelines for ten milliseconds.
+    """
+    for place, item in enumerate(items):
+        if place and place % size == 0:
+            await asyncio.sleep(0)
+        yield item
 
 
 @dataclass(slots=True)

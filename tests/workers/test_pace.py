@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from workers import pace
-from workers.pace import OWED_S_MAX, REST_FACTS_MAX, REST_S_MAX, Pace
+from workers.pace import OWED_S_MAX, REST_FACTS_MAX, REST_S_MAX, Pace, in_slices
 
 
 class Clock:
@@ -148,3 +148,18 @@ async def _all_that_can_happen() -> None:
     """Every task runs until it waits for another."""
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+async def test_others_have_their_turn_after_each_slice() -> None:
+    seen: list[int | str] = []
+
+    async def other() -> None:
+        while len(seen) < 10:
+            seen.append("other")
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    async for each in in_slices(range(7), 3):
+        seen += [each]
+    task.cancel()
+    assert seen == [0, 1, 2, "other", 3, 4, 5, "other", 6]
