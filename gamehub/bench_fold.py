@@ -252,6 +252,10 @@ def _recorder(calls: list[Call]) -> type[asyncpg.Connection]:
             calls.append(("copy_records_to_table", (table_name,), {"records": rows, **named}))
             return await super().copy_records_to_table(table_name, records=rows, **named)
 
+        async def copy_to_table(self, table_name: str, *, source: Any, **named: Any) -> Any:
+            calls.append(("copy_to_table", (table_name,), {"source": source, **named}))
+            return await super().copy_to_table(table_name, source=source, **named)
+
     return Recorder
 
 
