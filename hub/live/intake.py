@@ -282,7 +282,7 @@ class Intake:
         """The lane of the first FACT that is not on its way may have waited for those before."""
         if self._facts:
             lane = self.lanes.get(self._facts[0].lane_id)
-            if lane is not None and not lane.busy:
+            if lane is not None and lane.takes_facts:
                 self.road.pump_soon(self, lane)
 
     # -- frames done ------------------------------------------------------------------------------

@@ -135,8 +135,9 @@ def _check_size(value: Any, limit: int, name: str) -> None:
 class Lane:
     """Frames of one match in their order.
 
-    `steps` of it are under way: one run of LIVE frames, one look at lease and document, or a run
-    of FACTs, which are committed together and published one after the other.
+    `steps` of it are under way: one run of LIVE frames, one look at lease and document, or FACTs,
+    `facts` of the steps. Those wait for no FACT before them: commits and publications have the
+    order in which they began.
     """
 
     server: str
@@ -144,6 +145,7 @@ class Lane:
     match_id: str
     queue: deque[Item] = field(default_factory=deque)
     steps: int = 0
+    facts: int = 0
     match: Match | None = None
     held: bool | None = None
     refusal: Refusal | None = None
@@ -174,6 +176,11 @@ class Lane:
     def busy(self) -> bool:
         """Whether anything of it is under way; what follows in the queue waits."""
         return self.steps > 0
+
+    @property
+    def takes_facts(self) -> bool:
+        """Whether a FACT at the head of the queue may go to the log."""
+        return self.steps == self.facts
 
     def take_run(self) -> list[Live]:
         """The LIVE frames at the head of the queue, up to the next FACT."""

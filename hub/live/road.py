@@ -88,10 +88,13 @@ class Road:
 
     def pump(self, intake: Intake, lane: Lane) -> None:
         """Starts the next step of a lane, if it has one and none is under way."""
-        while lane.queue and not lane.busy:
+        while lane.queue:
             head = lane.queue[0]
             if isinstance(head, Fact):
-                self._commit_run(intake, lane)
+                if lane.takes_facts:
+                    self._commit_run(intake, lane)
+                return
+            if lane.busy:
                 return
             now_s = time.monotonic()
             if not lane.lease_known(now_s) or (lane.held and not lane.document_loaded):
@@ -108,6 +111,7 @@ class Road:
                 return
             lane.queue.popleft()
             lane.steps += 1
+            lane.facts += 1
             self._committing.put(intake, lane, head)
             intake.committing(head)
 
@@ -128,8 +132,9 @@ class Road:
             self._to_publish.append((intake, lane, run))
             self._publish_now.set()
 
-    def _release(self, intake: Intake, lane: Lane) -> None:
+    def _release(self, intake: Intake, lane: Lane, facts: int = 0) -> None:
         lane.steps -= 1
+        lane.facts -= facts
         self.pump(intake, lane)
 
     async def _prepare(self, intake: Intake, lane: Lane, head: Live) -> None:
@@ -207,7 +212,7 @@ class Road:
                 if isinstance(item, Live):
                     intake.live_finished(item.seq, item.sink)
                     self.live_seqs[intake.stream] = intake.live_done
-            self._release(intake, lane)
+            self._release(intake, lane, facts=isinstance(items[0], Fact))
 
     @staticmethod
     def _events_of(
@@ -339,7 +344,7 @@ class Road:
             if outcome.event is not None and outcome.event.subject == lane.room:
                 self._to_publish.append((intake, lane, [fact]))
             else:
-                self._release(intake, lane)
+                self._release(intake, lane, facts=1)
         self._publish_now.set()
 
     @staticmethod
