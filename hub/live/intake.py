@@ -13,7 +13,7 @@ from domain.ids import is_id
 from domain.matches import Sender
 from hub.live.lane import UNKNOWN, Fact, Lane, Live, Sink, check_live
 from protocol.codecs import check_plain
-from protocol.frames import FACT_CREDIT, LIVE_CREDIT, Frame, FrameClass
+from protocol.frames import FACT_CREDIT, LIVE_CREDIT, Frame, FrameClass, PlainFrame
 from services.ingest import FactFrame
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Intake:
         for frame in frames:
             declared = event_type(frame.type)
             live.append(declared is not None and declared.frame_class == "live")
-            if not live[-1]:
+            if not live[-1] and type(frame) is not PlainFrame:
                 check_plain(frame.data, "data")
         share_bytes = size_bytes // max(len(frames), 1)
         sender = Sender(server=self.server, stream=self.stream, scope=who.scope, games=who.games)
