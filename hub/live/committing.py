@@ -16,6 +16,7 @@ from hub.live.intake import Intake
 from hub.live.lane import Fact, Lane
 from services.ingest import BATCH_MAX, FactFrame, FactOutcome
 from services.ingest.committer import Committer
+from storage.ending import end
 
 if TYPE_CHECKING:
     import asyncpg
@@ -65,10 +66,11 @@ class Committing:
 
     async def close(self) -> None:
         """When `run` has ended."""
-        if self._storing is not None:
-            self._storing.cancel()
-            await asyncio.wait([self._storing])
-        await self._commits.close()
+        try:
+            if self._storing is not None:
+                await end([self._storing])
+        finally:
+            await self._commits.close()
 
     async def run(self) -> None:
         """Commits what is put, for ever."""
@@ -82,6 +84,7 @@ class Committing:
             if done is not None and rests:
                 self._on_done(*done)
                 done = None
+                continue  # what was told may have put more
             if not enough:
                 self._now.clear()
                 await self._now.wait()

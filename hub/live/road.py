@@ -87,7 +87,7 @@ class Road:
         asyncio.get_running_loop().call_soon(self.pump, intake, lane)
 
     def pump(self, intake: Intake, lane: Lane) -> None:
-        """Starts the next step of a lane, if it has one and none is under way."""
+        """Starts the next step of a lane, if it has one and nothing under way is in its way."""
         while lane.queue:
             head = lane.queue[0]
             if isinstance(head, Fact):
@@ -134,7 +134,9 @@ class Road:
 
     def _release(self, intake: Intake, lane: Lane, facts: int = 0) -> None:
         lane.steps -= 1
-        lane.facts -= facts
+        if facts:
+            lane.facts -= facts
+            intake.shown(facts)
         self.pump(intake, lane)
 
     async def _prepare(self, intake: Intake, lane: Lane, head: Live) -> None:

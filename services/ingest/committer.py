@@ -102,8 +102,9 @@ class Committer:
                 break
             try:
                 self._take(draft, frame)
-            except Exception:  # noqa: BLE001 - the general path meets it again
+            except Exception as error:  # noqa: BLE001 - the general path meets it again
                 draft.plain = False
+                self._tell(error, len(frames))
             taken += 1
         self._draft = draft
         return taken
@@ -158,19 +159,28 @@ class Committer:
             self._makers.difference_update([frame.stream for frame in frames])
             return None
         except Exception as error:  # noqa: BLE001 - the general path meets it again
-            # It finds out which frame is to blame; what is always so is told once.
-            name = type(error).__name__
-            say = log.info if name in self._told else log.warning
-            self._told.add(name)
-            say("commit_again", error=name, facts=len(frames))
+            self._tell(error, len(frames))
             return None
+        except BaseException:
+            # What is remembered may never come to be.
+            self._drop()
+            raise
+
+    def _tell(self, error: Exception, facts: int) -> None:
+        """The general path finds out which frame is to blame; what is always so is told once."""
+        name = type(error).__name__
+        say = log.info if name in self._told else log.warning
+        self._told.add(name)
+        say("commit_again", error=name, facts=facts)
 
     async def _decide_and_store(self, frames: Sequence[FactFrame]) -> list[FactOutcome] | None:
         conn = await self._connection()
         draft, self._draft = self._draft, None
         # After a failure the batch before comes again, and this is what was decided to follow it.
-        if draft is None or not all(map(operator.is_, draft.frames, frames)):
+        if draft is None or not _begin_with(frames, draft.frames):
             draft = _Draft()
+        if not draft.plain:
+            return None
         rest = frames[len(draft.frames) :]
         await self._learn(conn, draft, rest)
         for frame in rest:
@@ -299,6 +309,10 @@ def _ended(conn: PoolConnectionProxy) -> bool:
         return conn.is_closed()
     except asyncpg.InterfaceError:  # the pool has it back
         return True
+
+
+def _begin_with(frames: Sequence[FactFrame], first: Sequence[FactFrame]) -> bool:
+    return len(first) <= len(frames) and all(map(operator.is_, first, frames))
 
 
 def _people(match: Match) -> int:

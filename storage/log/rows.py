@@ -7,7 +7,7 @@ each. That it stores the same as a statement does is held by tests/storage/test_
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,10 @@ COLUMNS = (
     "seq", "event_id", "root_id", "occurred_at", "cause_id", "type", "v", "subject", "payload",
 )  # fmt: skip
 
+# Facts of one piece, some 100 KB: packed while Postgres has those before, and no more than the
+# connection takes.
+PIECE_FACTS = 256
+
 _pack = msgpack.Encoder().encode
 _BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
@@ -36,8 +40,8 @@ _length = struct.Struct("!i").pack
 _Y2000_MS = 946_684_800_000
 
 
-def binary(events: Sequence[Event], base: int) -> Any:
-    """All facts, numbered from base + 1, as Connection.copy_to_table takes them.
+async def binary(events: Sequence[Event], base: int) -> AsyncIterator[Any]:
+    """All facts, numbered from base + 1, as Connection.copy_to_table takes them, in pieces.
 
     Raises ImpossibleValue for a time that no row can have.
     """
@@ -45,6 +49,10 @@ def binary(events: Sequence[Event], base: int) -> Any:
     seq = base
     for event in events:
         seq += 1
+        if (seq - base) % PIECE_FACTS == 0:
+            # asyncpg takes plain bytes for the name of a file; its types know of no bytes at all.
+            yield bytearray().join(parts)
+            parts.clear()
         at_ms = event.occurred_at_ms
         if not TIME_MIN_MS <= at_ms <= TIME_MAX_MS:
             to_time(at_ms, "occurred_at")
@@ -61,8 +69,7 @@ def binary(events: Sequence[Event], base: int) -> Any:
             payload,
         )
     parts.append(_END)
-    # asyncpg takes plain bytes for the name of a file; its types know of no bytes at all.
-    return bytearray().join(parts)
+    yield bytearray().join(parts)
 
 
 @lru_cache(maxsize=256)
