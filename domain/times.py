@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from domain.errors import InvalidSchema
 
@@ -38,6 +39,7 @@ def parse_moment(text: str, field: str) -> datetime:
         ) from None
 
 
+@lru_cache(maxsize=256)
 def parse_time(text: str, field: str) -> int:
     """RFC 3339 text -> ms since the epoch; raises InvalidSchema naming `field`."""
     return ms_of(parse_moment(text, field))
@@ -52,5 +54,11 @@ def ms_of(moment: datetime) -> int:
 
 def time_text(ms: int) -> str:
     """ms since the epoch -> RFC 3339 UTC with milliseconds."""
-    moment = _NAIVE_EPOCH + timedelta(milliseconds=ms)
-    return moment.isoformat(timespec="milliseconds") + "Z"
+    second_s, rest_ms = divmod(ms, 1000)
+    return f"{_second_text(second_s)}.{rest_ms:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second_text(second_s: int) -> str:
+    """What is written now is mostly of one second."""
+    return (_NAIVE_EPOCH + timedelta(seconds=second_s)).isoformat(timespec="seconds")

@@ -252,6 +252,12 @@ def _recorder(calls: list[Call]) -> type[asyncpg.Connection]:
             calls.append(("copy_records_to_table", (table_name,), {"records": rows, **named}))
             return await super().copy_records_to_table(table_name, records=rows, **named)
 
+        async def copy_to_table(self, table_name: str, *, source: Any, **named: Any) -> Any:
+            # Its types know of no bytes at all.
+            whole: Any = bytearray().join([piece async for piece in source])
+            calls.append(("copy_to_table", (table_name,), {"source": whole, **named}))
+            return await super().copy_to_table(table_name, source=whole, **named)
+
     return Recorder
 
 

@@ -15,12 +15,14 @@ def check_sides(payload: dict[str, Any], sides: list[str]) -> None:
             raise ImpossibleValue(f"{field} is no competitor of this match", field=field)
     if payload.get("winner_id") and payload.get("winner_id") == payload.get("loser_id"):
         raise ImpossibleValue("winner and loser are the same", field="loser_id")
-    strangers = set(payload.get("scores", {})) - set(sides)
+    strangers = payload.get("scores", {}).keys() - sides
     if strangers:
         raise ImpossibleValue(f"scores name {min(strangers)!r}, no competitor", field="scores")
     for game in payload.get("games", []):
         if game.get("winner_id") is not None and game["winner_id"] not in sides:
             raise ImpossibleValue("a game's winner is no competitor", field="games.winner_id")
+    if not payload.get("players") and not payload.get("games"):
+        return
     for line in _player_lines(payload):
         check_id(line["player_id"], "players.player_id")
         if line.get("team_id") is not None and line["team_id"] not in sides:
@@ -92,9 +94,11 @@ def settled(payload: dict[str, Any], sides: list[str]) -> dict[str, Any]:
 
 def _places(payload: dict[str, Any], sides: list[str]) -> dict[str, int]:
     """Competitor -> place as said; {} when none are. Ties share a place: 1, 2, 2, 4."""
-    said = payload.get("placements") or []
+    said = payload.get("placements")
+    if not said:
+        return {}
     places = {each["id"]: each["place"] for each in said}
-    if said and (len(places) != len(said) or set(places) != set(sides)):
+    if len(places) != len(said) or set(places) != set(sides):
         raise ImpossibleValue("placements must name every competitor once", field="placements")
     for side, place in places.items():
         better = sum(other < place for other in places.values())
@@ -109,7 +113,9 @@ def _places(payload: dict[str, Any], sides: list[str]) -> dict[str, int]:
 
 def _retired(payload: dict[str, Any], sides: list[str]) -> list[str]:
     """Who gave up, in the order of the competitors."""
-    said = set(payload.get("retired") or [])
+    said = set(payload.get("retired") or ())
+    if not said:
+        return []
     strangers = said - set(sides)
     if strangers:
         raise ImpossibleValue(f"retired names {min(strangers)!r}, no competitor", field="retired")

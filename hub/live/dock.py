@@ -171,7 +171,7 @@ class Dock:
         now_s = time.monotonic()
         for key, intake in list(self._intakes.items()):
             intake.drop_idle_lanes(now_s)
-            quiet = intake.sink is None and not intake.outstanding
+            quiet = intake.sink is None and not intake.outstanding and not intake.unshown
             if quiet and now_s - intake.heard_at_s > FORGET_S:
                 del self._intakes[key]
                 self.road.live_seqs.pop(intake.stream, None)
@@ -181,7 +181,7 @@ class Dock:
         for socket in list(self.sockets):
             socket.stop_reading()
         deadline_s = time.monotonic() + self._context.settings.drain_timeout_s / 2
-        while any(each.outstanding for each in self._intakes.values()):
+        while any(each.outstanding or each.unshown for each in self._intakes.values()):
             if time.monotonic() > deadline_s:
                 log.warning("drain_unfinished")
                 break

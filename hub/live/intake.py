@@ -13,8 +13,9 @@ from domain.ids import is_id
 from domain.matches import Sender
 from hub.live.lane import UNKNOWN, Fact, Lane, Live, Sink, check_live
 from protocol.codecs import check_plain
-from protocol.frames import FACT_CREDIT, LIVE_CREDIT, Frame, FrameClass
+from protocol.frames import FACT_CREDIT, LIVE_CREDIT, Frame, FrameClass, PlainFrame
 from services.ingest import FactFrame
+from storage.ingest import LATEST_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 OUTSTANDING_MAX = 2 * (LIVE_CREDIT + FACT_CREDIT)
 # The same in bytes of the messages they came in.
 OUTSTANDING_BYTES_MAX = 64 * 1024 * 1024
+# FACTs of a stream that are on their way to the log or in it, and not shown yet; over it the next
+# ones wait, unacked, for their rooms. After a crash the next hello shows so many (contract: Rooms).
+UNSHOWN_MAX = LATEST_MAX
 # Lanes of matches that had no frame for so long are dropped; they come back when needed.
 LANE_IDLE_S = 300.0
 # All lanes of a stream are looked through so often: thousands of short matches leave thousands.
@@ -72,6 +76,7 @@ class Intake:
         self._live_open: deque[list[int]] = deque()
         self._live_slots: dict[int, list[int]] = {}
         self._facts: deque[Fact] = deque()
+        self._unshown = 0
         # While all lanes of a message are pumped anyway.
         self._pumping = False
         frames_in = road.metrics.frames_in
@@ -85,6 +90,11 @@ class Intake:
     def outstanding(self) -> int:
         """Frames received and not finished."""
         return self._outstanding
+
+    @property
+    def unshown(self) -> int:
+        """FACTs on their way to the log, or in it and not in their rooms yet."""
+        return self._unshown
 
     @property
     def full(self) -> bool:
@@ -153,7 +163,7 @@ class Intake:
         for frame in frames:
             declared = event_type(frame.type)
             live.append(declared is not None and declared.frame_class == "live")
-            if not live[-1]:
+            if not live[-1] and type(frame) is not PlainFrame:
                 check_plain(frame.data, "data")
         share_bytes = size_bytes // max(len(frames), 1)
         sender = Sender(server=self.server, stream=self.stream, scope=who.scope, games=who.games)
@@ -268,21 +278,29 @@ class Intake:
     # -- FACTs leave in the order of their numbers ------------------------------------------------
 
     def may_commit(self, fact: Fact) -> bool:
-        """Whether every FACT before this one is on its way to the log."""
-        return bool(self._facts) and self._facts[0] is fact
+        """Whether every FACT before this one is on its way to the log, and few are unshown."""
+        return bool(self._facts) and self._facts[0] is fact and self._unshown < UNSHOWN_MAX
 
     def committing(self, fact: Fact) -> None:
         """This FACT goes to the log now; the next one may follow."""
         assert self._facts[0] is fact
         self._facts.popleft()
+        self._unshown += 1
         if not self._pumping:
+            self._next_fact()
+
+    def shown(self, facts: int) -> None:
+        """FACTs are in their rooms, or have nothing to show there."""
+        waited = self._unshown >= UNSHOWN_MAX
+        self._unshown -= facts
+        if waited:
             self._next_fact()
 
     def _next_fact(self) -> None:
         """The lane of the first FACT that is not on its way may have waited for those before."""
         if self._facts:
             lane = self.lanes.get(self._facts[0].lane_id)
-            if lane is not None and not lane.busy:
+            if lane is not None and lane.takes_facts:
                 self.road.pump_soon(self, lane)
 
     # -- frames done ------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ import structlog
 from domain.errors import GamehubError, Unavailable
 from domain.matches import ENDED, LEASE_S, Match
 from hub.background import Background
+from hub.live.committing import BACKOFF_FIRST_S, BACKOFF_MAX_S, Committing, Waiting
 from hub.live.intake import Intake
 from hub.live.lane import UNKNOWN, Fact, Item, Lane, Live
 from hub.sessions.room import roll_forward
 from services import ingest
-from services.ingest.committer import Committer
 from storage import log as facts
 from storage import rooms as store
 from storage.redis import is_cluster
@@ -24,7 +24,7 @@ from storage.rooms import waiting as queue
 from storage.rooms.wire import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     import asyncpg
     from redis.asyncio import Redis
@@ -33,16 +33,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-COMMIT_MAX = 256
-# From the start of one commit to that of the next, unless COMMIT_ENOUGH FACTs wait or the last was
-# of one alone: who sends one after the other waits for nothing. A commit of one takes half a
-# millisecond of processor in the hub and in Postgres, each further FACT a tenth of that.
-COMMIT_EVERY_S = 0.003
-COMMIT_ENOUGH = 8
 # Events per pipelined call to Redis; what does not fit goes with the next call.
 PUBLISH_MAX = 2000
-BACKOFF_FIRST_S = 0.05
-BACKOFF_MAX_S = 1.0
 Step = tuple[Intake, Lane, list[Item]]
 
 
@@ -51,7 +43,7 @@ class Road:
 
     def __init__(self, pool: asyncpg.Pool, redis: Redis, metrics: Metrics) -> None:
         self._pool = pool
-        self._commits = Committer(pool)
+        self._committing = Committing(pool, metrics, self._committed)
         self._redis = redis
         # A cluster's nodes are reached by redis-py, which knows them.
         self._line = None if is_cluster(redis) else Line(redis)
@@ -59,9 +51,7 @@ class Road:
         self._published = metrics.events_published.labels(room_kind="match")
         self.lease_s = LEASE_S
         self._to_publish: deque[Step] = deque()
-        self._to_commit: deque[tuple[Intake, Lane, Fact]] = deque()
         self._publish_now = asyncio.Event()
-        self._commit_now = asyncio.Event()
         self._background = Background(self._broke_down)
         self.live_seqs: dict[str, int] = {}
         self._keeping = asyncio.Lock()
@@ -75,13 +65,13 @@ class Road:
     def start(self) -> None:
         """Starts the publisher and the committer."""
         self._background.spawn(self._publisher())
-        self._background.spawn(self._committer())
+        self._background.spawn(self._committing.run())
 
     async def stop(self) -> None:
         """Stops both; what is unfinished was never acked, so its server sends it again."""
         await self._background.stop()
         try:
-            await self._commits.close()
+            await self._committing.close()
         finally:
             if self._line is not None:
                 self._line.close()
@@ -97,11 +87,14 @@ class Road:
         asyncio.get_running_loop().call_soon(self.pump, intake, lane)
 
     def pump(self, intake: Intake, lane: Lane) -> None:
-        """Starts the next step of a lane, if it has one and none is under way."""
-        while lane.queue and not lane.busy:
+        """Starts the next step of a lane, if it has one and nothing under way is in its way."""
+        while lane.queue:
             head = lane.queue[0]
             if isinstance(head, Fact):
-                self._commit_run(intake, lane)
+                if lane.takes_facts:
+                    self._commit_run(intake, lane)
+                return
+            if lane.busy:
                 return
             now_s = time.monotonic()
             if not lane.lease_known(now_s) or (lane.held and not lane.document_loaded):
@@ -118,8 +111,8 @@ class Road:
                 return
             lane.queue.popleft()
             lane.steps += 1
-            self._to_commit.append((intake, lane, head))
-            self._commit_now.set()
+            lane.facts += 1
+            self._committing.put(intake, lane, head)
             intake.committing(head)
 
     def _publish_run(self, intake: Intake, lane: Lane) -> None:
@@ -139,8 +132,11 @@ class Road:
             self._to_publish.append((intake, lane, run))
             self._publish_now.set()
 
-    def _release(self, intake: Intake, lane: Lane) -> None:
+    def _release(self, intake: Intake, lane: Lane, facts: int = 0) -> None:
         lane.steps -= 1
+        if facts:
+            lane.facts -= facts
+            intake.shown(facts)
         self.pump(intake, lane)
 
     async def _prepare(self, intake: Intake, lane: Lane, head: Live) -> None:
@@ -218,7 +214,7 @@ class Road:
                 if isinstance(item, Live):
                     intake.live_finished(item.seq, item.sink)
                     self.live_seqs[intake.stream] = intake.live_done
-            self._release(intake, lane)
+            self._release(intake, lane, facts=isinstance(items[0], Fact))
 
     @staticmethod
     def _events_of(
@@ -334,42 +330,23 @@ class Road:
             seqs, self.live_seqs = self.live_seqs, {}
             await store.keep_live_seqs(self._redis, seqs)
 
-    # -- the committer ----------------------------------------------------------------------------
+    # -- what is committed ------------------------------------------------------------------------
 
-    async def _committer(self) -> None:
-        due_s = 0.0
-        while True:
-            await self._commit_now.wait()
-            self._commit_now.clear()
-            while self._to_commit:
-                wait_s = due_s - time.monotonic()
-                if wait_s > 0 and len(self._to_commit) < COMMIT_ENOUGH:
-                    await asyncio.sleep(wait_s)
-                taken = [
-                    self._to_commit.popleft() for _ in range(min(len(self._to_commit), COMMIT_MAX))
-                ]
-                due_s = time.monotonic() + COMMIT_EVERY_S if len(taken) > 1 else 0.0
-                await self._commit(taken)
-
-    async def _commit(self, taken: list[tuple[Intake, Lane, Fact]]) -> None:
-        started_s = time.monotonic()
-        outcomes = await self._commit_until_done([fact.frame for _, _, fact in taken])
-        self.metrics.fact_commit_seconds.observe(time.monotonic() - started_s)
-        types = {
-            fact.frame.type
-            for (_, _, fact), outcome in zip(taken, outcomes, strict=True)
-            if outcome.status == "accepted"
-        }
-        self._wake_wanted |= types
-        for (intake, lane, fact), outcome in zip(taken, outcomes, strict=True):
+    def _committed(self, taken: Sequence[Waiting], outcomes: Sequence[ingest.FactOutcome]) -> None:
+        """Acks go out in this turn of the loop, before what follows from the FACTs."""
+        done = list(zip(taken, outcomes, strict=True))
+        for (intake, lane, fact), outcome in done:
             fact.outcome = outcome
             self._learn(intake, lane, fact, outcome.match)
             intake.fact_finished(fact)
+            if outcome.status == "accepted":
+                self._wake_wanted.add(fact.frame.type)
+        for (intake, lane, fact), outcome in done:
             # A tournament's end may name a match, but it is none of that match's facts.
             if outcome.event is not None and outcome.event.subject == lane.room:
                 self._to_publish.append((intake, lane, [fact]))
             else:
-                self._release(intake, lane)
+                self._release(intake, lane, facts=1)
         self._publish_now.set()
 
     @staticmethod
@@ -387,13 +364,3 @@ class Road:
             lane.born_here = True
         elif match.status in ENDED:
             intake.ended(lane)
-
-    async def _commit_until_done(self, frames: list[ingest.FactFrame]) -> list[ingest.FactOutcome]:
-        backoff_s = BACKOFF_FIRST_S
-        while True:
-            try:
-                return await self._commits.commit(frames)
-            except Unavailable as error:
-                log.warning("commit_waits", error=error.message, facts=len(frames))
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)

@@ -23,6 +23,7 @@ from msgspec import Struct, msgpack
 from redis.asyncio import Redis
 
 from storage.database import COPY_MIN, Connection, time_ms, to_time
+from storage.log import rows
 from storage.log.cursors import (
     CURSOR_WAIT_MS,
     PipelineLag,
@@ -166,9 +167,6 @@ _NUMBER = """
 -- Numbers for the facts of a large transaction; log.head stays locked until the commit.
 UPDATE log.head SET seq = seq + $1 WHERE shard = 0 RETURNING seq - $1
 """
-_COLUMNS = (
-    "seq", "event_id", "type", "v", "subject", "cause_id", "root_id", "occurred_at", "payload",
-)  # fmt: skip
 
 _HOLD = """
 -- A fact of a delayed match; never before an earlier one of the same match, or, for the end of a
@@ -196,18 +194,18 @@ async def _append(tx: Transaction) -> None:
         if isinstance(event, HeldEvent):
             await _hold(tx.connection, event)
     facts = [event for event in tx.events if not isinstance(event, HeldEvent)]
-    rows = map(_row, facts)
     if len(facts) >= COPY_MIN:
         base = await number(tx.connection, len(facts))
-        # Packed while Postgres has the first of them already.
-        await tx.connection.copy_records_to_table(
+        await tx.connection.copy_to_table(
             "facts",
             schema_name="log",
-            columns=_COLUMNS,
-            records=((seq, *row) for seq, row in enumerate(rows, base + 1)),
+            columns=rows.COLUMNS,
+            format="binary",
+            source=rows.binary(facts, base),
         )
     elif facts:
-        await tx.connection.execute(_APPEND, len(facts), *map(list, zip(*rows, strict=True)))
+        columns = map(list, zip(*map(_row, facts), strict=True))
+        await tx.connection.execute(_APPEND, len(facts), *columns)
 
 
 def _row(event: Event) -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ from tests.hubs import (
     user_token,
 )
 from tests.proxies import Wire
-from tests.sockets import RawServer, RawViewer, server, viewer
+from tests.sockets import COMPETITORS, RawServer, RawViewer, server, viewer
 
 
 @pytest.fixture
@@ -69,6 +69,28 @@ async def test_live_flows_while_postgres_is_silent(postgres: Wire, redis_url: st
         assert await sender.acked(live=after["seq"], fact=seq) == []
         kinds = [(await raw.hear_op("event"))["type"] for _ in range(2)]
         assert kinds == ["match.cancelled", "live.after"]
+
+
+async def test_facts_are_acked_while_redis_is_silent(database_url: str, valkey: Wire) -> None:
+    """The second of a match does not wait for the first to be shown; the order stays."""
+    async with (
+        running_hub(database_url, valkey.url) as hub,
+        server(hub.url, server_token(hub.settings)) as sender,
+        viewer(hub.url, user_token(hub.settings)) as raw,
+    ):
+        about = {"game": "arena", "competitors": COMPETITORS}
+        assert await sender.fact("match.scheduled", "m1", **about) == []
+        await raw.ask(op="join", room="match:m1")
+        raw.passes_over = set()
+        valkey.pause()
+        assert await sender.fact("match.started", "m1") == []
+        assert await sender.fact("match.cancelled", "m1") == []
+        after = next(sender.live_seq)
+        await sender.send({"seq": after, "type": "live.after", "match": "m1", "ts": 1})
+        valkey.resume()
+        assert await sender.acked(live=after) == []
+        kinds = [(await raw.hear_op("event"))["type"] for _ in range(3)]
+        assert kinds == ["match.started", "match.cancelled", "live.after"]
 
 
 @pytest.mark.parametrize("silent", ["postgres", "redis"])
