@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Literal, NamedTuple
 
+import msgpack
 from msgspec import Struct
 
 from domain.events import room_kind
@@ -29,6 +31,7 @@ CALL_EVENTS_MAX = 100
 CALL_BYTES_MAX = 262_144
 
 SCRIPT = Script("publish.lua")
+_ASKS = "local run = string.match(call('INFO', 'server'), 'run_id:(%w+)')"
 
 Status = Literal["published", "duplicate", "new_epoch"]
 _STATUSES: dict[int, Status] = {ord("p"): "published", ord("d"): "duplicate", ord("n"): "new_epoch"}
@@ -71,16 +74,36 @@ class Run:
     size: int = 0
 
 
-def _meta(room: str) -> str:
-    return f"{{{room}}}:meta"
+_PARTS = ("state", "events", "document", "ids", "times", "documents")
 
 
-def _keys(room: str) -> list[str]:
-    """All that the script may touch: while a slot moves key by key, a cluster refuses the call
+def state_of(room: str) -> str:
+    """The key of what is known of a room: see publish.lua."""
+    return f"{{{room}}}/state"
+
+
+@lru_cache(maxsize=4096)
+def keys_of(room: str) -> list[str]:
+    """All that a script may touch: while a slot moves key by key, a cluster refuses the call
     before it has begun, and not halfway through.
     """
-    names = "meta", "events", "document", "ids", "times", "documents"
-    return [f"{{{room}}}:{each}" for each in names]
+    return [f"{{{room}}}/{part}" for part in _PARTS]
+
+
+class State(NamedTuple):
+    """What publish.lua keeps of a room, as far as others than scripts need it."""
+
+    epoch: str
+    offset: int
+    delay_s: int | None
+
+
+def unpacked(state: bytes) -> State:
+    """A room's state; the fields stand in publish.lua."""
+    fields = msgpack.Unpacker()
+    fields.feed(state)
+    _run, epoch, offset, _expires, delay = islice(fields, 5)
+    return State(epoch, offset, int(delay) if delay else None)
 
 
 @lru_cache(maxsize=64)
@@ -119,11 +142,24 @@ def _room_args(room: str, events: Sequence[Publish]) -> list[Any]:
     return args
 
 
-def command(batch: Sequence[Publish], runs: Sequence[Run], *, sharded: bool = False) -> Command:
+@lru_cache(maxsize=8)
+def script_of(run_id: str) -> Script:
+    """The script as one process of Redis gets it, which need not ask then who it is.
+
+    Only what was told by a connection is loaded over that connection, and what was loaded is gone
+    with the process: another one does not know this script, whoever takes it for the one before.
+    """
+    assert run_id.isalnum()
+    return Script.of(SCRIPT.text.replace(_ASKS, f"local run = '{run_id}'"))
+
+
+def command(
+    batch: Sequence[Publish], runs: Sequence[Run], script: Script = SCRIPT, *, sharded: bool = False
+) -> Command:
     """One call of the script for runs of some events; rooms without an epoch get a fresh one."""
-    keys = _keys(runs[0].room) if sharded else [_meta(each.room) for each in runs]
+    keys = keys_of(runs[0].room) if sharded else [state_of(each.room) for each in runs]
     args: list[Any] = [
-        "EVALSHA", SCRIPT.sha, len(keys), *keys,
+        "EVALSHA", script.sha, len(keys), *keys,
         os.urandom(8).hex(), "SPUBLISH" if sharded else "PUBLISH",
         LATE_KEPT_MS, LATE_EVENTS_MAX, LATE_DOCUMENT_EVERY_MS,
     ]  # fmt: skip

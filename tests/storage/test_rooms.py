@@ -14,6 +14,8 @@ from domain.events import room_kind
 from storage import rooms
 from storage.redis import connect
 from storage.rooms import Publish, calls
+from storage.rooms.wire import Line, by_hand
+from tests.rooms import outlive
 
 ROOM = "match:cup/final"
 
@@ -104,7 +106,7 @@ async def test_history_is_bounded_and_a_late_resume_gets_the_document(redis: Red
     assert not view.recovered
     assert view.document == b"the document"
     assert (view.document_offset, view.events) == (count, [b"live-%d" % (count + 1)])
-    assert await redis.llen(f"{{{ROOM}}}:events") == 2000
+    assert await redis.llen(f"{{{ROOM}}}/events") == 2000
 
 
 async def test_lost_base_is_told(redis: Redis) -> None:
@@ -132,12 +134,34 @@ async def test_flush_begins_a_new_epoch(redis: Redis) -> None:
 async def test_restarted_redis_begins_a_new_epoch_although_it_kept_the_keys(redis: Redis) -> None:
     await publish(redis, live(1))
     before = await rooms.read(redis, ROOM)
-    # What a restart leaves behind: the keys, and the identity of a process that is gone.
-    await redis.hset(f"{{{ROOM}}}:meta", "run", "the-run-before")
+    assert await outlive(redis, ROOM)
     after = await rooms.read(redis, ROOM, before.epoch, 1)
     assert after.epoch != before.epoch
     assert after.events == []
     assert await publish(redis, live(1)) == [("published", 1)]
+
+
+async def test_the_file_of_redis_keeps_nothing_of_rooms(one_server: Redis) -> None:
+    async def size() -> int:
+        return int((await one_server.info("persistence"))["aof_current_size"])
+
+    large = 100_000
+    before = await size()
+    await publish(one_server, Publish(ROOM, b"x" * large, event_id="e1"))
+    assert (await rooms.read(one_server, ROOM)).events == [b"x" * large]
+    assert await size() < before + large
+    await one_server.set("another", b"x" * large)
+    assert await size() >= before + large
+
+
+async def test_a_script_of_another_process_is_not_called(one_server: Redis) -> None:
+    line = by_hand(one_server)
+    assert isinstance(line, Line)
+    [first] = await rooms.publish(one_server, [live(1)])
+    (await line.wire()).run_id = "another"  # as when a proxy leads to another process meanwhile
+    [second] = await rooms.publish(one_server, [live(2)])
+    assert (second.epoch, second.offset) == (first.epoch, 2)
+    assert await one_server.script_exists(calls.script_of("another").sha) == [False]
 
 
 async def test_expected_epoch_guards_the_document(redis: Redis) -> None:
@@ -145,7 +169,7 @@ async def test_expected_epoch_guards_the_document(redis: Redis) -> None:
     assert await publish(redis, live(2, expected_epoch=first.epoch)) == [("published", 2)]
     await redis.flushall()
     assert await publish(redis, live(3, expected_epoch=first.epoch)) == [("new_epoch", 0)]
-    assert await redis.exists(f"{{{ROOM}}}:events") == 0
+    assert await redis.exists(f"{{{ROOM}}}/events") == 0
 
 
 async def test_history_pages_forward_and_gives_the_newest(redis: Redis) -> None:
@@ -175,22 +199,22 @@ async def test_scores_and_live_numbers_ride_along(redis: Redis) -> None:
 
 async def test_keys_expire(redis: Redis) -> None:
     await publish(redis, live(1, document=b"d"), Publish(ROOM, b"f", event_id="e1"))
-    for part in ("meta", "events", "document", "ids"):
-        assert await redis.pttl(f"{{{ROOM}}}:{part}") > 0
+    for part in ("state", "events", "document"):
+        assert await redis.pttl(f"{{{ROOM}}}/{part}") > 0
 
 
 async def test_a_room_that_was_only_looked_at_is_soon_forgotten(redis: Redis) -> None:
     await rooms.read(redis, ROOM)
-    meta = f"{{{ROOM}}}:meta"
-    assert 0 < await redis.pttl(meta) <= rooms.LOOKED_AT_TTL_S * 1000
-    await redis.pexpire(meta, 1000)
+    state = f"{{{ROOM}}}/state"
+    assert 0 < await redis.pttl(state) <= rooms.LOOKED_AT_TTL_S * 1000
+    await redis.pexpire(state, 1000)
     epoch = (await rooms.positions(redis, [ROOM]))[ROOM][0]  # a hub has members there
-    assert await redis.pttl(meta) > 1000
+    assert await redis.pttl(state) > 1000
     await publish(redis, live(1))
-    kept_ms = await redis.pttl(meta)
+    kept_ms = await redis.pttl(state)
     assert kept_ms > rooms.LOOKED_AT_TTL_S * 1000
     assert await rooms.positions(redis, [ROOM]) == {ROOM: (epoch, 1)}
-    assert await redis.pttl(meta) > rooms.LOOKED_AT_TTL_S * 1000
+    assert await redis.pttl(state) > rooms.LOOKED_AT_TTL_S * 1000
 
 
 async def test_redis_away_is_unavailable() -> None:

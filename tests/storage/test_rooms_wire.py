@@ -151,7 +151,8 @@ class Crowded(Line):
         answers = []
         for command in commands:
             answers += await super().call([command])
-            await self._other.script_load(calls.SCRIPT.text)
+            wire = await self.wire()
+            await self._other.script_load(calls.script_of(wire.run_id).text)
         return answers
 
 
