@@ -6,7 +6,7 @@
 --       room, its state first.
 -- ARGV: 1 epoch to use for rooms that are new, 2 PUBLISH or SPUBLISH,
 --       3 ms that a delayed room keeps beyond its delay, 4 events that it keeps at most,
---       5 ms between two documents that it keeps; then of each room:
+--       5 ms between two documents that it keeps, 6 '1' if the answer is wanted; then of each room:
 --       how many events, history_max, ttl_ms, ids_max (0: all, as long as the room lives),
 --       shape of its events, stream of its first event or ''; then of each event, by the shape:
 --       'ids':     body (bytes), event id
@@ -14,7 +14,7 @@
 --       'whole':   body, event id or '', stream or '', live_seq, document after this event or '',
 --                  epoch that the caller expects or '', spectator delay of the match in s, '' where
 --                  the caller says nothing about it
--- Returns of each room: epoch, offset, a letter per event, epoch before.
+-- Returns of each room, where it is wanted: epoch, offset, a letter per event, epoch before.
 -- 'p' published, 'd' duplicate, 'n' nothing was done, because the room lost its document and has a
 -- new epoch: the caller publishes that first.
 -- An event with a delay is dated by this server's clock, never backwards; one without is due at once.
@@ -31,7 +31,8 @@ local run = string.match(call('INFO', 'server'), 'run_id:(%w+)')
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local late_kept_ms, every_ms = tonumber(ARGV[3]), tonumber(ARGV[5])
-local at = 6
+local wanted = ARGV[6] == '1'
+local at = 7
 local results = {}
 
 local function keep_late(base, offset, document, delay_ms, expires)
@@ -98,9 +99,9 @@ for room = 1, rooms do
     known = all and ids or not numbers and known_ids(base, count, step) or known
   end
   local dated = false
-  local bodies, marks, letters, published = {}, {}, '', 0
+  local bodies, marks, letters, published = {}, {}, {}, 0
 
-  for _ = 1, count do
+  for nth = 1, count do
     local body, id, stream, number, document, expected, told = ARGV[at], '', '', '', '', '', ''
     if numbers then
       stream, number = main, ARGV[at + 1]
@@ -112,9 +113,9 @@ for room = 1, rooms do
     end
     at = at + step
     if expected ~= '' and (fresh or epoch ~= expected) then
-      letters = letters .. 'n'
+      letters[nth] = 'n'
     elseif not fresh and (known[id] or (stream ~= '' and tonumber(number) <= (done[stream] or 0))) then
-      letters = letters .. 'd'
+      letters[nth] = 'd'
     else
       if fresh then
         call('DEL', base .. 'events', base .. 'document', base .. 'ids', base .. 'times',
@@ -127,7 +128,7 @@ for room = 1, rooms do
       offset = offset + 1
       published = published + 1
       bodies[published] = body
-      letters = letters .. 'p'
+      letters[nth] = 'p'
       if whole then
         local delay_ms = tonumber(told ~= '' and told or 0) * 1000
         if told ~= '' then
@@ -159,9 +160,11 @@ for room = 1, rooms do
       end
     end
   end
-  local answer = #results
-  results[answer + 1], results[answer + 2] = epoch or '', offset or 0
-  results[answer + 3], results[answer + 4] = letters, before
+  if wanted then
+    local answer = #results
+    results[answer + 1], results[answer + 2] = epoch or '', offset or 0
+    results[answer + 3], results[answer + 4] = concat(letters), before
+  end
 
   if published > 0 then
     local packed = cmsgpack.pack(run, epoch, offset, expires, delay, done, ids, late_at, document_at,

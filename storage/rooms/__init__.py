@@ -112,13 +112,15 @@ async def publish(
     scores: Mapping[str, Mapping[str, int]] | None = None,
     live_seqs: Mapping[str, int] | None = None,
     wake: Collection[str] = (),
+    answered: bool = True,
 ) -> list[Published]:
     """Publishes each room's events in the given order, all in one pipelined call if they fit.
 
     One script call takes many rooms, in a cluster one; answers come in the order of the batch.
     scores: live scores by match id, kept for GET /api/v1/matches. live_seqs: the last LIVE number
     done per stream, kept for the next hello. wake: types of facts that the log has got, for the
-    workers, as storage.log.wake tells them. Raises Unavailable when Redis does not answer; then
+    workers, as storage.log.wake tells them. answered: who has no use for what became of them gets an
+    empty list, which is less work for Redis. Raises Unavailable when Redis does not answer; then
     any part may have been done, and sending the batch again is safe.
     """
     redis = by_hand(redis)
@@ -139,18 +141,23 @@ async def publish(
         turn = {run.room: run for run in reversed(waiting)}
         calls = calls_of(reversed(turn.values()), sharded=sharded)
         script = await _script(redis)
-        commands = [command(batch, runs, script, sharded=sharded) for runs in calls]
+        commands = [
+            command(batch, runs, script, answered=answered, sharded=sharded) for runs in calls
+        ]
         answers = await _pipelined(redis, commands + more)
         more = []
+        done: set[int] = set()
         for runs, answer in zip(calls, answers, strict=False):
             if isinstance(answer, NoScriptError):
                 continue
-            for nth, run in enumerate(runs):
-                take_answer(run, answer[4 * nth : 4 * nth + 4], results)
-        waiting = [run for run in waiting if results[run.events[0]] is None]
+            done.update(map(id, runs))
+            if answered:
+                for nth, run in enumerate(runs):
+                    take_answer(run, answer[4 * nth : 4 * nth + 4], results)
+        waiting = [run for run in waiting if id(run) not in done]
         if NoScriptError in map(type, answers):
             await _load(redis)
-    return cast("list[Published]", results)
+    return cast("list[Published]", results) if answered else []
 
 
 def _live_seq_commands(live_seqs: Mapping[str, int]) -> list[Command]:

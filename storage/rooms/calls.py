@@ -154,14 +154,19 @@ def script_of(run_id: str) -> Script:
 
 
 def command(
-    batch: Sequence[Publish], runs: Sequence[Run], script: Script = SCRIPT, *, sharded: bool = False
+    batch: Sequence[Publish],
+    runs: Sequence[Run],
+    script: Script = SCRIPT,
+    *,
+    answered: bool = True,
+    sharded: bool = False,
 ) -> Command:
     """One call of the script for runs of some events; rooms without an epoch get a fresh one."""
     keys = keys_of(runs[0].room) if sharded else [state_of(each.room) for each in runs]
     args: list[Any] = [
         "EVALSHA", script.sha, len(keys), *keys,
         os.urandom(8).hex(), "SPUBLISH" if sharded else "PUBLISH",
-        LATE_KEPT_MS, LATE_EVENTS_MAX, LATE_DOCUMENT_EVERY_MS,
+        LATE_KEPT_MS, LATE_EVENTS_MAX, LATE_DOCUMENT_EVERY_MS, int(answered),
     ]  # fmt: skip
     for each in runs:
         args += _room_args(each.room, [batch[index] for index in each.events])

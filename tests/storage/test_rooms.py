@@ -154,6 +154,17 @@ async def test_the_file_of_redis_keeps_nothing_of_rooms(one_server: Redis) -> No
     assert await size() >= before + large
 
 
+async def test_who_asks_for_no_answers_publishes_the_same(redis: Redis) -> None:
+    count = calls.CALL_EVENTS_MAX + 5
+    events = [live(n) for n in range(1, count + 1)]
+    await redis.script_flush()  # so that it is refused first
+    for _ in range(2):
+        assert await rooms.publish(redis, [*events, live(count + 1)], answered=False) == []
+    view = await rooms.read(redis, ROOM)
+    assert view.events == [b"live-%d" % n for n in range(1, count + 2)]
+    assert await publish(redis, live(count + 1)) == [("duplicate", count + 1)]
+
+
 async def test_a_script_of_another_process_is_not_called(one_server: Redis) -> None:
     line = by_hand(one_server)
     assert isinstance(line, Line)
