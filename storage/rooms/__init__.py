@@ -119,9 +119,9 @@ async def publish(
     One script call takes many rooms, in a cluster one; answers come in the order of the batch.
     scores: live scores by match id, kept for GET /api/v1/matches. live_seqs: the last LIVE number
     done per stream, kept for the next hello. wake: types of facts that the log has got, for the
-    workers, as storage.log.wake tells them. answered: who has no use for what became of them gets an
-    empty list, which is less work for Redis. Raises Unavailable when Redis does not answer; then
-    any part may have been done, and sending the batch again is safe.
+    workers, as storage.log.wake tells them. answered: False gives an empty list, which is less work
+    for Redis. Raises Unavailable when Redis does not answer; then any part may have been done, and
+    sending the batch again is safe.
     """
     redis = by_hand(redis)
     results: list[Published | None] = [None] * len(batch)
