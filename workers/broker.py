@@ -26,8 +26,8 @@ QUEUE = "pipelines"
 NAMESPACE = "{gamehub:dramatiq}"
 SOCKET_TIMEOUT_S = 5.0
 # An idle consumer asks again after at most this; its default is a second (contract). Messages are
-# only what the sweep finds behind, every half second; asked each 20 ms, Redis spent 2 % of a core on
-# the questions alone.
+# only what the sweep finds behind, every half second; asked each 20 ms, Redis spent 2 % of a core
+# on that.
 WORKER_TIMEOUT_MS = 100
 # A message only begins a drain, on the loop.
 WORKER_THREADS = 1
