@@ -98,7 +98,7 @@ for room = 1, rooms do
   if not fresh then
     known = all and ids or not numbers and known_ids(base, count, step) or known
   end
-  local dated = false
+  local dated, began = false, false
   local bodies, marks, letters, published = {}, {}, {}, 0
 
   for nth = 1, count do
@@ -118,12 +118,16 @@ for room = 1, rooms do
       letters[nth] = 'd'
     else
       if fresh then
-        call('DEL', base .. 'events', base .. 'document', base .. 'ids', base .. 'times',
-          base .. 'documents')
+        -- What goes with a state expires with it. Where more than events could be left of one that was
+        -- deleted alone, that is not relied upon.
+        if before ~= '' or whole or not (all or numbers) then
+          call('DEL', base .. 'events', base .. 'document', base .. 'ids', base .. 'times',
+            base .. 'documents')
+        end
         epoch, offset, delay, done, ids = ARGV[1], 0, '', {}, {}
         late_at, document_at, document_offset = 0, 0, -1
         known = all and ids or {}
-        fresh = false
+        fresh, began = false, true
       end
       offset = offset + 1
       published = published + 1
@@ -179,7 +183,7 @@ for room = 1, rooms do
     if due or length == published then
       call('PEXPIREAT', events, expires)
     end
-    local kept = history_max
+    local kept = began and published or history_max
     if dated then
       local first = tonumber(call('ZRANGE', base .. 'times', 0, 0)[1])
       kept = math.min(math.max(offset - first + 1, history_max), tonumber(ARGV[4]))
