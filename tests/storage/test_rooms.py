@@ -210,8 +210,20 @@ async def test_scores_and_live_numbers_ride_along(redis: Redis) -> None:
 
 async def test_keys_expire(redis: Redis) -> None:
     await publish(redis, live(1, document=b"d"), Publish(ROOM, b"f", event_id="e1"))
-    for part in ("state", "events", "document"):
-        assert await redis.pttl(f"{{{ROOM}}}/{part}") > 0
+    await publish(redis, Publish("matches:all", b"x", event_id="e1"))
+    parts = [f"{{{ROOM}}}/{part}" for part in ("state", "events", "document")]
+    for key in (*parts, "{matches:all}/ids"):
+        assert await redis.pttl(key) > 0
+
+
+@pytest.mark.parametrize("event", [live(1), Publish("matches:all", b"fact", event_id="e1")])
+async def test_a_room_that_lost_its_state_alone_begins_anew(redis: Redis, event: Publish) -> None:
+    await publish(redis, event)
+    await publish(redis, Publish(event.room, b"another", event_id="e2"))
+    await redis.delete(calls.state_of(event.room))
+    assert await publish(redis, event) == [("published", 1)]
+    _, first, kept = await rooms.history(redis, event.room, "", 0, 10)
+    assert (first, kept) == (1, [event.body])
 
 
 async def test_a_room_that_was_only_looked_at_is_soon_forgotten(redis: Redis) -> None:
