@@ -261,18 +261,8 @@ class Script:
     """A Lua file of storage/lua, called by its hash, sent whole where Redis does not know it."""
 
     def __init__(self, name: str) -> None:
-        self._take((resources.files("storage") / "lua" / name).read_text("utf-8"))
-
-    @classmethod
-    def of(cls, text: str) -> Script:
-        """A script that was made from a file's text."""
-        made = cls.__new__(cls)
-        made._take(text)
-        return made
-
-    def _take(self, text: str) -> None:
-        self.text = text
-        self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self.text = (resources.files("storage") / "lua" / name).read_text("utf-8")
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, redis: Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """What the script answers; raises Unavailable when Redis does not."""

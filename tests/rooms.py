@@ -15,6 +15,8 @@ async def outlive(redis: Redis, room: str) -> bool:
         return False
     fields = msgpack.Unpacker()
     fields.feed(state)
+    form = fields.unpack()
     fields.skip()
-    await redis.set(state_of(room), msgpack.packb("the one before") + state[fields.tell() :])
+    ours = msgpack.packb(form) + msgpack.packb("the one before") + state[fields.tell() :]
+    await redis.set(state_of(room), ours, keepttl=True)
     return True

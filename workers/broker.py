@@ -25,10 +25,8 @@ QUEUE = "pipelines"
 # and is sent to the node that has it.
 NAMESPACE = "{gamehub:dramatiq}"
 SOCKET_TIMEOUT_S = 5.0
-# An idle consumer asks again after at most this; its default is a second (contract). Messages are
-# only what the sweep finds behind, every half second; asked each 20 ms, Redis spent 2 % of a core
-# on that.
-WORKER_TIMEOUT_MS = 100
+# An idle consumer asks again after at most this; its default is a second (contract).
+WORKER_TIMEOUT_MS = 20
 # A message only begins a drain, on the loop.
 WORKER_THREADS = 1
 # A drain ends by itself after pipeline.DRAIN_S_MAX and one batch; this is for one that hangs.

@@ -1,13 +1,17 @@
 -- Reads recent events of a room, oldest first.
--- KEYS: state (see publish.lua), events, times. ARGV: 1 epoch of the reader or '', 2 offset of the reader, 3 limit,
--- 4 '1' if the reader sees a delayed room as it is now.
+-- KEYS: state (see publish.lua), events, times.
+-- ARGV: 1 epoch of the reader or '', 2 offset of the reader, 3 limit, 4 '1' if the reader sees a
+-- delayed room as it is now.
 -- With a current epoch: the first `limit` events after the offset; else the newest `limit`.
 -- Returns {epoch or '', first offset, events}.
 local packed = redis.call('GET', KEYS[1])
-if not packed then
+local fine, form, _, epoch, last, delay
+if packed then
+  fine, form, _, epoch, last, _, delay = pcall(cmsgpack.unpack, packed)
+end
+if not fine or form ~= 1 then
   return {'', 1, {}}
 end
-local _, epoch, last, _, delay = cmsgpack.unpack(packed)
 local first = last - redis.call('LLEN', KEYS[2]) + 1
 local delay_ms = (tonumber(delay) or 0) * 1000
 if delay_ms > 0 and ARGV[4] ~= '1' then

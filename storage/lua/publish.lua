@@ -19,17 +19,17 @@
 -- new epoch: the caller publishes that first.
 -- An event with a delay is dated by this server's clock, never backwards; one without is due at once.
 -- The message is epoch:offset:body, or epoch:first+length,length,...:bodies of several.
--- The state is packed: run, epoch, offset, ms when the other keys expire, delay or '', last number of
--- each stream, ids where all are remembered, date of the last dated event, date and offset of the last
+-- The state is packed: its form (another release's state is none), run, epoch, offset, ms when the other keys expire, delay or '', last number of
+-- each stream, ids where all are remembered (a match has few FACTs, and each is read at every event), date of the last dated event, date and offset of the last
 -- kept and the last document (-1: none).
 -- A restarted process begins every room anew, so that its file needs none of this; a replica does, for
 -- the process that was master before it may be so again.
 redis.set_repl(redis.REPL_REPLICA)
 local call, concat, sub = redis.call, table.concat, string.sub
--- Told with the text where one process alone gets it (storage/rooms/calls.py).
 local run = string.match(call('INFO', 'server'), 'run_id:(%w+)')
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local FORM = 1
 local late_kept_ms, every_ms = tonumber(ARGV[3]), tonumber(ARGV[5])
 local wanted = ARGV[6] == '1'
 local at = 7
@@ -82,10 +82,14 @@ for room = 1, rooms do
   local keep_ms = math.ceil(ttl_ms * 17 / 16)
   local numbers, whole = shape == 'numbers', shape == 'whole'
   local step = whole and 7 or 2
-  local was, epoch, offset, expires, delay, done, ids, late_at, document_at, document_offset
+  local fine, form, was, epoch, offset, expires, delay, done, ids, late_at, document_at
+  local document_offset
   if states[room] then
-    was, epoch, offset, expires, delay, done, ids, late_at, document_at, document_offset =
-      cmsgpack.unpack(states[room])
+    fine, form, was, epoch, offset, expires, delay, done, ids, late_at, document_at, document_offset =
+      pcall(cmsgpack.unpack, states[room])
+    if not fine or form ~= FORM then
+      was, epoch, offset = nil, nil, nil
+    end
   end
   local before = epoch or ''
   local fresh = was ~= run
@@ -119,8 +123,8 @@ for room = 1, rooms do
     else
       if fresh then
         -- What goes with a state expires with it. Where more than events could be left of one that was
-        -- deleted alone, that is not relied upon.
-        if before ~= '' or whole or not (all or numbers) then
+        -- evicted alone, that is not relied upon.
+        if states[room] or not numbers then
           call('DEL', base .. 'events', base .. 'document', base .. 'ids', base .. 'times',
             base .. 'documents')
         end
@@ -171,10 +175,17 @@ for room = 1, rooms do
   end
 
   if published > 0 then
-    local packed = cmsgpack.pack(run, epoch, offset, expires, delay, done, ids, late_at, document_at,
+    local packed = cmsgpack.pack(FORM, run, epoch, offset, expires, delay, done, ids, late_at, document_at,
       document_offset)
     if due then
       call('SET', key, packed, 'PXAT', expires)
+      if not began and document_offset >= 0 then
+        call('PEXPIREAT', base .. 'document', expires)
+      end
+      if not began and late_at > 0 then
+        call('PEXPIREAT', base .. 'documents', expires)
+        call('PEXPIREAT', base .. 'times', expires)
+      end
     else
       call('SET', key, packed, 'KEEPTTL')
     end

@@ -9,13 +9,14 @@
 redis.set_repl(redis.REPL_REPLICA)
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local packed = redis.call('GET', KEYS[1])
-local was, epoch, offset, _, delay, document_offset
+local fine, form, was, epoch, offset, _, delay, document_offset
 if packed then
-  was, epoch, offset, _, delay, _, _, _, _, document_offset = cmsgpack.unpack(packed)
+  fine, form, was, epoch, offset, _, delay, _, _, _, _, document_offset =
+    pcall(cmsgpack.unpack, packed)
 end
-if was ~= run then
+if not fine or form ~= 1 or was ~= run then
   redis.call('DEL', unpack(KEYS))
-  redis.call('SET', KEYS[1], cmsgpack.pack(run, ARGV[1], 0, 0, '', {}, {}, 0, 0, -1), 'PX', ARGV[4])
+  redis.call('SET', KEYS[1], cmsgpack.pack(1, run, ARGV[1], 0, 0, '', {}, {}, 0, 0, -1), 'PX', ARGV[4])
   return {ARGV[1], 0, 0, -1, '', 1, {}}
 end
 if offset == 0 then

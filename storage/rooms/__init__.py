@@ -23,7 +23,6 @@ from storage.rooms.calls import (
     command,
     keys_of,
     runs_of,
-    script_of,
     state_of,
     take_answer,
     unpacked,
@@ -140,10 +139,7 @@ async def publish(
         # One run of each room at a time: LIVE frames after refused ones would make those look old.
         turn = {run.room: run for run in reversed(waiting)}
         calls = calls_of(reversed(turn.values()), sharded=sharded)
-        script = await _script(redis)
-        commands = [
-            command(batch, runs, script, answered=answered, sharded=sharded) for runs in calls
-        ]
+        commands = [command(batch, runs, answered=answered, sharded=sharded) for runs in calls]
         answers = await _pipelined(redis, commands + more)
         more = []
         done: set[int] = set()
@@ -185,18 +181,13 @@ async def _pipelined(redis: Redis | Line, commands: Sequence[Command]) -> list[A
     return answers
 
 
-async def _script(redis: Redis | Line) -> Script:
-    """As the server has it, or will have it from `_load`."""
-    return script_of((await redis.wire()).run_id) if isinstance(redis, Line) else SCRIPT
-
-
 async def _load(redis: Redis | Line) -> None:
     try:
         if isinstance(redis, Line):
-            # Over this wire alone, and asked again: a proxy may have led it to another process.
-            wire = await redis.wire()
-            await wire.ask()
-            await wire.call([("SCRIPT", "LOAD", script_of(wire.run_id).text)])
+            [answer] = await redis.call([("SCRIPT", "LOAD", SCRIPT.text)])
+            if isinstance(answer, Exception):
+                # No rights, most likely.
+                raise Unavailable(f"Redis takes no script: {answer}")
         else:
             await redis.script_load(SCRIPT.text)
     except AWAY as error:
@@ -267,7 +258,8 @@ async def delay_s(redis: Redis, room: str) -> int | None:
         state = await cast("Any", redis.get(state_of(room)))
     except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
-    return None if state is None else unpacked(state).delay_s
+    known = unpacked(state)
+    return None if known is None else known.delay_s
 
 
 async def history(
@@ -304,11 +296,8 @@ async def positions(redis: Redis, rooms: Sequence[str]) -> dict[str, tuple[str, 
         answers = await pipe.execute()
     except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
-    return {
-        room: unpacked(state)[:2]
-        for room, state in zip(rooms, answers[::2], strict=True)
-        if state is not None
-    }
+    found = zip(rooms, map(unpacked, answers[::2]), strict=True)
+    return {room: (state.epoch, state.offset) for room, state in found if state is not None}
 
 
 async def keep_live_seqs(redis: Redis, live_seqs: Mapping[str, int]) -> None:

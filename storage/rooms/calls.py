@@ -31,7 +31,6 @@ CALL_EVENTS_MAX = 100
 CALL_BYTES_MAX = 262_144
 
 SCRIPT = Script("publish.lua")
-_ASKS = "local run = string.match(call('INFO', 'server'), 'run_id:(%w+)')"
 
 Status = Literal["published", "duplicate", "new_epoch"]
 _STATUSES: dict[int, Status] = {ord("p"): "published", ord("d"): "duplicate", ord("n"): "new_epoch"}
@@ -74,6 +73,7 @@ class Run:
     size: int = 0
 
 
+FORM = 1  # of a state, as publish.lua has it
 _PARTS = ("state", "events", "document", "ids", "times", "documents")
 
 
@@ -83,11 +83,11 @@ def state_of(room: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def keys_of(room: str) -> list[str]:
+def keys_of(room: str) -> tuple[str, ...]:
     """All that a script may touch: while a slot moves key by key, a cluster refuses the call
     before it has begun, and not halfway through.
     """
-    return [f"{{{room}}}/{part}" for part in _PARTS]
+    return tuple(f"{{{room}}}/{part}" for part in _PARTS)
 
 
 class State(NamedTuple):
@@ -98,11 +98,18 @@ class State(NamedTuple):
     delay_s: int | None
 
 
-def unpacked(state: bytes) -> State:
-    """A room's state; the fields stand in publish.lua."""
+def unpacked(state: bytes | None) -> State | None:
+    """A room's state; the fields stand in publish.lua. None where it has none of this form."""
+    if state is None:
+        return None
     fields = msgpack.Unpacker()
     fields.feed(state)
-    _run, epoch, offset, _expires, delay = islice(fields, 5)
+    try:
+        form, _run, epoch, offset, _expires, delay = islice(fields, 6)
+    except ValueError:
+        return None
+    if form != FORM:
+        return None
     return State(epoch, offset, int(delay) if delay else None)
 
 
@@ -142,29 +149,19 @@ def _room_args(room: str, events: Sequence[Publish]) -> list[Any]:
     return args
 
 
-@lru_cache(maxsize=8)
-def script_of(run_id: str) -> Script:
-    """The script as one process of Redis gets it, which need not ask then who it is.
-
-    Only what was told by a connection is loaded over that connection, and what was loaded is gone
-    with the process: another one does not know this script, whoever takes it for the one before.
-    """
-    assert run_id.isalnum()
-    return Script.of(SCRIPT.text.replace(_ASKS, f"local run = '{run_id}'"))
-
-
 def command(
     batch: Sequence[Publish],
     runs: Sequence[Run],
-    script: Script = SCRIPT,
     *,
     answered: bool = True,
     sharded: bool = False,
 ) -> Command:
     """One call of the script for runs of some events; rooms without an epoch get a fresh one."""
-    keys = keys_of(runs[0].room) if sharded else [state_of(each.room) for each in runs]
+    keys: Sequence[str] = keys_of(runs[0].room)
+    if not sharded:
+        keys = [state_of(each.room) for each in runs]
     args: list[Any] = [
-        "EVALSHA", script.sha, len(keys), *keys,
+        "EVALSHA", SCRIPT.sha, len(keys), *keys,
         os.urandom(8).hex(), "SPUBLISH" if sharded else "PUBLISH",
         LATE_KEPT_MS, LATE_EVENTS_MAX, LATE_DOCUMENT_EVERY_MS, int(answered),
     ]  # fmt: skip

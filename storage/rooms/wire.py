@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -49,8 +48,6 @@ class Wire(asyncio.Protocol):
         self._on_pushes = on_pushes
         self.on_refused = on_refused
         self._on_lost = on_lost
-        # Of the process at the other end, as it was last asked.
-        self.run_id = ""
         self._reader = hiredis.Reader(notEnoughData=_NOTHING, replyError=_error)
         self._calls: deque[tuple[int, list[Answer], asyncio.Future[list[Answer]]]] = deque()
         self._transport: asyncio.Transport | None = None
@@ -75,17 +72,6 @@ class Wire(asyncio.Protocol):
         self._calls.append((len(commands), [], future))
         self._transport.write(b"".join([_pack(each) for each in commands]))
         return future
-
-    async def ask(self) -> None:
-        """Asks which process is at the other end; raises what AWAY names."""
-        [info] = await self.call([("INFO", "server")])
-        if isinstance(info, Exception):
-            raise info
-        text = info.decode() if isinstance(info, bytes) else str(info)
-        found = re.search(r"^run_id:(\w+)", text, re.MULTILINE)
-        if found is None:
-            raise RedisConnectionError("the server does not say who it is")
-        self.run_id = found[1]
 
     def tell(self, command: Command) -> None:
         """A command without an answer: in RESP3 SUBSCRIBE and the like are answered by pushes."""
@@ -207,7 +193,6 @@ async def open_wire(
             for answer in await wire.call(_greeting(meant)):
                 if isinstance(answer, Exception):
                     raise answer
-            await wire.ask()
     except BaseException:
         wire.close()
         raise
@@ -223,10 +208,6 @@ def _greeting(meant: Any) -> list[Command]:
     return [hello, ("SELECT", meant.db)] if meant.db else [hello]
 
 
-def _away(error: BaseException) -> Unavailable:
-    return Unavailable(f"Redis does not answer: {type(error).__name__}")
-
-
 class Line:
     """A wire for commands that is opened when needed, and again when it was lost."""
 
@@ -235,24 +216,16 @@ class Line:
         self._wire: Wire | None = None
         self._opening = asyncio.Lock()
 
-    async def wire(self) -> Wire:
-        """The wire, open a moment ago; raises Unavailable."""
-        if self._wire is None or not self._wire.open:
-            async with self._opening:
-                if self._wire is None or not self._wire.open:
-                    try:
-                        self._wire = await open_wire(self._redis)
-                    except AWAY as error:
-                        raise _away(error) from error
-        return self._wire
-
     async def call(self, commands: Sequence[Command]) -> list[Answer]:
         """As Wire.call; raises Unavailable. What was sent may have been done all the same."""
-        wire = await self.wire()
         try:
-            answers = await wire.call(commands)
+            if self._wire is None or not self._wire.open:
+                async with self._opening:
+                    if self._wire is None or not self._wire.open:
+                        self._wire = await open_wire(self._redis)
+            answers = await self._wire.call(commands)
         except AWAY as error:
-            raise _away(error) from error
+            raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
         if any(isinstance(each, ReadOnlyError) for each in answers):
             # It is a replica now, and stays one; another connection may lead to the master.
             self.close()

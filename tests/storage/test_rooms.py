@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
+import msgpack
 import pytest
 from redis.asyncio import Redis
 
@@ -14,7 +16,6 @@ from domain.events import room_kind
 from storage import rooms
 from storage.redis import connect
 from storage.rooms import Publish, calls
-from storage.rooms.wire import Line, by_hand
 from tests.rooms import outlive
 
 ROOM = "match:cup/final"
@@ -165,14 +166,52 @@ async def test_who_asks_for_no_answers_publishes_the_same(redis: Redis) -> None:
     assert await publish(redis, live(count + 1)) == [("duplicate", count + 1)]
 
 
-async def test_a_script_of_another_process_is_not_called(one_server: Redis) -> None:
-    line = by_hand(one_server)
-    assert isinstance(line, Line)
-    [first] = await rooms.publish(one_server, [live(1)])
-    (await line.wire()).run_id = "another"  # as when a proxy leads to another process meanwhile
-    [second] = await rooms.publish(one_server, [live(2)])
-    assert (second.epoch, second.offset) == (first.epoch, 2)
-    assert await one_server.script_exists(calls.script_of("another").sha) == [False]
+async def test_a_state_of_another_form_is_none(redis: Redis) -> None:
+    for strange in (msgpack.packb(2) + msgpack.packb("run"), b"\xc1", b""):
+        await publish(redis, live(1), live(2))
+        await redis.set(calls.state_of(ROOM), strange, keepttl=True)
+        assert await rooms.positions(redis, [ROOM]) == {}
+        assert await rooms.history(redis, ROOM, "", 0, 10) == ("", 1, [])
+        assert await publish(redis, live(1)) == [("published", 1)]
+        assert (await rooms.read(redis, ROOM)).events == [b"live-1"]
+        await redis.set(calls.state_of(ROOM), strange, keepttl=True)
+        assert (await rooms.read(redis, ROOM)).events == []
+        await redis.flushall()
+
+
+async def test_a_document_lives_as_long_as_its_room(redis: Redis) -> None:
+    """Its time is renewed by an event that brings none."""
+    await publish(redis, live(1, document=b"d"))
+    keys = [f"{{{ROOM}}}/{part}" for part in ("state", "events", "document")]
+    packed = await redis.get(keys[0])
+    fields = msgpack.Unpacker()
+    fields.feed(packed)
+    state = list(fields)
+    state[4] = 1_000  # it should have been renewed long ago
+    await redis.set(keys[0], b"".join(map(msgpack.packb, state)), keepttl=True)
+    for key in keys:
+        await redis.pexpire(key, 60_000)
+    await publish(redis, Publish(ROOM, b"fact", event_id="e1"))
+    renewed = [await redis.pttl(key) for key in keys]
+    assert min(renewed) > 3_600_000
+    assert max(renewed) - min(renewed) < 1_000
+
+
+async def test_a_script_that_is_refused_is_an_outage(one_server: Redis, redis_url: str) -> None:
+    """Asked for again and again it would be refused again and again."""
+    await one_server.acl_setuser(
+        "scriptless", enabled=True, passwords=["+secret"], keys=["*"], channels=["*"],
+        commands=["+@all", "-script"],
+    )  # fmt: skip
+    at = urlsplit(redis_url)
+    client = connect(f"redis://scriptless:secret@{at.hostname}:{at.port}{at.path}")
+    try:
+        await one_server.script_flush()
+        with pytest.raises(Unavailable, match="takes no script"):
+            await rooms.publish(client, [live(1)])
+    finally:
+        await client.aclose()
+        await one_server.acl_deluser("scriptless")
 
 
 async def test_expected_epoch_guards_the_document(redis: Redis) -> None:

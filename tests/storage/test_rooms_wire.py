@@ -151,8 +151,7 @@ class Crowded(Line):
         answers = []
         for command in commands:
             answers += await super().call([command])
-            wire = await self.wire()
-            await self._other.script_load(calls.script_of(wire.run_id).text)
+            await self._other.script_load(calls.SCRIPT.text)
         return answers
 
 
