@@ -42,7 +42,7 @@ async def apply(tx: Transaction, redis: Redis, batch: Sequence[PackedEvent]) -> 
     name = await _name_of_log(tx.connection, redis, batch)
     events = [publish for fact in batch for publish in publishes(fact, name)]
     for start in range(0, len(events), CALL_MAX):
-        await rooms.publish(redis, events[start : start + CALL_MAX])
+        await rooms.publish(redis, events[start : start + CALL_MAX], answered=False)
 
 
 async def _name_of_log(conn: Connection, redis: Redis, batch: Sequence[PackedEvent]) -> str:

@@ -89,6 +89,6 @@ async def release_live(redis: Redis, worker: str) -> bool:
         return False
     scores = {each.match_id: each.scores for each in due if each.scores is not None}
     batch = [Publish(each.room, each.body, event_id=each.event_id) for each in due]
-    await rooms.publish(redis, batch, scores=scores)
+    await rooms.publish(redis, batch, scores=scores, answered=False)
     await waiting.done(redis, due)
     return len(due) == BATCH_MAX

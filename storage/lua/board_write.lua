@@ -40,31 +40,40 @@ if last < tonumber(ARGV[2]) then
   redis.call('DEL', KEYS[5])
   last = 0
 end
-local told, before = {}, {}
+-- Commands are what it costs: whatever is asked and set of many is asked and set at once.
+local told, asked, placed, gone = {}, {}, {}, {}
 for i = 6, #ARGV, 3 do
-  local id, how = ARGV[i], ARGV[i + 2]
+  local id, score, how = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if string.find(how, 't') then
     told[id] = true
   end
   if string.find(how, 'p') then
-    local rank = redis.call('HGET', KEYS[5], id)
-    if not rank then
-      rank = (redis.call('ZRANK', KEYS[1], id) or -1) + 1
-      redis.call('HSET', KEYS[5], id, rank)
-    end
-    before[#before + 1] = id
-    before[#before + 1] = tonumber(rank)
+    asked[#asked + 1] = id
   end
-end
-if #before > 0 then
-  redis.call('HSET', KEYS[5], '', math.max(last, tonumber(ARGV[3])))
-end
-for i = 6, #ARGV, 3 do
-  if ARGV[i + 1] == '' then
-    redis.call('ZREM', KEYS[1], ARGV[i])
+  if score == '' then
+    gone[#gone + 1] = id
   else
-    redis.call('ZADD', KEYS[1], ARGV[i + 1], ARGV[i])
+    placed[#placed + 1] = score
+    placed[#placed + 1] = id
   end
+end
+local before = {}
+if #asked > 0 then
+  local kept, moved = redis.call('HMGET', KEYS[5], unpack(asked)), {}
+  for i = 1, #asked do
+    before[i] = tonumber(kept[i] or (redis.call('ZRANK', KEYS[1], asked[i]) or -1) + 1)
+    if not kept[i] then
+      moved[#moved + 1] = asked[i]
+      moved[#moved + 1] = before[i]
+    end
+  end
+  redis.call('HSET', KEYS[5], '', math.max(last, tonumber(ARGV[3])), unpack(moved))
+end
+if #gone > 0 then
+  redis.call('ZREM', KEYS[1], unpack(gone))
+end
+if #placed > 0 then
+  redis.call('ZADD', KEYS[1], unpack(placed))
 end
 
 local size, rows = top()
@@ -86,9 +95,9 @@ if #lines > 0 or size ~= size_was then
   redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -ARGV[5] - 1)
 end
 local results = {version, size}
-for i = 1, #before, 2 do
+for i = 1, #asked do
+  results[#results + 1] = asked[i]
   results[#results + 1] = before[i]
-  results[#results + 1] = before[i + 1]
-  results[#results + 1] = (redis.call('ZRANK', KEYS[1], before[i]) or -1) + 1
+  results[#results + 1] = (redis.call('ZRANK', KEYS[1], asked[i]) or -1) + 1
 end
 return results

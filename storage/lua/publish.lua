@@ -1,12 +1,12 @@
 -- Gives events of some rooms the next offsets in the order given, keeps them in the history and
--- publishes those of a room as one message; each once. Commands are what it costs: a room that nobody
--- listens to takes three, however many events it gets.
--- KEYS: meta of each room, '{room}:meta'; its other keys ('{room}:events', document, ids, times,
---       documents) and its channel ('room:{room}') are of the same slot. In a cluster all keys of one
---       room, its meta first.
+-- publishes those of a room as one message; each once. Commands are what it costs: all rooms are read
+-- by one, and a room that nobody listens to takes two more, however many events it gets.
+-- KEYS: state of each room, '{room}/state'; its other keys ('{room}/events', document, ids, times,
+--       documents) and its channel ('room/{room}') are of the same slot. In a cluster all keys of one
+--       room, its state first.
 -- ARGV: 1 epoch to use for rooms that are new, 2 PUBLISH or SPUBLISH,
 --       3 ms that a delayed room keeps beyond its delay, 4 events that it keeps at most,
---       5 ms between two documents that it keeps; then of each room:
+--       5 ms between two documents that it keeps, 6 '1' if the answer is wanted; then of each room:
 --       how many events, history_max, ttl_ms, ids_max (0: all, as long as the room lives),
 --       shape of its events, stream of its first event or ''; then of each event, by the shape:
 --       'ids':     body (bytes), event id
@@ -14,36 +14,34 @@
 --       'whole':   body, event id or '', stream or '', live_seq, document after this event or '',
 --                  epoch that the caller expects or '', spectator delay of the match in s, '' where
 --                  the caller says nothing about it
--- Returns of each room: epoch, offset, a letter per event, epoch before.
+-- Returns of each room, where it is wanted: epoch, offset, a letter per event, epoch before.
 -- 'p' published, 'd' duplicate, 'n' nothing was done, because the room lost its document and has a
 -- new epoch: the caller publishes that first.
 -- An event with a delay is dated by this server's clock, never backwards; one without is due at once.
 -- The message is epoch:offset:body, or epoch:first+length,length,...:bodies of several.
-local call, concat = redis.call, table.concat
+-- The state is packed: its form (another release's state is none), run, epoch, offset, ms when the other keys expire, delay or '', last number of
+-- each stream, ids where all are remembered (a match has few FACTs, and each is read at every event), date of the last dated event, date and offset of the last
+-- kept and the last document (-1: none).
+-- A restarted process begins every room anew, so that its file needs none of this; a replica does, for
+-- the process that was master before it may be so again.
+redis.set_repl(redis.REPL_REPLICA)
+local call, concat, sub = redis.call, table.concat, string.sub
 local run = string.match(call('INFO', 'server'), 'run_id:(%w+)')
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local late_kept_ms = tonumber(ARGV[3])
-local at = 6
+local FORM = 1
+local late_kept_ms, every_ms = tonumber(ARGV[3]), tonumber(ARGV[5])
+local wanted = ARGV[6] == '1'
+local at = 7
 local results = {}
 
-local function add(fields, name, value)
-  fields[#fields + 1] = name
-  fields[#fields + 1] = value
-end
-
-local function keep_document(base, late, offset, document, delay_ms, keep_ms)
-  call('SET', base .. 'document', document, 'PX', keep_ms)
-  late.document_offset = offset
-  local every_ms = tonumber(ARGV[5])
-  if delay_ms > 0 and late.at - late.document_at >= every_ms then
-    call('ZADD', base .. 'documents', offset, offset .. ':' .. document)
-    late.document_at = late.at
-    -- They are at least `every_ms` apart, so that these many reach back far enough.
-    local kept = math.ceil((delay_ms + late_kept_ms) / every_ms) + 2
-    call('ZREMRANGEBYRANK', base .. 'documents', 0, -kept - 1)
-    call('PEXPIRE', base .. 'documents', keep_ms)
-  end
+local function keep_late(base, offset, document, delay_ms, expires)
+  local documents = base .. 'documents'
+  call('ZADD', documents, offset, offset .. ':' .. document)
+  -- They are at least `every_ms` apart, so that these many reach back far enough.
+  local kept = math.ceil((delay_ms + late_kept_ms) / every_ms) + 2
+  call('ZREMRANGEBYRANK', documents, 0, -kept - 1)
+  call('PEXPIREAT', documents, expires)
 end
 
 local function known_ids(base, count, step)
@@ -67,36 +65,47 @@ local sharded = ARGV[2] == 'SPUBLISH'
 local rooms = sharded and 1 or #KEYS
 local channels = {}
 for room = 1, rooms do
-  channels[room] = 'room:' .. string.sub(KEYS[room], 1, -6)
+  channels[room] = 'room/' .. sub(KEYS[room], 1, -7)
 end
 local heard = call('PUBSUB', sharded and 'SHARDNUMSUB' or 'NUMSUB', unpack(channels))
+local states = call('MGET', unpack(KEYS, 1, rooms))
 
 for room = 1, rooms do
   local key = KEYS[room]
-  local base = string.sub(key, 1, -5)
+  local base = sub(key, 1, -6)
   local count, history_max = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   local ttl_ms, ids_max = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local shape, main = ARGV[at + 4], ARGV[at + 5]
   at = at + 6
-  -- Keys get their time anew only when a sixteenth of it is over: they have that much more, so that
-  -- it is never less than it should be.
+  -- Keys get their time anew only when a sixteenth of it is over: they have that much more, so that it
+  -- is never less than it should be.
   local keep_ms = math.ceil(ttl_ms * 17 / 16)
   local numbers, whole = shape == 'numbers', shape == 'whole'
   local step = whole and 7 or 2
-  local meta = call('HMGET', key, 'epoch', 'run', 'offset', 'expires', 's:' .. main, 'delay', 'at',
-    'document_at')
-  local epoch, expires, delay = meta[1], tonumber(meta[4] or 0), meta[6]
+  local fine, form, was, epoch, offset, expires, delay, done, ids, late_at, document_at
+  local document_offset
+  if states[room] then
+    fine, form, was, epoch, offset, expires, delay, done, ids, late_at, document_at, document_offset =
+      pcall(cmsgpack.unpack, states[room])
+    if not fine or form ~= FORM then
+      was, epoch, offset = nil, nil, nil
+    end
+  end
   local before = epoch or ''
-  local fresh = (not epoch) or meta[2] ~= run
-  local offset = tonumber(meta[3] or 0)
-  -- The last number of each stream, and those that are new.
-  local done, moved = {[main] = tonumber(meta[5] or 0)}, {}
-  local known = not numbers and not fresh and known_ids(base, count, step) or {}
-  local late = whole and {at = tonumber(meta[7] or 0), document_at = tonumber(meta[8] or 0)}
-  local began, dated = false, false
-  local bodies, marks, letters, published = {}, {}, '', 0
+  local fresh = was ~= run
+  local due = fresh or expires - now < ttl_ms
+  if due then
+    expires = now + keep_ms
+  end
+  local all = ids_max == 0
+  local known = {}
+  if not fresh then
+    known = all and ids or not numbers and known_ids(base, count, step) or known
+  end
+  local dated, began = false, false
+  local bodies, marks, letters, published = {}, {}, {}, 0
 
-  for _ = 1, count do
+  for nth = 1, count do
     local body, id, stream, number, document, expected, told = ARGV[at], '', '', '', '', '', ''
     if numbers then
       stream, number = main, ARGV[at + 1]
@@ -107,39 +116,46 @@ for room = 1, rooms do
       id = ARGV[at + 1]
     end
     at = at + step
-    if stream ~= '' and not done[stream] then
-      done[stream] = fresh and 0 or tonumber(call('HGET', key, 's:' .. stream) or 0)
-    end
     if expected ~= '' and (fresh or epoch ~= expected) then
-      letters = letters .. 'n'
-    elseif not fresh and (known[id] or (stream ~= '' and tonumber(number) <= done[stream])) then
-      letters = letters .. 'd'
+      letters[nth] = 'n'
+    elseif not fresh and (known[id] or (stream ~= '' and tonumber(number) <= (done[stream] or 0))) then
+      letters[nth] = 'd'
     else
       if fresh then
-        call('DEL', key, base .. 'events', base .. 'document', base .. 'ids', base .. 'times',
-          base .. 'documents')
-        epoch, offset, expires, delay, done = ARGV[1], 0, 0, false, {}
-        late = whole and {at = 0, document_at = 0}
+        -- What goes with a state expires with it. Where more than events could be left of one that was
+        -- evicted alone, that is not relied upon.
+        if states[room] or not numbers then
+          call('DEL', base .. 'events', base .. 'document', base .. 'ids', base .. 'times',
+            base .. 'documents')
+        end
+        epoch, offset, delay, done, ids = ARGV[1], 0, '', {}, {}
+        late_at, document_at, document_offset = 0, 0, -1
+        known = all and ids or {}
         fresh, began = false, true
       end
       offset = offset + 1
       published = published + 1
       bodies[published] = body
-      letters = letters .. 'p'
+      letters[nth] = 'p'
       if whole then
         local delay_ms = tonumber(told ~= '' and told or 0) * 1000
-        if told ~= '' and delay ~= told then
-          delay, late.delay = told, told
+        if told ~= '' then
+          delay = told
         end
         if delay_ms > 0 then
-          late.at = math.max(now, late.at)
-          call('ZADD', base .. 'times', late.at, offset)
+          late_at = math.max(now, late_at)
+          call('ZADD', base .. 'times', late_at, offset)
           call('ZREMRANGEBYSCORE', base .. 'times', '-inf',
-            '(' .. (late.at - delay_ms - late_kept_ms))
+            '(' .. (late_at - delay_ms - late_kept_ms))
           dated = true
         end
         if document ~= '' then
-          keep_document(base, late, offset, document, delay_ms, keep_ms)
+          call('SET', base .. 'document', document, 'PXAT', expires)
+          document_offset = offset
+          if delay_ms > 0 and late_at - document_at >= every_ms then
+            document_at = late_at
+            keep_late(base, offset, document, delay_ms, expires)
+          end
         end
       end
       if id ~= '' then
@@ -149,64 +165,53 @@ for room = 1, rooms do
       end
       if stream ~= '' then
         done[stream] = tonumber(number)
-        moved[stream] = number
       end
     end
   end
-  local answer = #results
-  results[answer + 1], results[answer + 2] = epoch or '', offset
-  results[answer + 3], results[answer + 4] = letters, before
+  if wanted then
+    local answer = #results
+    results[answer + 1], results[answer + 2] = epoch or '', offset or 0
+    results[answer + 3], results[answer + 4] = concat(letters), before
+  end
 
   if published > 0 then
-    local fields = {'offset', offset}
-    for stream, number in pairs(moved) do
-      add(fields, 's:' .. stream, number)
-    end
-    if began then
-      add(fields, 'epoch', epoch)
-      add(fields, 'run', run)
-    end
-    if late then
-      for _, name in ipairs({'delay', 'document_offset'}) do
-        if late[name] then
-          add(fields, name, late[name])
-        end
-      end
-      if dated then
-        add(fields, 'at', late.at)
-        add(fields, 'document_at', late.document_at)
-      end
-    end
-    local due = expires - now < ttl_ms
+    local packed = cmsgpack.pack(FORM, run, epoch, offset, expires, delay, done, ids, late_at, document_at,
+      document_offset)
     if due then
-      add(fields, 'expires', now + keep_ms)
+      call('SET', key, packed, 'PXAT', expires)
+      if not began and document_offset >= 0 then
+        call('PEXPIREAT', base .. 'document', expires)
+      end
+      if not began and late_at > 0 then
+        call('PEXPIREAT', base .. 'documents', expires)
+        call('PEXPIREAT', base .. 'times', expires)
+      end
+    else
+      call('SET', key, packed, 'KEEPTTL')
     end
-    call('HSET', key, unpack(fields))
-    local length = call('RPUSH', base .. 'events', unpack(bodies))
-    if due then
-      call('PEXPIRE', key, keep_ms)
-    end
+    local events = base .. 'events'
+    local length = call('RPUSH', events, unpack(bodies))
     if due or length == published then
-      call('PEXPIRE', base .. 'events', keep_ms)
+      call('PEXPIREAT', events, expires)
     end
-    local kept = history_max
+    local kept = began and published or history_max
     if dated then
       local first = tonumber(call('ZRANGE', base .. 'times', 0, 0)[1])
       kept = math.min(math.max(offset - first + 1, history_max), tonumber(ARGV[4]))
-      call('PEXPIRE', base .. 'times', keep_ms)
-    elseif tonumber(delay or 0) > 0 then
+      call('PEXPIREAT', base .. 'times', expires)
+    elseif delay ~= '' and tonumber(delay) > 0 then
       kept = length
     end
     if length > kept then
-      call('LTRIM', base .. 'events', -kept, -1)
+      call('LTRIM', events, -kept, -1)
     end
-    if #marks > 0 then
+    if #marks > 0 and not all then
       call('ZADD', base .. 'ids', unpack(marks))
       -- There are at most as many ids as events.
-      if ids_max > 0 and offset > ids_max then
+      if offset > ids_max then
         call('ZREMRANGEBYRANK', base .. 'ids', 0, -ids_max - 1)
       end
-      call('PEXPIRE', base .. 'ids', keep_ms)
+      call('PEXPIREAT', base .. 'ids', expires)
     end
     if heard[2 * room] > 0 then
       local where = offset

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, cast
 
 import msgpack
@@ -22,8 +21,11 @@ from storage.rooms.calls import (
     Published,
     calls_of,
     command,
+    keys_of,
     runs_of,
+    state_of,
     take_answer,
+    unpacked,
 )
 from storage.rooms.wire import Command, Line, by_hand
 
@@ -80,15 +82,7 @@ class RoomView:
 
 def channel(room: str) -> str:
     """The pub/sub channel of a room."""
-    return f"room:{{{room}}}"
-
-
-_PARTS = ("meta", "events", "document", "ids", "times", "documents")
-
-
-@lru_cache(maxsize=4096)
-def _keys(room: str) -> list[str]:
-    return [f"{{{room}}}:{part}" for part in _PARTS]
+    return f"room/{{{room}}}"
 
 
 def parse_message(payload: bytes) -> tuple[str, int, list[bytes]]:
@@ -117,14 +111,16 @@ async def publish(
     scores: Mapping[str, Mapping[str, int]] | None = None,
     live_seqs: Mapping[str, int] | None = None,
     wake: Collection[str] = (),
+    answered: bool = True,
 ) -> list[Published]:
     """Publishes each room's events in the given order, all in one pipelined call if they fit.
 
     One script call takes many rooms, in a cluster one; answers come in the order of the batch.
     scores: live scores by match id, kept for GET /api/v1/matches. live_seqs: the last LIVE number
     done per stream, kept for the next hello. wake: types of facts that the log has got, for the
-    workers, as storage.log.wake tells them. Raises Unavailable when Redis does not answer; then
-    any part may have been done, and sending the batch again is safe.
+    workers, as storage.log.wake tells them. answered: False gives an empty list, which is less work
+    for Redis. Raises Unavailable when Redis does not answer; then any part may have been done, and
+    sending the batch again is safe.
     """
     redis = by_hand(redis)
     results: list[Published | None] = [None] * len(batch)
@@ -143,18 +139,21 @@ async def publish(
         # One run of each room at a time: LIVE frames after refused ones would make those look old.
         turn = {run.room: run for run in reversed(waiting)}
         calls = calls_of(reversed(turn.values()), sharded=sharded)
-        commands = [command(batch, runs, sharded=sharded) for runs in calls]
+        commands = [command(batch, runs, answered=answered, sharded=sharded) for runs in calls]
         answers = await _pipelined(redis, commands + more)
         more = []
+        done: set[int] = set()
         for runs, answer in zip(calls, answers, strict=False):
             if isinstance(answer, NoScriptError):
                 continue
-            for nth, run in enumerate(runs):
-                take_answer(run, answer[4 * nth : 4 * nth + 4], results)
-        waiting = [run for run in waiting if results[run.events[0]] is None]
+            done.update(map(id, runs))
+            if answered:
+                for nth, run in enumerate(runs):
+                    take_answer(run, answer[4 * nth : 4 * nth + 4], results)
+        waiting = [run for run in waiting if id(run) not in done]
         if NoScriptError in map(type, answers):
             await _load(redis)
-    return cast("list[Published]", results)
+    return cast("list[Published]", results) if answered else []
 
 
 def _live_seq_commands(live_seqs: Mapping[str, int]) -> list[Command]:
@@ -185,7 +184,10 @@ async def _pipelined(redis: Redis | Line, commands: Sequence[Command]) -> list[A
 async def _load(redis: Redis | Line) -> None:
     try:
         if isinstance(redis, Line):
-            await redis.call([("SCRIPT", "LOAD", SCRIPT.text)])
+            [answer] = await redis.call([("SCRIPT", "LOAD", SCRIPT.text)])
+            if isinstance(answer, Exception):
+                # No rights, most likely.
+                raise Unavailable(f"Redis takes no script: {answer}")
         else:
             await redis.script_load(SCRIPT.text)
     except AWAY as error:
@@ -201,7 +203,7 @@ async def read(
     the room is kept. A room that nobody has published to yet gets its epoch here.
     """
     args = _read_args(room, since_epoch, since_offset, late)
-    return _view(await _READ(redis, _keys(room), args))
+    return _view(await _READ(redis, keys_of(room), args))
 
 
 def _read_args(room: str, since_epoch: str, since_offset: int, late: bool) -> list[Any]:
@@ -230,7 +232,7 @@ async def read_due(redis: Redis, positions: Sequence[tuple[str, str, int]]) -> d
     try:
         pipe = redis.pipeline(transaction=False)
         for room, epoch, offset in positions:
-            keys = _keys(room)
+            keys = keys_of(room)
             pipe.evalsha(_READ.sha, len(keys), *keys, *_read_args(room, epoch, offset, True))
         answers = await pipe.execute(raise_on_error=False)
         for answer in answers:
@@ -253,10 +255,11 @@ async def delay_s(redis: Redis, room: str) -> int | None:
     """
     try:
         # redis-py types a single answer as either of both its faces.
-        told = await cast("Any", redis.hget(_keys(room)[0], "delay"))
+        state = await cast("Any", redis.get(state_of(room)))
     except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
-    return None if told is None else int(told)
+    known = unpacked(state)
+    return None if known is None else known.delay_s
 
 
 async def history(
@@ -272,9 +275,9 @@ async def history(
 
     late: as in `read`.
     """
-    meta, events_key, _, _, times, _ = _keys(room)
+    state, events_key, _, _, times, _ = keys_of(room)
     args = [since_epoch, since_offset, limit, int(not late)]
-    epoch, first, events = await _HISTORY(redis, [meta, events_key, times], args)
+    epoch, first, events = await _HISTORY(redis, [state, events_key, times], args)
     return epoch.decode(), first, events
 
 
@@ -288,16 +291,13 @@ async def positions(redis: Redis, rooms: Sequence[str]) -> dict[str, tuple[str, 
     try:
         pipe = redis.pipeline(transaction=False)
         for room in rooms:
-            pipe.hmget(_keys(room)[0], ["epoch", "offset"])
-            pipe.pexpire(_keys(room)[0], LOOKED_AT_TTL_S * 1000, gt=True)
+            pipe.get(state_of(room))
+            pipe.pexpire(state_of(room), LOOKED_AT_TTL_S * 1000, gt=True)
         answers = await pipe.execute()
     except AWAY as error:
         raise Unavailable(f"Redis does not answer: {type(error).__name__}") from error
-    found = {}
-    for room, (epoch, offset) in zip(rooms, answers[::2], strict=True):
-        if epoch is not None:
-            found[room] = (epoch.decode(), int(offset))
-    return found
+    found = zip(rooms, map(unpacked, answers[::2]), strict=True)
+    return {room: (state.epoch, state.offset) for room, state in found if state is not None}
 
 
 async def keep_live_seqs(redis: Redis, live_seqs: Mapping[str, int]) -> None:

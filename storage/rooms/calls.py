@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Literal, NamedTuple
 
+import msgpack
 from msgspec import Struct
 
 from domain.events import room_kind
@@ -71,16 +73,44 @@ class Run:
     size: int = 0
 
 
-def _meta(room: str) -> str:
-    return f"{{{room}}}:meta"
+FORM = 1  # of a state, as publish.lua has it
+_PARTS = ("state", "events", "document", "ids", "times", "documents")
 
 
-def _keys(room: str) -> list[str]:
-    """All that the script may touch: while a slot moves key by key, a cluster refuses the call
+def state_of(room: str) -> str:
+    """The key of what is known of a room: see publish.lua."""
+    return f"{{{room}}}/state"
+
+
+@lru_cache(maxsize=4096)
+def keys_of(room: str) -> tuple[str, ...]:
+    """All that a script may touch: while a slot moves key by key, a cluster refuses the call
     before it has begun, and not halfway through.
     """
-    names = "meta", "events", "document", "ids", "times", "documents"
-    return [f"{{{room}}}:{each}" for each in names]
+    return tuple(f"{{{room}}}/{part}" for part in _PARTS)
+
+
+class State(NamedTuple):
+    """What publish.lua keeps of a room, as far as others than scripts need it."""
+
+    epoch: str
+    offset: int
+    delay_s: int | None
+
+
+def unpacked(state: bytes | None) -> State | None:
+    """A room's state; the fields stand in publish.lua. None where it has none of this form."""
+    if state is None:
+        return None
+    fields = msgpack.Unpacker()
+    fields.feed(state)
+    try:
+        form, _run, epoch, offset, _expires, delay = islice(fields, 6)
+    except ValueError:
+        return None
+    if form != FORM:
+        return None
+    return State(epoch, offset, int(delay) if delay else None)
 
 
 @lru_cache(maxsize=64)
@@ -119,13 +149,21 @@ def _room_args(room: str, events: Sequence[Publish]) -> list[Any]:
     return args
 
 
-def command(batch: Sequence[Publish], runs: Sequence[Run], *, sharded: bool = False) -> Command:
+def command(
+    batch: Sequence[Publish],
+    runs: Sequence[Run],
+    *,
+    answered: bool = True,
+    sharded: bool = False,
+) -> Command:
     """One call of the script for runs of some events; rooms without an epoch get a fresh one."""
-    keys = _keys(runs[0].room) if sharded else [_meta(each.room) for each in runs]
+    keys: Sequence[str] = keys_of(runs[0].room)
+    if not sharded:
+        keys = [state_of(each.room) for each in runs]
     args: list[Any] = [
         "EVALSHA", SCRIPT.sha, len(keys), *keys,
         os.urandom(8).hex(), "SPUBLISH" if sharded else "PUBLISH",
-        LATE_KEPT_MS, LATE_EVENTS_MAX, LATE_DOCUMENT_EVERY_MS,
+        LATE_KEPT_MS, LATE_EVENTS_MAX, LATE_DOCUMENT_EVERY_MS, int(answered),
     ]  # fmt: skip
     for each in runs:
         args += _room_args(each.room, [batch[index] for index in each.events])

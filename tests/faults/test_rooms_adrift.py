@@ -338,7 +338,7 @@ async def test_joins_and_leaves_leave_nothing_behind(hub: RunningHub, client: Re
     await eventually(lambda: bus._wanted == set() and not bus._confirmed)
 
     async def channels() -> bool:
-        return await client.pubsub_channels("room:*") == []
+        return await client.pubsub_channels("room/*") == []
 
     await eventually(channels)
     await eventually(lambda: len(asyncio.all_tasks()) <= tasks + 1, what="no task is left")

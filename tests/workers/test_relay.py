@@ -53,7 +53,7 @@ async def test_a_relay_that_another_has_overtaken_publishes_nothing(redis: Redis
         await mark.write(redis, mark.Mark("one", 600, "d"), now)
 
 
-@pytest.mark.parametrize("key", ["events", "meta"])
+@pytest.mark.parametrize("key", ["events", "state"])
 async def test_a_slot_that_moves_key_by_key(cluster: RedisCluster, key: str) -> None:
     """While some keys of a room have gone nothing is done, and nothing is taken for done."""
     redis = connect(cluster.url)
@@ -72,7 +72,7 @@ async def test_a_slot_that_moves_key_by_key(cluster: RedisCluster, key: str) -> 
     try:
         await publish(1)
         await asyncio.to_thread(
-            cluster.move, f"{{{room}}}:meta", f"{{{room}}}:{key}", halfway=halfway
+            cluster.move, f"{{{room}}}/state", f"{{{room}}}/{key}", halfway=halfway
         )
         await publish(2)
         await publish(2)

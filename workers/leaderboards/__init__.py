@@ -188,7 +188,7 @@ async def tell(conn: Connection, redis: Redis, boards: Sequence[str]) -> None:
             ],
         )
     ]
-    await rooms.publish(redis, batch)
+    await rooms.publish(redis, batch, answered=False)
     await leaderboards.told(redis, news)
 
 

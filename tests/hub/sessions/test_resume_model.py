@@ -24,6 +24,7 @@ from hub.sessions import feed as feed_module
 from hub.sessions import hall as hall_module
 from tests.hub.sessions.resume_model import SAMPLED, Tab, Truth, Wire, check_told
 from tests.hubs import RunningHub, eventually, running_hub, user_token
+from tests.rooms import outlive
 
 QUICK = 6
 MANY = int(os.environ.get("GAMEHUB_TEST_RESUMES", "100"))
@@ -114,9 +115,7 @@ class Play:
 
     async def _restart(self) -> None:
         """As a restarted or failed-over Redis with the room's keys in it."""
-        meta = store_key(self.truth.room, "meta")
-        if await self.client.exists(meta):
-            await self.client.hset(meta, "run", "another")
+        await outlive(self.client, self.truth.room)
 
     async def _expire(self) -> None:
         """As after the room's time to live."""
@@ -139,7 +138,7 @@ class Play:
 
 
 def store_key(room: str, part: str) -> str:
-    return f"{{{room}}}:{part}"
+    return f"{{{room}}}/{part}"
 
 
 async def schedule(hub: RunningHub, match: str) -> None:
