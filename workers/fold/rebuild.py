@@ -219,16 +219,16 @@ class _Builder:
     async def _fold(self, page: list[asyncpg.Record]) -> None:
         for begin in range(0, len(page), SLICE):
             await asyncio.sleep(0)  # the connections read and write what they can
-            part = [rebuild.Root(*row) for row in page[begin : begin + SLICE]]
+            part = page[begin : begin + SLICE]
             if self.skipped:
-                part = [fact for fact in part if fact.seq not in self.skipped]
+                part = [row for row in part if row["seq"] not in self.skipped]
             self.facts += len(part)
             if self._other is not None:
-                rated = [rate_again(self.world, fact) for fact in part]
+                rated = [rate_again(self.world, row) for row in part]
                 await self._other.count(self.world, rated)
                 continue
-            for fact in part:
-                self._fold_here(fact)
+            for row in part:
+                self._fold_here(rebuild.Root(*row))
             self._counting.count()
 
     def _fold_here(self, fact: rebuild.Root) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from domain.games import policy_of
 from domain.results import RESULT_TYPES, Result, is_plain_duel, read_said, result_said
 from domain.seasons import season_of
@@ -94,10 +97,14 @@ def _follow(
 Rated = tuple[int, str, bytes, Brought | int] | tuple[int, str, Lines]
 
 
-def rate_again(world: World, fact: Root) -> Rated:
-    """The half of a rebuild that needs the log's order over all users: ratings and history."""
-    seq, fact_type, _, packed = fact
+def rate_again(world: World, row: Iterable[Any]) -> Rated:
+    """The half of a rebuild that needs the log's order over all users: ratings and history.
+
+    row: the fields of Root.
+    """
+    seq, fact_type, occurred_at, packed = row
     if fact_type not in RESULT_TYPES:
+        fact = Root(seq, fact_type, occurred_at, packed)
         if fact_type != "tournament.completed":
             fold(world, fact, None, SILENT)
         return seq, fact_type, packed, fact.occurred_at_ms
