@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgpack
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from domain.times import time_text
 from storage import history
 from storage.rebuild import Root
 from tests.domain.told_results import team, user
+from workers.fold import lines
 from workers.fold.beside import COUNT, pack
 from workers.fold.counter import Counter
 from workers.fold.lines import count_all
@@ -185,3 +187,26 @@ def test_most_of_them_are_plain() -> None:
         {"players": [line("cleo", {}, None)]},
     ):
         assert not is_plain_duel(read_said(msgpack.packb({**plain, **change}))), change
+
+
+def test_too_many_sets_of_counters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are counted all the same."""
+    monkeypatch.setattr(lines, "SHAPES_MAX", 2)
+    worlds = World(), World()
+    for seq in range(5):
+        payload = {
+            "match_id": f"m{seq}",
+            "game": "arena",
+            "played_at": time_text(BEGIN_MS),
+            "competitors": [user("ana"), user("ben")],
+            "outcome": "draw",
+            "players": [line("ana", {f"counter{seq}": 1}, None)],
+        }
+        packed = msgpack.packb(payload)
+        fold_again(worlds[0], packed, seq)
+        fact = Root(seq, "match.completed", None, packed)
+        fold(worlds[1], fact, read_result("match.completed", packed), SILENT)
+    count_all(worlds[0])
+    assert len(worlds[0].shapes) == 2
+    assert worlds[0].lifetime == worlds[1].lifetime
+    assert worlds[0].careers == worlds[1].careers

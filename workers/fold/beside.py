@@ -2,7 +2,7 @@
 
 Only ratings depend on all users at once; statistics, XP and achievements are each user's own. One
 Python process was what a rebuild waited for, with the second core idle. What is counted is fed in
-the log's order, as the facts' own payloads with what the ratings brought.
+the log's order: the packed lines of duels, and other facts with what the ratings brought.
 
 The process ends with its standard input, so with us, however we end. It touches no database: its
 tables come back as texts for COPY, for our transaction.

@@ -69,7 +69,7 @@ def rate_duel(world: World, said: Said, log_seq: int) -> Lines | Brought:
         shape, row = pack(world, game, stats, (at_ms, seconds, outcome, new.peak, upset, log_seq))
         own = (at_ms, seconds, opposite, other_new.peak, other_upset, log_seq)
         other_shape, other_row = pack(world, game, other_stats, own)
-    except struct.error:  # not whole numbers, or greater than any that is real
+    except struct.error:  # mostly because they are no whole numbers
         return {one.id: (new.peak, upset), two.id: (other_new.peak, other_upset)}
     return row + other_row, one.id, shape, two.id, other_shape
 

@@ -30,6 +30,8 @@ _WON, _WON_UPSET, _LOST, _DREW = range(4)
 _ENDS: dict[Outcome, int] = {"win": _WON, "loss": _LOST, "draw": _DREW}
 # Matches whose lines were counted and that are still known, before they are forgotten.
 CAUSES_MAX = 100_000
+# Sets of counters that lines may have; lines with others are counted at once, which takes longer.
+SHAPES_MAX = 1_000
 # The career's counters that a duel moves.
 _COUNTERS = (
     "matches_played", "matches_won", "kills", "best_streak", "best_rating", "upsets", COINS,
@@ -39,7 +41,8 @@ _COUNTERS = (
 def pack(world: World, game: str, stats: dict[str, float] | None, line: Line) -> tuple[int, bytes]:
     """The number of a line's shape, and the line; raises struct.error for what has no place there.
 
-    That are counters that are no whole numbers, and what is greater than any that is real.
+    That are counters that are no whole numbers, what is greater than any that is real, and one set
+    of counters too many.
     """
     at_ms, seconds, outcome, peak, upset, log_seq = line
     names = tuple(stats) if stats else ()
@@ -51,11 +54,13 @@ def pack(world: World, game: str, stats: dict[str, float] | None, line: Line) ->
 
 
 def add_shape(world: World, game: str, names: tuple[str, ...]) -> Shape:
-    """The next shape: lines of a game with these counters."""
+    """The next shape: lines of a game with these counters; raises struct.error at SHAPES_MAX."""
 
     def place(name: str) -> int:
         return names.index(name) if name in names else -1
 
+    if len(world.shapes) == SHAPES_MAX:
+        raise struct.error("too many shapes")
     packing = struct.Struct(f"<qqqqq{len(names)}q")
     shape = Shape(
         *(len(world.shapes), game, names, packing.size, packing.pack, packing.iter_unpack),
