@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal
@@ -101,6 +101,16 @@ def count_match(
             else:
                 _add(own, name, value, kinds)
                 _add(today, name, value, kinds)
+
+
+def add_values(counters: dict[str, float], name: str, values: Sequence[int], kinds: Kinds) -> None:
+    """Counts a counter's whole numbers of several matches, in their order, as count_match does."""
+    held = counters.get(name)
+    if held.__class__ is int and kinds[name] == "sum":
+        counters[name] = held + sum(values)
+        return
+    for value in values:
+        _add(counters, name, value, kinds)
 
 
 def _add(counters: dict[str, float], name: str, value: float, kinds: Kinds) -> None:

@@ -34,7 +34,8 @@ async def run(bed: Ground, options: Options) -> Result:
         bed.tell(f"rebuild, round {nth + 1} of {options.rounds}")
         async with fresh(bed) as url:
             runs.append(await _rebuilt(bed, url, options.results))
-    memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Of Python: itself, and the process that counts beside it, each at its own worst moment.
+    worst = [resource.getrusage(who).ru_maxrss / 1024 for who in _WHO]
     goal = Goal(kind="min", value=40_000, text=">= 40,000")
     return Result(
         scenario="rebuild",
@@ -44,10 +45,19 @@ async def run(bed: Ground, options: Options) -> Result:
             Figure(
                 name="seconds in all", unit="s", hub=[options.results / each.per_s for each in runs]
             ),
-            Figure(name="CPU of the process per result", unit="us", hub=[r.cpu_us for r in runs]),
-            Figure(name="most memory of the process", unit="MiB", hub=[memory_mib]),
+            Figure(name="CPU of Python per result", unit="us", hub=[r.cpu_us for r in runs]),
+            Figure(name="most memory of Python", unit="MiB", hub=[sum(worst)]),
         ],
     )
+
+
+_WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+
+
+def _cpu_s() -> float:
+    """Of this process and of those of it that have ended."""
+    used = [resource.getrusage(who) for who in _WHO]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 async def _rebuilt(bed: Ground, url: str, results: int) -> Run:
@@ -61,9 +71,9 @@ async def _rebuilt(bed: Ground, url: str, results: int) -> Run:
         def tell(progress: Progress) -> None:
             bed.tell(f"rebuild: {progress.seq:,} of {progress.until:,}")
 
-        cpu, begun = time.process_time(), time.monotonic()
+        cpu, begun = _cpu_s(), time.monotonic()
         rebuilt = await rebuild_fold(pool, report=tell)
-        took_s, used_s = time.monotonic() - begun, time.process_time() - cpu
+        took_s, used_s = time.monotonic() - begun, _cpu_s() - cpu
         assert rebuilt.facts == results
     finally:
         await asyncio.wait_for(pool.close(), 10)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -22,6 +24,8 @@ STATEMENT_TIMEOUT_S = 3600.0
 PAGE_MAX = 5_000
 # Texts of `put_texts` that go out at a time.
 CHUNK_MAX = 500
+# Rows of a chunk of `copy_texts`.
+ROWS_OF_CHUNK = 1_000
 # Rows that `differences` names per table and side.
 NAMED_MAX = 20
 
@@ -117,12 +121,35 @@ async def put(conn: Connection, noun: str, table: str, records: Iterable[tuple[A
 
 async def put_texts(conn: Connection, noun: str, table: str, texts: Sequence[str]) -> None:
     """Adds rows that are in COPY's text format already, some in each text."""
+    await put_copied(conn, noun, table, _chunks(texts))
+
+
+async def put_copied(conn: Connection, noun: str, table: str, chunks: AsyncIterator[bytes]) -> None:
+    """Adds rows as `copy_texts` makes them."""
     await conn.copy_to_table(
         f"{noun}__{table}",
         schema_name="rebuild_next",
-        source=_chunks(texts),
+        source=chunks,
         timeout=STATEMENT_TIMEOUT_S,
     )
+
+
+# What COPY's text format would take for an end or for an escape.
+_is_odd = re.compile(r"[\\\t\n\r]").search
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+def copy_texts(records: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
+    """Rows of texts, whole numbers, times, days and None in COPY's text format, many in each."""
+    rows = iter(records)
+    while part := list(islice(rows, ROWS_OF_CHUNK)):
+        yield "".join(["\t".join([_column(each) for each in row]) + "\n" for row in part]).encode()
+
+
+def _column(value: Any) -> str:
+    if value.__class__ is str:
+        return value.translate(_ESCAPES) if _is_odd(value) else value
+    return "\\N" if value is None else str(value)
 
 
 async def _chunks(texts: Sequence[str]) -> AsyncIterator[bytes]:
@@ -298,6 +325,20 @@ async def read(
         timeout=STATEMENT_TIMEOUT_S,
     )
     return rows
+
+
+_ARE_MANY = """
+-- Whether there are so many facts of these types up to a number; the count stops there.
+SELECT count(*) = $3 FROM (
+    SELECT FROM log.facts WHERE seq <= $1 AND type = ANY($2::text[]) LIMIT $3
+) AS facts
+"""
+
+
+async def are_many(conn: Connection, until_seq: int, types: frozenset[str], many: int) -> bool:
+    """Whether the log has so many facts of these types up to a number."""
+    found: bool = await conn.fetchval(_ARE_MANY, until_seq, sorted(types), many)
+    return found
 
 
 async def cursor(conn: Connection) -> int:

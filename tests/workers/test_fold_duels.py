@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from datetime import datetime
 from typing import Any
 
 import msgpack
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +16,11 @@ from domain.times import time_text
 from storage import history
 from storage.rebuild import Root
 from tests.domain.told_results import team, user
-from workers.fold.duels import count_all
-from workers.fold.stages import fold, fold_again
+from workers.fold import lines
+from workers.fold.beside import COUNT, pack
+from workers.fold.counter import Counter
+from workers.fold.lines import count_all
+from workers.fold.stages import fold, fold_again, rate_again
 from workers.fold.telling import SILENT
 from workers.fold.world import World
 
@@ -64,6 +69,11 @@ def matches(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
         payload["players"].append(line("eve", {"kills": 3}, None))
     elif odd == 5:
         payload["games"] = [{"winner_id": one, "players": [line(one, {"kills": 2}, None)]}] * 2
+    elif odd == 6:
+        payload["competitors"].append(user("eve"))
+    elif odd == 7 and outcome == "win":
+        loser = two if payload["winner_id"] == one else one
+        return "match.forfeited", {**payload, "loser_id": loser, "walkover": draw(st.booleans())}
     return "match.completed", payload
 
 
@@ -115,11 +125,16 @@ def entries(world: World) -> list[list[Any]]:
     return sorted(rows)
 
 
+COUNTED = ("lifetime", "days", "careers", "xp", "earned", "entered", "played_for", "ended")
+
+
 @given(st.lists(FACTS, min_size=5, max_size=40), st.sets(st.integers(0, 40)))
 def test_short_way_and_long_way_make_the_same_world(
     facts: list[tuple[str, dict[str, Any]]], counted: set[int]
 ) -> None:
-    short, long = World(), World()
+    """Also where one half rates and another counts."""
+    short, long, rating = World(), World(), World()
+    counter, told, answers = Counter(), 0, io.BytesIO()
     for seq, (fact_type, payload) in enumerate(facts):
         packed = msgpack.packb({"match_id": f"m{seq}", **payload})
         fact = Root(seq, fact_type, datetime.fromisoformat(time_text(BEGIN_MS)), packed)
@@ -127,14 +142,22 @@ def test_short_way_and_long_way_make_the_same_world(
         if fact_type == "match.completed":
             fold_again(short, packed, seq)
         else:
-            fold(short, fact, None, SILENT)
+            fold(short, fact, read_result(fact_type, packed), SILENT)
+        rated = rate_again(rating, fact)
+        shapes = [(each.game, each.names) for each in rating.shapes[told:]]
+        told = len(rating.shapes)
+        counter.hear(pack((shapes, [rated])), answers)
         if seq in counted:
             count_all(short)
+            counter.hear(COUNT, answers)
     count_all(short)
-    for name in ("ratings", "lifetime", "days", "careers", "xp", "earned", "entered", "ended"):
-        assert getattr(short, name) == getattr(long, name), name
-    assert set(short.new_earned) == set(long.new_earned)
-    assert entries(short) == entries(long)
+    counter.hear(COUNT, answers)
+    halves = counter.counting.world
+    assert short.ratings == rating.ratings == long.ratings
+    for name in COUNTED:
+        assert getattr(short, name) == getattr(halves, name) == getattr(long, name), name
+    assert set(short.new_earned) == set(halves.new_earned) == set(long.new_earned)
+    assert entries(short) == entries(rating) == entries(long)
 
 
 def test_most_of_them_are_plain() -> None:
@@ -164,3 +187,26 @@ def test_most_of_them_are_plain() -> None:
         {"players": [line("cleo", {}, None)]},
     ):
         assert not is_plain_duel(read_said(msgpack.packb({**plain, **change}))), change
+
+
+def test_too_many_sets_of_counters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are counted all the same."""
+    monkeypatch.setattr(lines, "SHAPES_MAX", 2)
+    worlds = World(), World()
+    for seq in range(5):
+        payload = {
+            "match_id": f"m{seq}",
+            "game": "arena",
+            "played_at": time_text(BEGIN_MS),
+            "competitors": [user("ana"), user("ben")],
+            "outcome": "draw",
+            "players": [line("ana", {f"counter{seq}": 1}, None)],
+        }
+        packed = msgpack.packb(payload)
+        fold_again(worlds[0], packed, seq)
+        fact = Root(seq, "match.completed", None, packed)
+        fold(worlds[1], fact, read_result("match.completed", packed), SILENT)
+    count_all(worlds[0])
+    assert len(worlds[0].shapes) == 2
+    assert worlds[0].lifetime == worlds[1].lifetime
+    assert worlds[0].careers == worlds[1].careers

@@ -18,6 +18,7 @@ from tests import servers
 from tests.hubs import eventually
 from tests.workers.test_fold_hard import duel, put
 from workers import fold
+from workers.fold import counting
 from workers.fold.rebuild import rebuild_fold
 from workers.pipeline import drain
 
@@ -161,5 +162,5 @@ async def test_large_facts_are_read_few_at_a_time(
     assert (await drain(fold.PIPELINE, pool, redis)).facts == 12
     assert (await rebuild_fold(pool, check=True)).differences == []
     # What waits to be counted is counted as soon as it is much.
-    monkeypatch.setattr(fold.rebuild, "BYTES_UNCOUNTED", 1)
+    monkeypatch.setattr(counting, "WAITING_BYTES", 1)
     assert (await rebuild_fold(pool, check=True)).differences == []

@@ -11,22 +11,23 @@ What comes of it is what `fold_result` makes (tests/workers/test_fold_duels.py).
 
 from __future__ import annotations
 
-from domain import battlepass, leaderboards
+import struct
+
+from domain import leaderboards
 from domain.ratings import rate_pair
 from domain.results import Outcome, Said
-from domain.statistics import DAY_MS, count_match
 from domain.times import ms_of, parse_moment
 from storage import history
-from workers.fold.achievements import unlock
-from workers.fold.battlepass import add_xp
-from workers.fold.ratings import UPSET_POINTS, move
-from workers.fold.statistics import advance
-from workers.fold.telling import SILENT
-from workers.fold.world import Line, Person, World
+from workers.fold.lines import Lines, pack
+from workers.fold.ratings import UPSET_POINTS, Brought, move
+from workers.fold.world import World
 
 
-def rate_duel(world: World, said: Said, log_seq: int) -> None:
-    """The ratings and the history of a plain duel (domain.results.is_plain_duel); lines wait."""
+def rate_duel(world: World, said: Said, log_seq: int) -> Lines | Brought:
+    """The ratings and the history of a plain duel (domain.results.is_plain_duel).
+
+    Answers the lines of its users, or what it brought where they cannot be packed.
+    """
     game = said.game
     rules = world.rules(game)
     one, two = said.competitors
@@ -54,21 +55,23 @@ def rate_duel(world: World, said: Said, log_seq: int) -> None:
     other.name = other_name or two.name or other.name
 
     before, other_before = old.rating, other_old.rating
-    match_id, seconds = said.match_id, said.duration_s or 0
     world.texts.append(
         history.duel_text(
-            match_id, log_seq, game, said.played_at,
+            said.match_id, log_seq, game, said.played_at,
             (one.id, outcome, before, new.rating),
             (two.id, opposite, other_before, other_new.rating),
         )
     )  # fmt: skip
     upset = outcome == "win" and other_before - before >= UPSET_POINTS
-    own: Line = (seat, outcome, at_ms, seconds, stats, new.peak, upset, match_id, log_seq)
-    _wait(world, one.id, own)
-    upset = opposite == "win" and before - other_before >= UPSET_POINTS
-    peak = other_new.peak
-    own = (other_seat, opposite, at_ms, seconds, other_stats, peak, upset, match_id, log_seq)
-    _wait(world, two.id, own)
+    other_upset = opposite == "win" and before - other_before >= UPSET_POINTS
+    seconds = said.duration_s or 0
+    try:
+        shape, row = pack(world, game, stats, (at_ms, seconds, outcome, new.peak, upset, log_seq))
+        own = (at_ms, seconds, opposite, other_new.peak, other_upset, log_seq)
+        other_shape, other_row = pack(world, game, other_stats, own)
+    except struct.error:  # mostly because they are no whole numbers
+        return {one.id: (new.peak, upset), two.id: (other_new.peak, other_upset)}
+    return row + other_row, one.id, shape, two.id, other_shape
 
 
 _DRAW: tuple[tuple[int, int], Outcome, Outcome] = ((1, 1), "draw", "draw")
@@ -81,48 +84,3 @@ def _ends(said: Said) -> tuple[tuple[int, int], Outcome, Outcome]:
     if said.outcome == "draw":
         return _DRAW
     return _FIRST if said.winner_id == said.competitors[0].id else _SECOND
-
-
-def _wait(world: World, user_id: str, line: Line) -> None:
-    person = line[0].person
-    assert person is not None
-    if not person.lines:
-        world.uncounted.append((user_id, person))
-    person.lines.append(line)
-
-
-def count_all(world: World) -> None:
-    """Counts the lines of everyone."""
-    for user_id, person in world.uncounted:
-        count_lines(world, user_id, person)
-    world.uncounted.clear()
-
-
-def count_lines(world: World, user_id: str, person: Person) -> None:
-    """Statistics, XP and achievements of a user's lines, in their order."""
-    season = world.battle_pass()
-    season_id, per_tier = season.season_id, season.xp_per_tier
-    career, xp, count = person.career, person.xp, person.count
-    last = None
-    for seat, outcome, at_ms, seconds, stats, peak, upset, match_id, log_seq in person.lines:
-        if seat is not last:
-            last, lifetime, rules = seat, seat.lifetime, world.rules(seat.key[2])
-        day = seat.day
-        if day is None or seat.day_number != at_ms // DAY_MS or seat.season_id != rules.season_id:
-            day = world.turn_to_day(seat, rules.season_id, at_ms)
-        count_match(lifetime, day, outcome, at_ms, 0, seconds, stats, rules.kinds)
-        advance(person, lifetime, outcome, 0, stats)
-        if peak > career.get("best_rating", 0):
-            person.reach("best_rating", peak)
-        if upset:
-            count("upsets")
-        won = outcome == "win"
-        amount = battlepass.line_xp(stats, won=won, streak=lifetime.streak, seconds=seconds)
-        before = xp.get(season_id, 0)
-        if before // per_tier == (before + amount) // per_tier:
-            xp[season_id] = before + amount
-        else:
-            add_xp(user_id, person, season, amount, SILENT)
-        if person.due:
-            unlock(world, user_id, person, (match_id, at_ms, log_seq), SILENT)
-    person.lines.clear()

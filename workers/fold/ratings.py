@@ -9,33 +9,48 @@ from domain.ratings import Rating, rate, tier_of
 from domain.results import Result, SubjectType
 from storage.ratings import Stored
 from workers.fold.telling import Telling
-from workers.fold.world import Moved, Rules, Seats, World
+from workers.fold.world import Moved, Person, Rules, Seats, World
 
 # Rated wins against so many points more are upsets.
 UPSET_POINTS = 100
+
+Brought = dict[str, tuple[int, bool]]  # by user: the best rating with a result, whether an upset
 
 
 def rate_result(
     world: World, result: Result, rules: Rules, seats: Seats, shown: dict[str, dict[str, Any]],
     telling: Telling,
-) -> Moved:  # fmt: skip
-    """Everyone's rating after a result: teams with team ratings, users with their own (ELO-07)."""
+) -> tuple[Moved, Brought]:  # fmt: skip
+    """Everyone's rating after a result: teams with team ratings, users with their own (ELO-07).
+
+    Nothing but ratings depends on others' results: what they bring to users' careers is answered,
+    for `reach`.
+    """
     moved: Moved = {}
+    brought: Brought = {}
     if not result.weight:
-        return moved
+        return moved, brought
     # Who of each side has a rating of this kind: the teams, and the users who played.
     teams = [[side.id] if side.type == "team" else [] for side in result.sides]
     users = [side.members for side in result.sides]
     if sum(map(len, teams)) > 1:
-        _rate_kind(world, result, rules, "team", teams, seats, shown, moved, telling)
+        _rate_kind(world, result, rules, "team", teams, seats, shown, moved, brought, telling)
     if sum(map(bool, users)) > 1:
-        _rate_kind(world, result, rules, "user", users, seats, shown, moved, telling)
-    return moved
+        _rate_kind(world, result, rules, "user", users, seats, shown, moved, brought, telling)
+    return moved, brought
+
+
+def reach(person: Person, peak: int, upset: bool) -> None:
+    """What the rating after a result means for a career."""
+    person.reach("best_rating", peak)
+    if upset:
+        person.count("upsets")
 
 
 def _rate_kind(
     world: World, result: Result, rules: Rules, kind: SubjectType, groups: list[list[str]],
-    seats: Seats, shown: dict[str, dict[str, Any]], moved: Moved, telling: Telling,
+    seats: Seats, shown: dict[str, dict[str, Any]], moved: Moved, brought: Brought,
+    telling: Telling,
 ) -> None:  # fmt: skip
     held = [[_held(world, result.game, kind, each, seats) for each in group] for group in groups]
     before = [[stored.rating for stored in group] for group in held]
@@ -50,11 +65,7 @@ def _rate_kind(
             moved[kind, subject_id] = (old, new.rating)
             if kind == "user":
                 stored.name = result.players[subject_id].name or stored.name
-                person = seats[subject_id].person
-                assert person is not None
-                person.reach("best_rating", new.peak)
-                if upset:
-                    person.count("upsets")
+                brought[subject_id] = (new.peak, upset)
             else:
                 stored.name = side.name
             if not telling.silent:

@@ -17,26 +17,18 @@ import structlog
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
-from domain.results import read_result
-from storage import (
-    achievements,
-    deadletters,
-    games,
-    history,
-    log,
-    ratings,
-    rebuild,
-    seasons,
-    statistics,
-)
+from domain.results import RESULT_TYPES, read_result
+from storage import deadletters, games, history, log, ratings, rebuild, seasons
 from storage.database import Connection, answering
 from storage.deadletters import Letter
 from storage.log import Transaction
 from storage.rebuild import Difference
-from workers.fold import correction, garbage
-from workers.fold.duels import count_lines
+from workers.fold import beside, correction, garbage
+from workers.fold.beside import Beside
+from workers.fold.counting import Counting, Table
 from workers.fold.facts import NAME, TYPES, announce, following
-from workers.fold.stages import fold, fold_again
+from workers.fold.lines import count_all
+from workers.fold.stages import fold, fold_again, rate_again
 from workers.fold.telling import SILENT, Telling
 from workers.fold.world import World
 
@@ -47,12 +39,12 @@ ENTRIES_MAX = 10_000
 # Pages of the log after which new objects are looked through for garbage in circles, of which there
 # is next to none.
 PAGES_OF_GARBAGE = 50
-# Pages of the log whose duels are rated before their users' lines are counted (workers.fold.duels),
-# and bytes of their payloads: unpacked they take five times as much.
-PAGES_UNCOUNTED = 20
-BYTES_UNCOUNTED = 48 * 1024 * 1024
 # Facts that are folded before the connections have their turn: some ms.
 SLICE = 250
+# Bytes of lines that are counted before that: as many.
+SLICE_BYTES = 20_000
+# Results of a log that is worth a second process, which takes about 0.3 s to start.
+BESIDE_MIN = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +89,7 @@ async def _rebuilt(pool: asyncpg.Pool, check: bool, report: Report) -> Rebuilt:
         transaction = conn.transaction()
         await transaction.start()
         try:
-            builder = await _build(conn, reader, report=report)
+            builder = await _built(conn, reader, report)
             changed = await rebuild.changed_ratings(conn)
             different = await rebuild.differences(conn) if check else []
             if not check:
@@ -129,21 +121,27 @@ async def _again(conn: Connection, pool: asyncpg.Pool, loud: int) -> Telling:
     # With the caller's own that makes two connections, which is what the command line has.
     async with rebuild.alone(pool) as reader:
         await rebuild.patient(conn)
-        builder = await _build(conn, reader, loud=loud)
+        builder = await _build(conn, _Builder(conn, reader, loud=loud))
         telling = await correction.net(conn, builder.world, builder.telling)
         await rebuild.swap(conn)
     return telling
 
 
-async def _build(
-    conn: Connection, reader: Connection, *, report: Report = _nobody, loud: int | None = None
-) -> _Builder:
+async def _built(conn: Connection, reader: Connection, report: Report) -> _Builder:
+    """The same, with a process that counts where that is worth it."""
+    at = await rebuild.cursor(conn)
+    if beside.cores() > 1 and await rebuild.are_many(reader, at, RESULT_TYPES, BESIDE_MIN):
+        async with beside.counter() as other:
+            return await _build(conn, _Builder(conn, reader, report, other=other))
+    return await _build(conn, _Builder(conn, reader, report))
+
+
+async def _build(conn: Connection, builder: _Builder) -> _Builder:
     """All tables beside the live ones, in the caller's transaction, which has the cursor then."""
     await rebuild.begin(conn)
-    builder = _Builder(conn, reader, report, loud)
     at = await rebuild.cursor(conn)
     # After the cursor: up to there no other becomes one.
-    builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
+    builder.skipped = await deadletters.seqs(conn, NAME) - {builder.loud}
     await builder.go_to(at)
     # While the live fold goes on, and what was rated last is counted.
     indexing = asyncio.create_task(rebuild.add_indexes(conn, "history", "entries"))
@@ -156,29 +154,38 @@ async def _build(
     locked = await log.lock_cursor(conn, NAME, wait=True)
     if locked is None:
         raise Unavailable("the fold is busy, and its cursor was not to be had")
-    builder.skipped = await deadletters.seqs(conn, NAME) - {loud}
+    builder.skipped = await deadletters.seqs(conn, NAME) - {builder.loud}
     await builder.go_to(locked)
-    await builder.count()
     await builder.finish()
     return builder
 
 
 class _Builder:
-    """The world of a rebuild, and how far it is. `telling`: what the fact `loud` brings."""
+    """The world of a rebuild, and how far it is; with `other` without what that counts.
+
+    `telling`: what the fact `loud` brings.
+    """
 
     def __init__(
-        self, conn: Connection, reader: Connection, report: Report, loud: int | None
+        self,
+        conn: Connection,
+        reader: Connection,
+        report: Report = _nobody,
+        *,
+        loud: int | None = None,
+        other: Beside | None = None,
     ) -> None:
         self._conn = conn
         self._reader = reader
         self._report = report
-        self._loud = loud
+        self._other = other
+        self.loud = loud
         self.skipped: Collection[int] = frozenset()
         self.world = World()
         self.telling = Telling()
         self.seq = 0
         self.facts = 0
-        self._gathered = 0  # of world.new_entered
+        self._counting = Counting(self.world)
         self._sending: asyncio.Task[None] | None = None
 
     async def go_to(self, until: int) -> None:
@@ -186,14 +193,10 @@ class _Builder:
 
         The next page is on its way and the last entries go out while one page is folded.
         """
-        pages = size_bytes = 0
+        pages = 0
         reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
         try:
             while page := await reading:
-                if pages and (pages % PAGES_UNCOUNTED == 0 or size_bytes > BYTES_UNCOUNTED):
-                    await self.count()
-                    size_bytes = 0
-                size_bytes += sum(len(row["payload"]) for row in page)
                 self.seq = page[-1]["seq"]
                 reading = asyncio.create_task(rebuild.read(self._reader, self.seq, until, TYPES))
                 await self._fold(page)
@@ -214,40 +217,40 @@ class _Builder:
         self._report(Progress(self.facts, self.seq, until))
 
     async def _fold(self, page: list[asyncpg.Record]) -> None:
-        world, skipped, loud = self.world, self.skipped, self._loud
-        for place, (seq, fact_type, occurred_at, packed) in enumerate(page):
-            if place % SLICE == 0:
-                await asyncio.sleep(0)  # the connections read and write what they can
-            if seq in skipped:
+        for begin in range(0, len(page), SLICE):
+            await asyncio.sleep(0)  # the connections read and write what they can
+            part = page[begin : begin + SLICE]
+            if self.skipped:
+                part = [row for row in part if row["seq"] not in self.skipped]
+            self.facts += len(part)
+            if self._other is not None:
+                rated = [rate_again(self.world, row) for row in part]
+                await self._other.count(self.world, rated)
                 continue
-            self.facts += 1
-            if fact_type == "match.completed" and seq != loud:
-                fold_again(world, packed, seq)
-                continue
-            fact = rebuild.Root(seq, fact_type, occurred_at, packed)
-            if fact_type == "tournament.completed":
-                self._gather_members(fact)
-            telling = self.telling if seq == loud else SILENT
-            fold(world, fact, read_result(fact_type, packed), telling)
+            for row in part:
+                self._fold_here(rebuild.Root(*row))
+            self._counting.count()
 
-    def _gather_members(self, fact: rebuild.Root) -> None:
-        """Who played for which team in a tournament, as the table would say it."""
-        members = self.world.members
-        for kind, user_id, tournament_id, team_id in self.world.new_entered[self._gathered :]:
-            if kind == "user" and team_id is not None:
-                members.setdefault((tournament_id, team_id), []).append(user_id)
-        self._gathered = len(self.world.new_entered)
-        for said in fact.payload.get("placements") or ():
-            # In the order of the table's answer.
-            members.get((fact.payload["tournament_id"], said["id"]), []).sort()
+    def _fold_here(self, fact: rebuild.Root) -> None:
+        seq, fact_type, _, packed = fact
+        if fact_type == "match.completed" and seq != self.loud:
+            fold_again(self.world, packed, seq)
+            return
+        telling = self.telling if seq == self.loud else SILENT
+        result = read_result(fact_type, packed)
+        if result is None:
+            self._counting.fold_other(fact, telling)
+        else:
+            fold(self.world, fact, result, telling)
 
     async def count(self) -> None:
-        """Counts the lines of duels that wait."""
-        waiting, self.world.uncounted = self.world.uncounted, []
-        for place, (user_id, person) in enumerate(waiting):
-            if place % SLICE == 0:
-                await asyncio.sleep(0)
-            count_lines(self.world, user_id, person)
+        """Counts what waits, as far as is known yet."""
+        if self._other is not None:
+            await self._other.make_tables()
+            return
+        while self.world.waiting_bytes:
+            await asyncio.sleep(0)
+            count_all(self.world, max(0, self.world.waiting_bytes - SLICE_BYTES))
 
     async def _send(self) -> None:
         """The entries so far begin to go out, when those before them are stored."""
@@ -270,27 +273,19 @@ class _Builder:
     async def finish(self) -> None:
         """All other tables, as the world is now, with their indexes."""
         world, conn = self.world, self._conn
-        progress = [
-            (user_id, season_id, xp)
-            for user_id, by_season in world.xp.items()
-            for season_id, xp in by_season.items()
-        ]
-        earned = achievements.records(
-            (each.user_id, each.code, each.earned_at_ms, each.match_id, each.log_seq)
-            for each in world.new_earned
-        )
-        for noun, table, records in (
+        rated: list[Table] = [
             ("games", "games", games.records(world.policies.values())),
             ("seasons", "seasons", seasons.records(world.seasons)),
-            ("statistics", "lifetime", statistics.lifetime_records(world.lifetime)),
-            ("statistics", "days", statistics.day_records(world.days)),
-            ("statistics", "careers", statistics.career_records(world.careers)),
-            ("statistics", "entered", world.new_entered),
-            ("statistics", "played_for", world.new_played_for),
-            ("statistics", "ended", world.new_ended),
             ("ratings", "current", ratings.records(world.ratings)),
-            ("battlepass", "progress", progress),
-            ("achievements", "earned", earned),
-        ):
+        ]
+        for noun, table, records in rated:
             await rebuild.put(conn, noun, table, records)
+            await rebuild.add_indexes(conn, noun, table)
+        if self._other is None:
+            for noun, table, records in self._counting.tables():
+                await rebuild.put(conn, noun, table, records)
+                await rebuild.add_indexes(conn, noun, table)
+            return
+        async for noun, table, chunks in self._other.tables():
+            await rebuild.put_copied(conn, noun, table, chunks)
             await rebuild.add_indexes(conn, noun, table)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -11,7 +13,7 @@ from domain.games import GamePolicy
 from domain.history import Entry
 from domain.payloads_derived import RatingPolicy
 from domain.ratings import Rating
-from domain.results import Outcome, SubjectType
+from domain.results import SubjectType
 from domain.seasons import Season
 from domain.statistics import Lifetime, Tally, day_number, day_of
 from storage.ratings import Stored
@@ -48,8 +50,7 @@ class Person:
     """A user over all games: what achievements and the battle pass go by, the world's own rows.
 
     marks: by counter, what it must reach before anything can be unlocked, as far as it was asked;
-    due: one of them was reached, and nobody has looked yet what that unlocks; lines: of duels that
-    are rated and not counted yet (workers.fold.duels).
+    due: one of them was reached, and nobody has looked yet what that unlocks.
     """
 
     career: dict[str, float]
@@ -57,7 +58,15 @@ class Person:
     earned: set[str]
     marks: dict[str, float] = field(default_factory=dict)
     due: bool = False
-    lines: list[Line] = field(default_factory=list)
+
+    def mark(self, counter: str) -> float:
+        """What a counter must reach before anything can be unlocked."""
+        mark = self.marks.get(counter)
+        if mark is None:
+            mark = achievements.mark_of(counter, self.career, self.earned)
+            if counter in self.career:
+                self.marks[counter] = mark
+        return mark
 
     def count(self, counter: str, by: float = 1) -> None:
         """Adds to a counter of the career, which is 0 at first."""
@@ -97,10 +106,29 @@ class Seat:
 
 Seats = dict[str, Seat]  # of a result's users, or of all of a game
 
-# A user's part of a duel that is rated and not counted yet: the seat, the outcome, when and how
-# long it was, the stats, the best rating that there was with it, whether it was an upset, the match
-# and its number in the log. A plain tuple: a rebuild makes two for each of a million results.
-Line = tuple[Seat, Outcome, int, int, dict[str, float] | None, int, bool, str, int]
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How lines of a game with these counters are packed; where kills and streak are, else -1."""
+
+    number: int
+    game: str
+    names: tuple[str, ...]
+    size: int
+    pack: Callable[..., bytes]
+    unpack: Callable[[bytearray], Iterator[tuple[int, ...]]]
+    kills: int
+    streak: int
+
+
+@dataclass(slots=True)
+class Run:
+    """A user's lines of one shape; first: the number in the log of the first one."""
+
+    shape: Shape
+    first: int
+    before: Run | None
+    rows: bytearray = field(default_factory=bytearray)
 
 
 class World:
@@ -131,7 +159,15 @@ class World:
         self.new_ended: list[tuple[str, int]] = []
         self.new_policies: list[GamePolicy] = []
         self.new_seasons: list[Season] = []
-        self.uncounted: list[tuple[str, Person]] = []  # those with lines
+        # Lines that wait to be counted (workers.fold.lines): by user the last of them, who has them
+        # with the first, who has waited longest first, and how many bytes they are.
+        self.waiting: dict[str, Run] = {}
+        self.uncounted: deque[tuple[str, Run]] = deque()
+        self.waiting_bytes = 0
+        self.shapes: list[Shape] = []
+        self.shape_of: dict[tuple[str, tuple[str, ...]], Shape] = {}
+        self.causes: dict[int, str] = {}  # their matches, by number in the log, and of some before
+        self.causes_kept = 0
         self._people: dict[str, Person] = {}
         self._seats: dict[tuple[SubjectType, str], Seats] = {}
         self._rules: dict[str, Rules] = {}
