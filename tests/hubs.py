@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,8 +212,13 @@ async def wait_ready(url: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def eventually(check: Any, *, timeout_s: float = 15.0, what: str = "") -> Any:
-    """Waits until `check()` (plain or async) gives something true, and returns it."""
+async def eventually(
+    check: Any, *, timeout_s: float = 15.0, what: str | Callable[[], str] = ""
+) -> Any:
+    """Waits until `check()` (plain or async) gives something true, and returns it.
+
+    what: said when it does not happen; a function is asked then.
+    """
     deadline_s = time.monotonic() + timeout_s
     while True:
         value = check()
@@ -221,5 +226,7 @@ async def eventually(check: Any, *, timeout_s: float = 15.0, what: str = "") -> 
             value = await value
         if value:
             return value
-        assert time.monotonic() < deadline_s, f"did not happen within {timeout_s} s: {what}"
+        if time.monotonic() >= deadline_s:
+            told = what() if callable(what) else what
+            raise AssertionError(f"did not happen within {timeout_s} s: {told}")
         await asyncio.sleep(0.02)

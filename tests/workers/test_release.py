@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import msgpack
@@ -40,16 +41,26 @@ async def lobby(redis: Redis) -> list[int]:
     return [msgpack.unpackb(each)["data"]["n"] for each in bodies]
 
 
+async def state(redis: Redis) -> list[Any]:
+    """What waits, with its times, whose turn it is, and what Redis' clock says."""
+    queued: list[Any] = await redis.zrange("gamehub:{waiting}", 0, -1, withscores=True)
+    turn = await redis.get("gamehub:{waiting}:turn")
+    return [[each[1] for each in queued], turn, await redis.time()]
+
+
 async def test_scores_leave_in_the_order_in_which_they_came(redis: Redis) -> None:
     await waiting.defer(redis, [(0, score(n)) for n in range(40)])
     await waiting.defer(redis, [(0, score(n)) for n in range(40, 80)])
 
     async def all_shown() -> bool:
         await release.release_live(redis, "w1")
-        return len(await lobby(redis)) == 80
+        seen["lobby"] = await lobby(redis)
+        seen["waiting, turn, clock"] = await state(redis)
+        return len(seen["lobby"]) >= 80
 
-    await eventually(all_shown)
-    assert await lobby(redis) == list(range(80))
+    seen: dict[str, Any] = {}
+    await eventually(all_shown, what=lambda: f"80 scores in the lobby: {seen}")
+    assert seen["lobby"] == list(range(80))
     assert await rooms.scores(redis, ["m1"]) == {"m1": {"red": 79}}
 
 
