@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import asyncpg
 import msgspec
 
 from domain.games import GamePolicy
@@ -42,13 +41,13 @@ WHERE games.log_seq <= excluded.log_seq
 
 async def load_all(conn: Connection) -> dict[str, GamePolicy]:
     """game -> its policy, for all games that declared one."""
-    return {row["game"]: _policy(row) for row in await conn.fetch(_LOAD)}
+    return {row["game"]: policy_of(row) for row in await conn.fetch(_LOAD)}
 
 
 async def get(conn: Connection, game: str) -> GamePolicy | None:
     """The game's policy, or None when it never declared one."""
     row = await conn.fetchrow(_GET, game)
-    return None if row is None else _policy(row)
+    return None if row is None else policy_of(row)
 
 
 async def count(conn: Connection, count_max: int) -> int:
@@ -80,11 +79,13 @@ def records(rows: Iterable[GamePolicy]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _policy(row: asyncpg.Record) -> GamePolicy:
+def policy_of(row: Iterable[Any]) -> GamePolicy:
+    """The policy of a row, by the places of the table's columns."""
+    game, title, rating, stats, log_seq = row
     return GamePolicy(
-        game=row["game"],
-        title=row["title"],
-        rating=msgspec.json.decode(row["rating"], type=RatingPolicy),
-        stats=msgspec.json.decode(row["stats"], type=tuple[StatKind, ...]),
-        log_seq=row["log_seq"],
+        game=game,
+        title=title,
+        rating=msgspec.json.decode(rating, type=RatingPolicy),
+        stats=msgspec.json.decode(stats, type=tuple[StatKind, ...]),
+        log_seq=log_seq,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import asyncpg
 import msgspec
 
 from domain.payloads_derived import RatingPolicy, Reward
@@ -44,7 +43,7 @@ async def lock(conn: Connection) -> None:
 
 async def all(conn: Connection) -> list[Season]:  # noqa: A001 - read as seasons.all
     """Every season, in the order of their start in the log."""
-    return [_season(row) for row in await conn.fetch(_ALL)]
+    return [season_of(row) for row in await conn.fetch(_ALL)]
 
 
 async def add(conn: Connection, rows: Sequence[Season]) -> None:
@@ -71,17 +70,18 @@ def records(rows: Iterable[Season]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _season(row: asyncpg.Record) -> Season:
-    rating = row["rating"]
+def season_of(row: Iterable[Any]) -> Season:
+    """The season of a row, by the places of the table's columns."""
+    season_id, game, number, name, starts_at, ends_at, xp_per_tier, rewards, rating, log_seq = row
     return Season(
-        season_id=row["season_id"],
-        game=row["game"],
-        number=row["number"],
-        name=row["name"],
-        starts_at_ms=time_ms(row["starts_at"]),
-        ends_at_ms=to_ms(row["ends_at"]),
-        xp_per_tier=row["xp_per_tier"],
-        rewards=msgspec.json.decode(row["rewards"], type=dict[int, Reward]),
+        season_id=season_id,
+        game=game,
+        number=number,
+        name=name,
+        starts_at_ms=time_ms(starts_at),
+        ends_at_ms=to_ms(ends_at),
+        xp_per_tier=xp_per_tier,
+        rewards=msgspec.json.decode(rewards, type=dict[int, Reward]),
         rating=None if rating is None else msgspec.json.decode(rating, type=RatingPolicy),
-        log_seq=row["log_seq"],
+        log_seq=log_seq,
     )

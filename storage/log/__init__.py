@@ -54,7 +54,6 @@ __all__ = [
     "lock_cursor",
     "move_cursor",
     "read",
-    "told_of",
     "transaction",
     "wake",
 ]
@@ -285,17 +284,6 @@ async def by_seqs(conn: Connection, seqs: Sequence[int]) -> dict[int, LoggedEven
     """The facts of these numbers."""
     rows = await conn.fetch(_BY_SEQS, list(seqs))
     return {row["seq"]: logged(row) for row in rows}
-
-
-_TOLD = """
--- Of these root facts, those that something was announced for already.
-SELECT DISTINCT root_id FROM log.facts WHERE root_id = ANY($1::uuid[]) AND cause_id IS NOT NULL
-"""
-
-
-async def told_of(conn: Connection, root_ids: Sequence[UUID]) -> set[UUID]:
-    """Which of these roots have derived facts in the log."""
-    return {row["root_id"] for row in await conn.fetch(_TOLD, list(root_ids))}
 
 
 async def head(conn: Connection) -> int:

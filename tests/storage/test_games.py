@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID, uuid4
 
 import asyncpg
 
@@ -10,7 +11,8 @@ from domain.games import GamePolicy, policy_of
 from domain.payloads_derived import RatingPolicy, Reward, StatKind
 from domain.profiles import Profile
 from domain.seasons import Season
-from storage import games, profiles, seasons
+from storage import games, log, profiles, rules, seasons
+from storage.log import Event
 
 CHESS = GamePolicy(
     game="chess",
@@ -19,6 +21,7 @@ CHESS = GamePolicy(
     stats=(StatKind(name="moves"), StatKind(name="fastest_mate", total="min", title="Mate")),
     log_seq=4,
 )
+RACE = GamePolicy(game="race", log_seq=5)
 SPRING = Season(
     season_id="2026-spring",
     number=1,
@@ -31,11 +34,10 @@ SPRING = Season(
 
 
 async def test_games_come_back_as_they_were_declared(pool: asyncpg.Pool) -> None:
-    race = GamePolicy(game="race", log_seq=5)
     async with pool.acquire() as conn:
         assert await games.load_all(conn) == {}
-        await games.save(conn, [CHESS, race])
-        assert await games.load_all(conn) == {"chess": CHESS, "race": race}
+        await games.save(conn, [CHESS, RACE])
+        assert await games.load_all(conn) == {"chess": CHESS, "race": RACE}
 
 
 async def test_the_latest_declaration_of_a_game_stays(pool: asyncpg.Pool) -> None:
@@ -47,21 +49,56 @@ async def test_the_latest_declaration_of_a_game_stays(pool: asyncpg.Pool) -> Non
         assert await games.load_all(conn) == {"chess": last}
 
 
+CUP = Season(
+    season_id="chess/1",
+    number=1,
+    game="chess",
+    starts_at_ms=0,
+    xp_per_tier=10,
+    rating=RatingPolicy(preset="flat32"),
+    log_seq=3,
+)
+
+
 async def test_seasons_come_in_the_order_of_their_start_in_the_log(pool: asyncpg.Pool) -> None:
-    cup = Season(
-        season_id="chess/1",
-        number=1,
-        game="chess",
-        starts_at_ms=0,
-        xp_per_tier=10,
-        rating=RatingPolicy(preset="flat32"),
-        log_seq=3,
-    )
     async with pool.acquire() as conn:
-        await seasons.add(conn, [SPRING, cup])
-        assert await seasons.all(conn) == [cup, SPRING]
+        await seasons.add(conn, [SPRING, CUP])
+        assert await seasons.all(conn) == [CUP, SPRING]
         await seasons.add(conn, [SPRING])
-        assert await seasons.all(conn) == [cup, SPRING]
+        assert await seasons.all(conn) == [CUP, SPRING]
+
+
+async def test_a_batch_is_folded_by_all_that_was_declared(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as conn:
+        assert await rules.load(conn, []) == ([], [], set())
+        await games.save(conn, [CHESS, RACE])
+        await seasons.add(conn, [SPRING, CUP])
+        known = await rules.load(conn, [uuid4()])
+    assert [games.policy_of(each) for each in known.games] == [CHESS, RACE]
+    assert [seasons.season_of(each) for each in known.seasons] == [CUP, SPRING]
+    assert known.told == set()
+
+
+async def test_a_root_fact_that_brought_others_is_known(pool: asyncpg.Pool) -> None:
+    root, alone, other = uuid4(), uuid4(), uuid4()
+    async with log.transaction(pool) as tx:
+        log.announce(tx, event(root), event(alone), event(other))
+        log.announce(tx, event(uuid4(), root), event(uuid4(), root), event(uuid4(), other))
+    async with pool.acquire() as conn:
+        assert (await rules.load(conn, [root, alone])).told == {root}
+
+
+def event(event_id: UUID, root_id: UUID | None = None) -> Event:
+    return Event(
+        event_id=event_id,
+        type="rating.updated" if root_id else "match.completed",
+        v=1,
+        subject=None,
+        cause_id=root_id,
+        root_id=root_id or event_id,
+        occurred_at_ms=0,
+        payload={},
+    )
 
 
 async def test_a_profile_that_was_never_saved_has_the_defaults(pool: asyncpg.Pool) -> None:

@@ -74,7 +74,7 @@ async def _apply(tx: Transaction, redis: Redis, batch: Sequence[LoggedEvent]) ->
         # The connection is the caller's again afterwards. What is under way when a fact fails may
         # end: to break it off takes a connection of its own, and the fact would pass for an outage.
         await asyncio.gather(*saves, return_exceptions=True)
-    await announce(tx, following)
+    await announce(tx, following, touched.told)
     return len(facts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from domain.events import EVENT_TYPES
@@ -23,18 +23,15 @@ SLICE = 25
 Following = tuple[LoggedEvent, list[Event]]  # a fact, and what follows from it
 
 
-async def announce(tx: Transaction, following: Sequence[Following]) -> None:
-    """Announces what follows, except for what the log has: of a fact that is folded once more."""
-    again = await log.told_of(tx.connection, [cause.root_id for cause, _ in following])
+async def announce(tx: Transaction, following: Sequence[Following], told: Collection[UUID]) -> None:
+    """Announces what follows, except for what the log has: of a fact that is folded once more.
+
+    told: root facts that brought others before (storage.rules).
+    """
+    again = [each for cause, events in following if cause.root_id in told for each in events]
     known: set[UUID] = set()
     if again:
-        ids = [
-            each.event_id
-            for cause, events in following
-            if cause.root_id in again
-            for each in events
-        ]
-        known = await log.known(tx.connection, ids)
+        known = await log.known(tx.connection, [each.event_id for each in again])
     for _, events in following:
         if known:
             events = [each for each in events if each.event_id not in known]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
+from uuid import UUID
 
 from domain.results import Result, SubjectType
 from storage import (
@@ -12,6 +13,7 @@ from storage import (
     games,
     history,
     ratings,
+    rules,
     seasons,
     seats,
     statistics,
@@ -29,10 +31,11 @@ Row = TypeVar("Row")
 class Touched:
     """Whose state a batch needs, gathered result by result; of rows: in which part of it last.
 
-    `part`: the one that results are added of.
+    `part`: the one that results are added of. `told`: root facts that brought others before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: Collection[UUID] = ()) -> None:
+        self.told = told
         self.part = 0
         self.ratings: dict[RatingKey, int] = {}
         self.lifetime: dict[SubjectKey, int] = {}
@@ -70,9 +73,10 @@ async def load(
     part_max: the facts of a part.
     """
     world = World()
-    world.policies = await games.load_all(conn)
-    world.seasons = await seasons.all(conn)
-    touched = Touched()
+    known = await rules.load(conn, [event.root_id for event, _ in facts])
+    world.policies = {each.game: each for each in map(games.policy_of, known.games)}
+    world.seasons = list(map(seasons.season_of, known.seasons))
+    touched = Touched(known.told)
     for place, (event, result) in enumerate(facts):
         touched.part = place // part_max
         if result is not None:
