@@ -194,13 +194,14 @@ async def _append(tx: Transaction) -> None:
             await _hold(tx.connection, event)
     facts = [event for event in tx.events if not isinstance(event, HeldEvent)]
     if len(facts) >= COPY_MIN:
+        first = rows.packed(facts[: rows.PIECE_FACTS])
         base = await number(tx.connection, len(facts))
         await tx.connection.copy_to_table(
             "facts",
             schema_name="log",
             columns=rows.COLUMNS,
             format="binary",
-            source=rows.binary(facts, base),
+            source=rows.binary(facts, first, base),
         )
     elif facts:
         columns = map(list, zip(*map(_row, facts), strict=True))

@@ -6,6 +6,7 @@ each. That it stores the same as a statement does is held by tests/storage/test_
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
@@ -24,35 +25,31 @@ COLUMNS = (
     "seq", "event_id", "root_id", "occurred_at", "cause_id", "type", "v", "subject", "payload",
 )  # fmt: skip
 
-# Facts of one piece, some 100 KB: packed while Postgres has those before, and no more than the
-# connection takes.
-PIECE_FACTS = 256
+# Facts of one piece, some 50 KB. The first is packed before the numbers are taken, for nobody else
+# gets any until the commit; each other one while Postgres has those before it.
+PIECE_FACTS = 128
 
 _pack = msgpack.Encoder().encode
 _BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
 _NULL = b"\xff\xff\xff\xff"
 _UUID = b"\0\0\0\x10"
-# The number of cells, then each with its length before it.
-_fixed = struct.Struct("!hiqi16si16siq").pack
+# Each cell has its length before it; before the first stands how many they are.
+_number = struct.Struct("!hiq").pack
+_fixed = struct.Struct("!i16si16siq").pack
+_PARTS = 7  # of a row, the first of which is its number
 _length = struct.Struct("!i").pack
 # timestamptz counts microseconds from the year 2000.
 _Y2000_MS = 946_684_800_000
 
 
-async def binary(events: Sequence[Event], base: int) -> AsyncIterator[Any]:
-    """All facts, numbered from base + 1, as Connection.copy_to_table takes them, in pieces.
+def packed(events: Sequence[Event]) -> list[bytes]:
+    """The parts of the facts' rows, each first of _PARTS without its number.
 
     Raises ImpossibleValue for a time that no row can have.
     """
-    parts = [_BEGIN]
-    seq = base
+    parts: list[bytes] = []
     for event in events:
-        seq += 1
-        if (seq - base) % PIECE_FACTS == 0:
-            # asyncpg takes plain bytes for the name of a file; its types know of no bytes at all.
-            yield bytearray().join(parts)
-            parts.clear()
         at_ms = event.occurred_at_ms
         if not TIME_MIN_MS <= at_ms <= TIME_MAX_MS:
             to_time(at_ms, "occurred_at")
@@ -61,15 +58,34 @@ async def binary(events: Sequence[Event], base: int) -> AsyncIterator[Any]:
         text = None if subject is None else subject.encode()
         payload = _pack(event.payload)
         parts += (
-            _fixed(9, 8, seq, 16, event_id, 16, root_id, 8, (at_ms - _Y2000_MS) * 1000),
+            b"",
+            _fixed(16, event_id, 16, root_id, 8, (at_ms - _Y2000_MS) * 1000),
             _NULL if cause_id is None else _UUID + cause_id.bytes,
             _kind(event.type, event.v),
             _NULL if text is None else _length(len(text)) + text,
             _length(len(payload)),
             payload,
         )
-    parts.append(_END)
-    yield bytearray().join(parts)
+    return parts
+
+
+async def binary(events: Sequence[Event], first: list[bytes], base: int) -> AsyncIterator[Any]:
+    """All facts, numbered from base + 1, as Connection.copy_to_table takes them, in pieces.
+
+    first: the first PIECE_FACTS of them, packed. Raises ImpossibleValue as `packed`.
+    """
+    begin = _BEGIN
+    for start in range(0, len(events), PIECE_FACTS):
+        if start:
+            # What was given goes out in the loop's next turn.
+            await asyncio.sleep(0)
+        parts = packed(events[start : start + PIECE_FACTS]) if start else first
+        after = base + start + len(parts) // _PARTS
+        parts[::_PARTS] = [_number(9, 8, seq) for seq in range(base + start + 1, after + 1)]
+        # asyncpg takes plain bytes for the name of a file; its types know of no bytes at all.
+        yield bytearray().join([begin, *parts])
+        begin = b""
+    yield bytearray(_END)
 
 
 @lru_cache(maxsize=256)
