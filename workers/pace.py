@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 # A batch of few facts owes the others a rest as long as it took, at most so long; the less, the
 # more facts it had: one of so many is worth its costs.
 REST_S_MAX = 0.02
-REST_FACTS_MAX = 32
+REST_FACTS_MAX = 64
 # Rests that a pipeline may owe before it takes one.
 OWED_S_MAX = 0.05
 # Who makes way begins at the latest so long after its time: where the others never end, it would
