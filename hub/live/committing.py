@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# From the start of one commit to that of the next, unless COMMIT_ENOUGH FACTs wait or the last was
-# of one alone: who sends one after the other waits for nothing. A commit of one takes half a
-# millisecond of processor in the hub and in Postgres, each further FACT a tenth of that.
-COMMIT_EVERY_S = 0.003
+# From the start of one commit to that of the next on average, unless COMMIT_ENOUGH FACTs wait. A
+# commit of one takes half a millisecond of processor in the hub and in Postgres, and wakes the
+# workers; each further FACT takes a tenth of that.
+COMMIT_EVERY_S = 0.008
 COMMIT_ENOUGH = 8
+# Commits may come earlier by so much: who sends a few, one after the other, waits for nothing.
+AHEAD_S_MAX = 0.04
 # FACTs that are decided in one turn of the loop: acks, and what was answered, wait no longer.
 DECIDE_MAX = 32
 BACKOFF_FIRST_S = 0.05
@@ -56,12 +58,14 @@ class Committing:
         self._waiting: deque[Waiting] = deque()
         self._now = asyncio.Event()
         self._storing: asyncio.Task[list[FactOutcome]] | None = None
+        self._resting = False
 
     def put(self, intake: Intake, lane: Lane, fact: Fact) -> None:
         """The FACT goes with the next commit that has room."""
         self._waiting.append((intake, lane, fact))
-        # While one is stored few are not worth a turn.
-        if self._storing is None or len(self._waiting) >= COMMIT_ENOUGH:
+        # While one is stored, or it rests, few are not worth a turn.
+        busy = self._resting or self._storing is not None
+        if not busy or len(self._waiting) >= COMMIT_ENOUGH:
             self._now.set()
 
     async def close(self) -> None:
@@ -90,9 +94,11 @@ class Committing:
                 await self._now.wait()
                 continue
             if rests:
-                await asyncio.sleep(wait_s)
+                await self._rest(wait_s)
+                continue
             self._fill(batch)
-            due_s = time.monotonic() + COMMIT_EVERY_S if len(batch) > 1 else 0.0
+            now_s = time.monotonic()
+            due_s = min(max(due_s, now_s - AHEAD_S_MAX), now_s) + COMMIT_EVERY_S
             self._storing = storing = self._begin([fact.frame for _, _, fact in batch])
             # It begins before the answers of the last one are told, and what follows from them.
             await asyncio.sleep(0)
@@ -101,6 +107,17 @@ class Committing:
             ahead = await self._decide_ahead(storing)
             self._storing = None
             done, batch = (batch, storing.result()), ahead
+
+    async def _rest(self, wait_s: float) -> None:
+        """Until then, or until COMMIT_ENOUGH FACTs wait."""
+        self._now.clear()
+        self._resting = True
+        timer = asyncio.get_running_loop().call_later(wait_s, self._now.set)
+        try:
+            await self._now.wait()
+        finally:
+            timer.cancel()
+            self._resting = False
 
     def _fill(self, batch: list[Waiting]) -> None:
         while self._waiting and len(batch) < BATCH_MAX:
