@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -78,7 +79,7 @@ class Committing:
 
     async def run(self) -> None:
         """Commits what is put, for ever."""
-        due_s = 0.0
+        due_s = -math.inf
         batch: list[Waiting] = []
         done: tuple[list[Waiting], list[FactOutcome]] | None = None
         while True:

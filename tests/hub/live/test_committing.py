@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
-from hub.live import intake
+from hub.live import committing, intake
 from storage import rooms as store
 from tests.hubs import eventually, running_hub, server_token
 from tests.sockets import COMPETITORS, codes, server
@@ -74,3 +74,25 @@ async def test_without_redis_a_server_is_not_acked_more_than_a_hello_brings_back
         monkeypatch.setattr(store, "publish", publish)
         await sender.acked(fact=100)
         await eventually(all_shown, what="all in their rooms")
+
+
+async def test_who_sends_few_waits_for_nothing_and_many_singles_go_together(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an hour between commits on average, of which some may come before their time."""
+    monkeypatch.setattr(committing, "COMMIT_EVERY_S", 3600.0)
+    monkeypatch.setattr(committing, "AHEAD_S_MAX", 3 * 3600.0)
+    async with (
+        running_hub(database_url, redis_url) as hub,
+        server(hub.url, server_token(hub.settings)) as sender,
+    ):
+        for seq in range(1, 5):
+            await sender.send([started(seq)])
+            await sender.acked(fact=seq)
+        last = 4 + committing.COMMIT_ENOUGH
+        for seq in range(5, last):
+            await sender.send([started(seq)])
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(sender.acked(fact=5), 0.5)
+        await sender.send([started(last)])
+        await sender.acked(fact=last)
