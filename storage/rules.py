@@ -31,7 +31,7 @@ SELECT ARRAY(
 
 class Rules(NamedTuple):
     """games and seasons: rows as storage.games and storage.seasons have them, seasons in the log's
-    order; told: root facts that brought others.
+    order; told: root facts that brought others before.
     """
 
     games: list[Any]

@@ -59,14 +59,13 @@ class Committing:
         self._waiting: deque[Waiting] = deque()
         self._now = asyncio.Event()
         self._storing: asyncio.Task[list[FactOutcome]] | None = None
-        self._resting = False
+        # So many that wait end a rest, or a pause of deciding: few are not worth a turn.
+        self._enough = 1
 
     def put(self, intake: Intake, lane: Lane, fact: Fact) -> None:
         """The FACT goes with the next commit that has room."""
         self._waiting.append((intake, lane, fact))
-        # While one is stored, or it rests, few are not worth a turn.
-        busy = self._resting or self._storing is not None
-        if not busy or len(self._waiting) >= COMMIT_ENOUGH:
+        if len(self._waiting) >= self._enough:
             self._now.set()
 
     async def close(self) -> None:
@@ -95,30 +94,33 @@ class Committing:
                 await self._now.wait()
                 continue
             if rests:
-                await self._rest(wait_s)
+                await self._rest(wait_s, len(batch))
                 continue
             self._fill(batch)
             now_s = time.monotonic()
             due_s = min(max(due_s, now_s - AHEAD_S_MAX), now_s) + COMMIT_EVERY_S
             self._storing = storing = self._begin([fact.frame for _, _, fact in batch])
+            self._enough = COMMIT_ENOUGH
             # It begins before the answers of the last one are told, and what follows from them.
             await asyncio.sleep(0)
             if done is not None:
                 self._on_done(*done)
             ahead = await self._decide_ahead(storing)
-            self._storing = None
+            self._storing, self._enough = None, 1
             done, batch = (batch, storing.result()), ahead
 
-    async def _rest(self, wait_s: float) -> None:
-        """Until then, or until COMMIT_ENOUGH FACTs wait."""
+    async def _rest(self, wait_s: float, decided: int) -> None:
+        """Until then, or until COMMIT_ENOUGH FACTs wait, with those that are decided already."""
         self._now.clear()
-        self._resting = True
-        timer = asyncio.get_running_loop().call_later(wait_s, self._now.set)
+        self._enough = COMMIT_ENOUGH - decided
+        # uvloop's timers count whole ms and come a little early: `run` would turn until it is due.
+        rest_s = math.ceil(wait_s * 1000) / 1000
+        timer = asyncio.get_running_loop().call_later(rest_s, self._now.set)
         try:
             await self._now.wait()
         finally:
             timer.cancel()
-            self._resting = False
+            self._enough = 1
 
     def _fill(self, batch: list[Waiting]) -> None:
         while self._waiting and len(batch) < BATCH_MAX:

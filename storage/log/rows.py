@@ -74,6 +74,7 @@ async def binary(events: Sequence[Event], first: list[bytes], base: int) -> Asyn
 
     first: the first PIECE_FACTS of them, packed. Raises ImpossibleValue as `packed`.
     """
+    assert len(first) == _PARTS * min(len(events), PIECE_FACTS) > 0
     begin = _BEGIN
     for start in range(0, len(events), PIECE_FACTS):
         if start:
@@ -82,7 +83,6 @@ async def binary(events: Sequence[Event], first: list[bytes], base: int) -> Asyn
         parts = packed(events[start : start + PIECE_FACTS]) if start else first
         after = base + start + len(parts) // _PARTS
         parts[::_PARTS] = [_number(9, 8, seq) for seq in range(base + start + 1, after + 1)]
-        # asyncpg takes plain bytes for the name of a file; its types know of no bytes at all.
         yield bytearray().join([begin, *parts])
         begin = b""
     yield bytearray(_END)

@@ -78,7 +78,12 @@ async def test_both_ways_store_the_same(
         assert tuple(one)[1:] == tuple(other)[1:]
 
 
-async def test_a_time_that_no_row_can_have_is_refused(pool: asyncpg.Pool) -> None:
+@pytest.mark.parametrize("piece_facts", [rows.PIECE_FACTS, 7])
+async def test_a_time_that_no_row_can_have_is_refused(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch, piece_facts: int
+) -> None:
+    """Before the first number is taken, and in the middle of a COPY."""
+    monkeypatch.setattr(rows, "PIECE_FACTS", piece_facts)
     late = replace(_of_a_kind(1), occurred_at_ms=TIME_MAX_MS + 1)
     with pytest.raises(ImpossibleValue) as refused:
         async with log.transaction(pool) as tx:
@@ -86,3 +91,7 @@ async def test_a_time_that_no_row_can_have_is_refused(pool: asyncpg.Pool) -> Non
     assert refused.value.field == "occurred_at"
     async with pool.acquire() as conn:
         assert await log.head(conn) == 0
+    async with log.transaction(pool) as tx:
+        log.announce(tx, *map(_of_a_kind, range(COPY_MIN)))
+    async with pool.acquire() as conn:
+        assert [each.seq for each in await log.read(conn, 0, 2)] == [1, 2]

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from domain.errors import Unavailable
 from domain.results import RESULT_TYPES, read_result
-from storage import deadletters, games, history, log, ratings, rebuild, rules, seasons
+from storage import deadletters, games, history, log, ratings, rebuild, seasons
 from storage.database import Connection, answering
 from storage.deadletters import Letter
 from storage.log import Transaction
@@ -114,8 +114,7 @@ async def retry(tx: Transaction, pool: asyncpg.Pool, _redis: Redis, letter: Lett
     with garbage.none_looked_for():
         telling = await _again(tx.connection, pool, letter.seq)
     (cause,) = await log.by_ids(tx.connection, [letter.event_id])
-    known = await rules.load(tx.connection, [cause.root_id])
-    await announce(tx, [following(cause, telling)], known.told)
+    await announce(tx, [following(cause, telling)], {cause.root_id})
 
 
 async def _again(conn: Connection, pool: asyncpg.Pool, loud: int) -> Telling:

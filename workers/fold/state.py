@@ -34,7 +34,7 @@ class Touched:
     `part`: the one that results are added of. `told`: root facts that brought others before.
     """
 
-    def __init__(self, told: Collection[UUID] = ()) -> None:
+    def __init__(self, told: Collection[UUID]) -> None:
         self.told = told
         self.part = 0
         self.ratings: dict[RatingKey, int] = {}

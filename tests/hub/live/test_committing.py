@@ -96,3 +96,26 @@ async def test_who_sends_few_waits_for_nothing_and_many_singles_go_together(
             await asyncio.wait_for(sender.acked(fact=5), 0.5)
         await sender.send([started(last)])
         await sender.acked(fact=last)
+
+
+async def test_what_was_enough_is_not_owed(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty commits come before their time because enough waits; then one alone waits for its own
+    time, and the hub is stopped while another rests.
+    """
+    monkeypatch.setattr(committing, "COMMIT_EVERY_S", 1.0)
+    monkeypatch.setattr(committing, "AHEAD_S_MAX", 0.0)
+    async with (
+        running_hub(database_url, redis_url) as hub,
+        server(hub.url, server_token(hub.settings)) as sender,
+    ):
+        seqs = iter(range(1, 200))
+        for _ in range(20):
+            group = [next(seqs) for _ in range(committing.COMMIT_ENOUGH)]
+            await sender.send([started(seq) for seq in group])
+            await sender.acked(fact=group[-1])
+        alone = next(seqs)
+        await sender.send([started(alone)])
+        await asyncio.wait_for(sender.acked(fact=alone), 10)
+        await sender.send([started(next(seqs))])
