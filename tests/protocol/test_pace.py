@@ -47,8 +47,9 @@ async def test_many_rooms_are_joined_at_the_hubs_pace(fake_hub: FakeHub) -> None
     async with Viewer(fake_hub.url, token("u1"), dice=NoWait()) as watch:
         began_s = asyncio.get_running_loop().time()
         await asyncio.gather(*(watch.join(f"match:m{number}") for number in range(6)))
-        # Two at once, then twenty a second: the sixth comes at 0.2 s.
-        assert asyncio.get_running_loop().time() - began_s >= 0.2
+        # Two at once, then twenty a second: the sixth comes at 0.2 s. uvloop counts whole ms.
+        took_s = asyncio.get_running_loop().time() - began_s
+        assert round(took_s * 1000) >= 199
 
 
 async def test_a_viewer_of_many_rooms_is_never_refused(database_url: str, redis_url: str) -> None:
