@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
-import msgpack
 import pytest
 from redis.asyncio import Redis
 
@@ -16,25 +14,7 @@ from domain.events import room_kind
 from storage import rooms
 from storage.redis import connect
 from storage.rooms import Publish, calls
-from tests.rooms import outlive
-
-ROOM = "match:cup/final"
-
-
-@pytest.fixture
-async def one_server(redis_url: str) -> AsyncIterator[Redis]:
-    """For what redis-py's pub/sub hears; a cluster's ears are tested with the hubs' own."""
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
-
-
-async def publish(redis: Redis, *events: Publish) -> list[tuple[str, int]]:
-    return [(each.status, each.offset) for each in await rooms.publish(redis, events)]
-
-
-def live(number: int, **options: object) -> Publish:
-    return Publish(ROOM, b"live-%d" % number, stream="s1", live_seq=number, **options)  # type: ignore[arg-type]
+from tests.rooms import ROOM, live, publish
 
 
 async def test_offsets_count_from_one_in_the_given_order(redis: Redis) -> None:
@@ -123,38 +103,6 @@ async def test_rooms_without_a_document_join_without_events(redis: Redis) -> Non
     assert (view.offset, view.events) == (1, [])
 
 
-async def test_flush_begins_a_new_epoch(redis: Redis) -> None:
-    await publish(redis, live(1))
-    before = await rooms.read(redis, ROOM)
-    await redis.flushall()
-    after = await rooms.read(redis, ROOM, before.epoch, 1)
-    assert after.epoch != before.epoch
-    assert (after.offset, after.recovered) == (0, False)
-
-
-async def test_restarted_redis_begins_a_new_epoch_although_it_kept_the_keys(redis: Redis) -> None:
-    await publish(redis, live(1))
-    before = await rooms.read(redis, ROOM)
-    assert await outlive(redis, ROOM)
-    after = await rooms.read(redis, ROOM, before.epoch, 1)
-    assert after.epoch != before.epoch
-    assert after.events == []
-    assert await publish(redis, live(1)) == [("published", 1)]
-
-
-async def test_the_file_of_redis_keeps_nothing_of_rooms(one_server: Redis) -> None:
-    async def size() -> int:
-        return int((await one_server.info("persistence"))["aof_current_size"])
-
-    large = 100_000
-    before = await size()
-    await publish(one_server, Publish(ROOM, b"x" * large, event_id="e1"))
-    assert (await rooms.read(one_server, ROOM)).events == [b"x" * large]
-    assert await size() < before + large
-    await one_server.set("another", b"x" * large)
-    assert await size() >= before + large
-
-
 async def test_who_asks_for_no_answers_publishes_the_same(redis: Redis) -> None:
     count = calls.CALL_EVENTS_MAX + 5
     events = [live(n) for n in range(1, count + 1)]
@@ -164,37 +112,6 @@ async def test_who_asks_for_no_answers_publishes_the_same(redis: Redis) -> None:
     view = await rooms.read(redis, ROOM)
     assert view.events == [b"live-%d" % n for n in range(1, count + 2)]
     assert await publish(redis, live(count + 1)) == [("duplicate", count + 1)]
-
-
-async def test_a_state_of_another_form_is_none(redis: Redis) -> None:
-    for strange in (msgpack.packb(2) + msgpack.packb("run"), b"\xc1", b""):
-        await publish(redis, live(1), live(2))
-        await redis.set(calls.state_of(ROOM), strange, keepttl=True)
-        assert await rooms.positions(redis, [ROOM]) == {}
-        assert await rooms.history(redis, ROOM, "", 0, 10) == ("", 1, [])
-        assert await publish(redis, live(1)) == [("published", 1)]
-        assert (await rooms.read(redis, ROOM)).events == [b"live-1"]
-        await redis.set(calls.state_of(ROOM), strange, keepttl=True)
-        assert (await rooms.read(redis, ROOM)).events == []
-        await redis.flushall()
-
-
-async def test_a_document_lives_as_long_as_its_room(redis: Redis) -> None:
-    """Its time is renewed by an event that brings none."""
-    await publish(redis, live(1, document=b"d"))
-    keys = [f"{{{ROOM}}}/{part}" for part in ("state", "events", "document")]
-    packed = await redis.get(keys[0])
-    fields = msgpack.Unpacker()
-    fields.feed(packed)
-    state = list(fields)
-    state[4] = 1_000  # it should have been renewed long ago
-    await redis.set(keys[0], b"".join(map(msgpack.packb, state)), keepttl=True)
-    for key in keys:
-        await redis.pexpire(key, 60_000)
-    await publish(redis, Publish(ROOM, b"fact", event_id="e1"))
-    renewed = [await redis.pttl(key) for key in keys]
-    assert min(renewed) > 3_600_000
-    assert max(renewed) - min(renewed) < 1_000
 
 
 async def test_a_script_that_is_refused_is_an_outage(one_server: Redis, redis_url: str) -> None:
@@ -245,38 +162,6 @@ async def test_scores_and_live_numbers_ride_along(redis: Redis) -> None:
     assert await rooms.take_stream(redis, "s1", "hub-2") == (1, False)
     assert await rooms.take_stream(redis, "s2", "hub-1") == (0, False)
     assert await redis.exists("{match:cup/final}:scores") == 1
-
-
-async def test_keys_expire(redis: Redis) -> None:
-    await publish(redis, live(1, document=b"d"), Publish(ROOM, b"f", event_id="e1"))
-    await publish(redis, Publish("matches:all", b"x", event_id="e1"))
-    parts = [f"{{{ROOM}}}/{part}" for part in ("state", "events", "document")]
-    for key in (*parts, "{matches:all}/ids"):
-        assert await redis.pttl(key) > 0
-
-
-@pytest.mark.parametrize("event", [live(1), Publish("matches:all", b"fact", event_id="e1")])
-async def test_a_room_that_lost_its_state_alone_begins_anew(redis: Redis, event: Publish) -> None:
-    await publish(redis, event)
-    await publish(redis, Publish(event.room, b"another", event_id="e2"))
-    await redis.delete(calls.state_of(event.room))
-    assert await publish(redis, event) == [("published", 1)]
-    _, first, kept = await rooms.history(redis, event.room, "", 0, 10)
-    assert (first, kept) == (1, [event.body])
-
-
-async def test_a_room_that_was_only_looked_at_is_soon_forgotten(redis: Redis) -> None:
-    await rooms.read(redis, ROOM)
-    state = f"{{{ROOM}}}/state"
-    assert 0 < await redis.pttl(state) <= rooms.LOOKED_AT_TTL_S * 1000
-    await redis.pexpire(state, 1000)
-    epoch = (await rooms.positions(redis, [ROOM]))[ROOM][0]  # a hub has members there
-    assert await redis.pttl(state) > 1000
-    await publish(redis, live(1))
-    kept_ms = await redis.pttl(state)
-    assert kept_ms > rooms.LOOKED_AT_TTL_S * 1000
-    assert await rooms.positions(redis, [ROOM]) == {ROOM: (epoch, 1)}
-    assert await redis.pttl(state) > rooms.LOOKED_AT_TTL_S * 1000
 
 
 async def test_redis_away_is_unavailable() -> None:
