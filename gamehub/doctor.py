@@ -233,7 +233,7 @@ def _port(settings: Settings) -> list[Finding]:
     try:
         found = running.find_running(running.data_path(settings))
     except GamehubError as error:
-        return [Finding("Hub", "fail", error.message, "run doctor as the user of gamehub")]
+        return [Finding("Hub", "fail", error.message)]
     url = found.url if found else running.hub_url(settings)
     if is_ready(url):
         return [Finding("Hub", "ok", f"ready at {url}")]

@@ -44,7 +44,7 @@ def withdraw(data: Path) -> None:
 def find_running(data: Path) -> Running | None:
     """The gamehub on this data directory; None when there is none or it was killed.
 
-    Raises StartError when it belongs to another user.
+    Raises StartError when it belongs to another user, is damaged, or `data` is no directory.
     """
     path = data / RUNTIME_FILE
     try:
@@ -54,6 +54,8 @@ def find_running(data: Path) -> Running | None:
         return Running(**json.loads(text))
     except FileNotFoundError:
         return None
+    except NotADirectoryError:
+        raise StartError(f"{data} is no directory: choose another with --data") from None
     except PermissionError:
         raise StartError(f"{path} belongs to another user: run this command as that user") from None
     except (ValueError, TypeError):
