@@ -1,7 +1,8 @@
 -- Writes places through to a board's set, if it is complete, and to one that is being made.
 -- KEYS: 1 set, 2 marker, 3 version, 4 news, 5 moved, 6 making, 7 fresh set.
 -- ARGV: 1 what the board is made of, 2 and 3 the first and last fact's number, 4 ms of these facts,
--- 5 how many of the first rows are told (and how many news wait at most); then triples: id, score ('' = off the board), and how:
+-- 5 how many of the first rows are told (and how many news wait at most); then triples: id,
+-- score ('' = off the board), and how:
 -- with a 't' told even if the place is the same, with a 'p' whose rank before and after is asked.
 -- Returns {} for a board that is not complete, else {version, size, id, rank before, after, ...}
 -- from 1, 0 = none, of those with 'p'.

@@ -19,9 +19,10 @@
 -- new epoch: the caller publishes that first.
 -- An event with a delay is dated by this server's clock, never backwards; one without is due at once.
 -- The message is epoch:offset:body, or epoch:first+length,length,...:bodies of several.
--- The state is packed: its form (another release's state is none), run, epoch, offset, ms when the other keys expire, delay or '', last number of
--- each stream, ids where all are remembered (a match has few FACTs, and each is read at every event), date of the last dated event, date and offset of the last
--- kept and the last document (-1: none).
+-- The state is packed: its form (another release's state is none), run, epoch, offset, ms when the
+-- other keys expire, delay or '', last number of each stream, ids where all are remembered (a match has
+-- few FACTs, and each is read at every event), date of the last dated event, date and offset of the
+-- last kept and the last document (-1: none).
 -- A restarted process begins every room anew, so that its file needs none of this; a replica does, for
 -- the process that was master before it may be so again.
 redis.set_repl(redis.REPL_REPLICA)
@@ -194,7 +195,8 @@ for room = 1, rooms do
     if due or length == published then
       call('PEXPIREAT', events, expires)
     end
-    local kept = began and published or history_max
+    -- Of a room that began anew nothing older is left.
+    local kept = began and math.min(published, history_max) or history_max
     if dated then
       local first = tonumber(call('ZRANGE', base .. 'times', 0, 0)[1])
       kept = math.min(math.max(offset - first + 1, history_max), tonumber(ARGV[4]))

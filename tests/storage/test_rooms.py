@@ -90,6 +90,19 @@ async def test_history_is_bounded_and_a_late_resume_gets_the_document(redis: Red
     assert await redis.llen(f"{{{ROOM}}}/events") == 2000
 
 
+@pytest.mark.parametrize("batches", [1, 2])
+async def test_one_call_may_bring_more_than_a_room_keeps(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    """Also to a room that begins with it."""
+    most = room_kind("announce:all").history_max
+    monkeypatch.setattr(calls, "CALL_EVENTS_MAX", most + 5)
+    for _ in range(batches):
+        await publish(redis, *(Publish("announce:all", b"%d" % n) for n in range(most + 5)))
+    _, first, kept = await rooms.history(redis, "announce:all", "", 0, 2 * most)
+    assert (first, len(kept)) == (batches * (most + 5) - most + 1, most)
+
+
 async def test_lost_base_is_told(redis: Redis) -> None:
     await publish(redis, *(live(n) for n in range(1, 2100)))
     view = await rooms.read(redis, ROOM)
