@@ -214,7 +214,7 @@ class Road:
                 if isinstance(item, Live):
                     intake.live_finished(item.seq, item.sink)
                     self.live_seqs[intake.stream] = intake.live_done
-            self._release(intake, lane, facts=isinstance(items[0], Fact))
+            self._release(intake, lane, facts=1 if isinstance(items[0], Fact) else 0)
 
     @staticmethod
     def _events_of(

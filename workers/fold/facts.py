@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from domain.results import RESULT_TYPES
 from storage import log
 from storage.log import Event, LoggedEvent, Transaction
 from workers.fold.telling import Telling
+from workers.pace import in_slices
 
 NAME = "fold"
 # A fact of these has the world for itself: what follows it sees what it changed, stored.
@@ -40,12 +40,7 @@ async def announce(tx: Transaction, following: Sequence[Following], told: Collec
 
 async def written_up(tellings: Sequence[tuple[LoggedEvent, Telling]]) -> list[Following]:
     """The facts that are told, while others have their turn in between; raises like `following`."""
-    found = []
-    for place, (cause, telling) in enumerate(tellings):
-        if place % SLICE == 0:
-            await asyncio.sleep(0)
-        found.append(following(cause, telling))
-    return found
+    return [following(cause, telling) async for cause, telling in in_slices(tellings, SLICE)]
 
 
 def following(cause: LoggedEvent, telling: Telling) -> Following:
