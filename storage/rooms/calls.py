@@ -113,13 +113,6 @@ def unpacked(state: bytes | None) -> State | None:
     return State(epoch, offset, int(delay) if delay else None)
 
 
-@lru_cache(maxsize=64)
-def _kind_args(kind: str) -> tuple[int, int, int]:
-    """What the script is told of every event of a kind of room."""
-    limits = room_kind(f"{kind}:any")
-    return limits.history_max, limits.ttl_s * 1000, 0 if kind == "match" else IDS_MAX
-
-
 def shape_of(events: Sequence[Publish]) -> str:
     """What the script is told of each: facts, most of all, take two arguments instead of seven."""
     if any(each.document or each.expected_epoch or each.delay_s is not None for each in events):
@@ -134,8 +127,11 @@ def shape_of(events: Sequence[Publish]) -> str:
 def _room_args(room: str, events: Sequence[Publish]) -> list[Any]:
     """What the script is told of one room and its events."""
     shape = shape_of(events)
-    kind = _kind_args(room.partition(":")[0])
-    args: list[Any] = [len(events), *kind, shape, events[0].stream]
+    kind = room_kind(room)
+    ids_max = 0 if kind.document else IDS_MAX
+    args: list[Any] = [
+        len(events), kind.history_max, kind.ttl_s * 1000, ids_max, shape, events[0].stream,
+    ]  # fmt: skip
     if shape == "ids":
         args += [part for each in events for part in (each.body, each.event_id)]
     elif shape == "numbers":

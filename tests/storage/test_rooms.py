@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from domain.errors import Unavailable
-from domain.events import room_kind
+from domain.events import ROOM_KINDS, room_kind
 from storage import rooms
 from storage.redis import connect
 from storage.rooms import Publish, calls
@@ -101,6 +102,18 @@ async def test_one_call_may_bring_more_than_a_room_keeps(
         await publish(redis, *(Publish("announce:all", b"%d" % n) for n in range(most + 5)))
     _, first, kept = await rooms.history(redis, "announce:all", "", 0, 2 * most)
     assert (first, len(kept)) == (batches * (most + 5) - most + 1, most)
+
+
+async def test_the_declared_length_of_a_history_counts_at_once(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script told of an older declaration would keep too little or too much."""
+    await publish(redis, *(Publish("announce:all", b"%d" % n) for n in range(9)))
+    short = dataclasses.replace(ROOM_KINDS["announce"], history_max=4)
+    monkeypatch.setitem(ROOM_KINDS, "announce", short)
+    await publish(redis, Publish("announce:all", b"9"))
+    _, first, kept = await rooms.history(redis, "announce:all", "", 0, 20)
+    assert (first, kept) == (7, [b"6", b"7", b"8", b"9"])
 
 
 async def test_lost_base_is_told(redis: Redis) -> None:
