@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.crc import key_slot
 
+from hub.sessions import caps
 from storage import presence
 from storage.redis import connect, ping
 from tests.clusters import SLOTS, RedisCluster, redis_cluster
@@ -107,7 +108,10 @@ async def test_resume_history_and_presence(hubs: Hubs) -> None:
                 assert answer["counts"] == {"SPECTATOR": 2}
 
 
-async def test_caps_and_rates_count_over_hubs(database_url: str, cluster: RedisCluster) -> None:
+async def test_caps_and_rates_count_over_hubs(
+    database_url: str, cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caps, "TURN_TIMEOUT_S", 30.0)  # not each hub for itself, however slow
     limits = {"ws_rate_exempt_cidrs": "", "ws_rate_conn_per_user": 1, "ws_rate_msg_burst": 3}
     async with (
         running_hub(database_url, cluster.url, **limits) as first,
