@@ -84,8 +84,8 @@ def ground(folder: Path | None, tell: Tell) -> Iterator[Ground]:
                 chosen = Settings(
                     host="127.0.0.1",
                     data_dir=str(data),
-                    database_url=postgres.dsn(),
-                    redis_url=valkey.url(),
+                    database_url=postgres.near_dsn(),
+                    redis_url=valkey.near_url(),
                     ws_rate_exempt_cidrs=LOOPBACK,
                 )
                 asyncio.run(migrate.up(postgres.dsn()))

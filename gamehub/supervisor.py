@@ -139,7 +139,7 @@ class _Installation:
             unit = Unit("Postgres", start, log)
             server = start()
             self._adopt(unit, server)
-            return server.dsn()
+            return server.near_dsn()
 
     def _valkey(self, home: Home, secrets: Secrets) -> str:
         log = self.logs / "valkey.log"
@@ -154,7 +154,7 @@ class _Installation:
             unit = Unit("Valkey", start, log)
             server = start()
             self._adopt(unit, server)
-            return server.url()
+            return server.near_url()
 
     def _migrate(self) -> None:
         from storage import migrate

@@ -25,7 +25,10 @@ class Wire:
     async def open(cls, url: str) -> Wire:
         """Connected, and past the password."""
         parts = urlsplit(url)
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 6379)
+        if parts.scheme == "unix":
+            reader, writer = await asyncio.open_unix_connection(unquote(parts.path))
+        else:
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 6379)
         wire = cls(reader, writer)
         if parts.password:
             wire.say(b"AUTH", unquote(parts.password).encode())
