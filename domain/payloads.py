@@ -37,7 +37,8 @@ class Competitor(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
     id: Id
     name: Name
     type: Literal["team", "user"] = "team"
-    roster: Annotated[list[Member], Meta(max_length=64)] = []
+    # A tuple: of nobody it is always the same one, and a hub keeps thousands of matches.
+    roster: Annotated[tuple[Member, ...], Meta(max_length=64)] = ()
 
 
 Competitors = Annotated[list[Competitor], Meta(min_length=2, max_length=COMPETITORS_MAX)]

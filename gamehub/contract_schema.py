@@ -104,6 +104,6 @@ def limits_text(schema: dict[str, Any]) -> str:
         low, high = schema.get(few), schema.get(many)
         if high is not None:
             said.append(f"{low or 0} to {high:,} {unit}")
-    if default not in (None, [], {}, False):
+    if default not in (None, [], (), {}, False):
         said.append(f"`{default}` if left out")
     return ", ".join(said)

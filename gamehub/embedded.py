@@ -78,7 +78,9 @@ class Valkey(Server):
     def near_url(self) -> str:
         """The same through its socket file, where it has one."""
         path = _valkey_socket(self._data)
-        return f"unix://:{self._secrets.valkey}@{quote(str(path))}?db=0" if _fits(path) else self.url()
+        return (
+            f"unix://:{self._secrets.valkey}@{quote(str(path))}?db=0" if _fits(path) else self.url()
+        )
 
 
 def database_exists(home: Home) -> bool:

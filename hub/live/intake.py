@@ -63,7 +63,7 @@ class Intake:
         self.stream = stream
         self.lanes: dict[str, Lane] = {}
         self._lanes_looked_s = time.monotonic()
-        self._ended: deque[tuple[float, str]] = deque()
+        self._ended: deque[Lane] = deque()
         self.live_received = live_seq
         self.live_done = live_seq
         self.fact_received = fact_seq
@@ -254,16 +254,17 @@ class Intake:
 
     def ended(self, lane: Lane) -> None:
         """The lane's match is over: little may still come for it."""
-        self._ended.append((time.monotonic(), lane.match_id))
+        lane.ended_at_s = time.monotonic()
+        self._ended.append(lane)
 
     def _drop_ended_lanes(self) -> None:
         before_s = time.monotonic() - LANE_ENDED_S
-        while self._ended and self._ended[0][0] < before_s:
-            lane = self.lanes.get(self._ended.popleft()[1])
-            if lane is None or lane.busy or lane.queue or lane.used_at_s > before_s:
+        while self._ended and self._ended[0].ended_at_s < before_s:
+            lane = self._ended.popleft()
+            if self.lanes.get(lane.match_id) is not lane or lane.busy or lane.queue:
                 continue
             # A document is what a room that is lost gets back (Road.heal_documents).
-            if lane.document is UNKNOWN:
+            if lane.used_at_s <= before_s and lane.document is UNKNOWN:
                 del self.lanes[lane.match_id]
 
     def drop_idle_lanes(self, now_s: float) -> None:

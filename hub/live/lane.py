@@ -154,6 +154,7 @@ class Lane:
     refusal: Refusal | None = None
     checked_at_s: float = 0.0
     used_at_s: float = 0.0
+    ended_at_s: float = 0.0
     epoch: str = ""
     document: Any = UNKNOWN
     document_loaded: bool = False

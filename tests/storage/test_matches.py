@@ -17,7 +17,7 @@ from storage.database import COPY_MIN
 from storage.matches import SECTIONS, Section
 
 SIDES = (
-    Competitor(id="red", name="Zoë's", roster=[Member(id="ann", name="Ann"), Member(id="bob")]),
+    Competitor(id="red", name="Zoë's", roster=(Member(id="ann", name="Ann"), Member(id="bob"))),
     Competitor(id="eve", name="Eve", type="user"),
 )
 FULL = Match(
