@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -13,33 +14,32 @@ from storage.log import HeldEvent
 
 _TAKE_DUE = """
 -- What is due leaves the waiting room; whoever calls this announces it in the same transaction.
--- The time is one for the whole statement, else no index can find what is due.
 WITH due AS (
-    SELECT id FROM log.pending WHERE release_at <= statement_timestamp()
-    ORDER BY release_at, id LIMIT $1
+    SELECT id FROM log.pending WHERE release_at <= $2 ORDER BY release_at, id LIMIT $1
 )
 DELETE FROM log.pending p USING due WHERE p.id = due.id
 RETURNING p.*
 """
 
+_FIRST_DUE = "SELECT (SELECT min(release_at) FROM log.pending) AS first, clock_timestamp() AS now"
 
-async def take_due(conn: Connection, limit: int) -> list[HeldEvent]:
-    """Facts whose time has come, in the order of their release; they are gone from log.pending.
+
+async def take_due(conn: Connection, limit: int, until: datetime) -> list[HeldEvent]:
+    """Facts that are due until then, in the order of their release; they are gone from log.pending.
 
     Only one transaction at a time gets any: their order is the log's.
     """
     if not await conn.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('log.pending'))"):
         return []
-    rows = await conn.fetch(_TAKE_DUE, limit)
+    rows = await conn.fetch(_TAKE_DUE, limit, until)
     return [_held(row) for row in sorted(rows, key=lambda row: (row["release_at"], row["id"]))]
 
 
-async def is_any_due(conn: Connection) -> bool:
-    """Whether `take_due` is worth a transaction."""
-    found: bool = await conn.fetchval(
-        "SELECT EXISTS (SELECT FROM log.pending WHERE release_at <= clock_timestamp())"
-    )
-    return found
+async def first_due(conn: Connection) -> tuple[datetime | None, datetime]:
+    """When the first fact that waits is due, and what time it is, both by Postgres' clock."""
+    row = await conn.fetchrow(_FIRST_DUE)
+    assert row is not None
+    return row["first"], row["now"]
 
 
 async def by_ids(conn: Connection, event_ids: Sequence[UUID]) -> list[HeldEvent]:

@@ -51,12 +51,14 @@ async def defer(redis: Redis, waiting: Sequence[tuple[int, Waiting]]) -> None:
     await _DEFER(redis, [_WAITING, _LAST], argv)
 
 
-async def due(redis: Redis, limit: int, worker: str) -> list[Waiting]:
-    """What waited and is due, first due first; nothing while it is another worker's turn.
+async def due(redis: Redis, limit: int, worker: str) -> list[Waiting] | None:
+    """What waited and is due, first due first; None while it is another worker's turn.
 
     It stays until `done`. Raises Unavailable.
     """
     packed = await _DUE(redis, [_WAITING, _TURN], [limit, worker, TURN_MS])
+    if packed is None:
+        return None
     return [Waiting(*msgpack.unpackb(each, raw=False)) for each in packed]
 
 

@@ -44,7 +44,10 @@ async def test_what_is_not_due_is_not_looked_at(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as conn:
         await conn.execute(_MANY, ROWS)
         await conn.execute("ANALYZE log.pending")
-        assert await rows_seen(conn, pending._TAKE_DUE, 500) == 0
+        _, now = await pending.first_due(conn)
+        assert await rows_seen(conn, pending._TAKE_DUE, 500, now) == 0
+        # The statement's own row, and the first of the index; PostgreSQL counts it on each level.
+        assert await rows_seen(conn, pending._FIRST_DUE) <= 5
 
 
 async def test_the_listing_does_not_walk_over_delayed_matches(pool: asyncpg.Pool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -14,11 +15,12 @@ from redis.asyncio import Redis
 from services.ingest import commit_facts
 from storage import rooms
 from storage.ending import end
+from storage.log import pending
 from storage.redis import connect
 from storage.rooms import waiting
 from storage.rooms.waiting import Waiting
 from tests.facts import scheduled
-from tests.hubs import eventually
+from tests.hubs import eventually, free_port
 from workers import release
 
 
@@ -84,13 +86,68 @@ async def test_one_worker_at_a_time_and_the_next_when_it_is_gone(
         return await waiting.due(redis, 10, "killed") == [score(1)]
 
     await eventually(taken)
-    assert await waiting.due(redis, 10, "other") == []
+    assert await waiting.due(redis, 10, "other") is None
 
     async def taken_over() -> bool:
         await release.release_live(redis, "other")
         return await lobby(redis) == [1]
 
     await eventually(taken_over)
+
+
+async def released(pool: asyncpg.Pool) -> int:
+    """Facts in the log."""
+    count: int = await pool.fetchval("SELECT count(*) FROM log.facts")
+    return count
+
+
+async def first_due(pool: asyncpg.Pool) -> tuple[datetime | None, datetime]:
+    """When the first fact is due, and what time it is."""
+    async with pool.acquire() as conn:
+        return await pending.first_due(conn)
+
+
+async def is_due(pool: asyncpg.Pool) -> bool:
+    """Whether any fact waits for its release alone."""
+    first, now = await first_due(pool)
+    return first is not None and first <= now
+
+
+async def test_a_fact_that_becomes_due_while_scores_leave_goes_after_the_next_ones(
+    pool: asyncpg.Pool, redis: Redis
+) -> None:
+    """A score that came just before it may have become due meanwhile."""
+    await commit_facts(pool, [scheduled(1, delay_s=1)])
+    _, before = await first_due(pool)
+    await eventually(lambda: is_due(pool))
+    await release.release_facts(pool, redis, before)
+    assert await released(pool) == 0
+    await release.release(pool, redis, "w1")
+    assert await released(pool) == 1
+
+
+async def test_facts_are_left_to_the_worker_that_sees_to_the_scores(
+    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "TURN_MS", 60_000)
+    await commit_facts(pool, [scheduled(1, delay_s=1)])
+    assert await waiting.due(redis, 10, "w1") == []
+    await eventually(lambda: is_due(pool))
+    await release.release(pool, redis, "w2")
+    assert await released(pool) == 0
+    # It cannot reach Postgres, it seems.
+    monkeypatch.setattr(release, "LEFT_TO_OTHERS", timedelta())
+    await release.release(pool, redis, "w2")
+    assert await released(pool) == 1
+
+
+async def test_without_redis_facts_get_to_the_log(pool: asyncpg.Pool) -> None:
+    await commit_facts(pool, [scheduled(1, delay_s=1)])
+    await eventually(lambda: is_due(pool))
+    away = connect(f"redis://127.0.0.1:{free_port()}")
+    assert await release.release(pool, away, "w1") == release.BACKOFF_S
+    await away.aclose()
+    assert await released(pool) == 1
 
 
 async def test_what_cannot_be_shown_does_not_hold_up_the_log(
