@@ -31,13 +31,13 @@ class Postgres(Server):
     """An embedded Postgres: `dsn()` for gamehub's role, `dsn(admin=True)` for the superuser."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], port: int, secrets: Secrets, data: Path
+        self, process: subprocess.Popen[bytes], port: int, secrets: Secrets, near: Path | None
     ) -> None:
-        """A Postgres that accepts connections on `port` and in its directory `data`."""
+        """A Postgres that accepts connections on `port`, and by a socket file in `near`."""
         # SIGINT: fast shutdown (open transactions roll back); SIGQUIT: at once, with recovery.
         super().__init__("Postgres", process, port, (signal.SIGINT, signal.SIGQUIT))
         self._secrets = secrets
-        self._data = data
+        self._near = near
 
     def dsn(self, database: str = "gamehub", *, admin: bool = False) -> str:
         """The address on the loopback interface with password; keep it out of logs."""
@@ -52,11 +52,11 @@ class Postgres(Server):
         """The same through its socket file, where that has one: a write and a read there cost
         about a third.
         """
-        if not _fits(_postgres_socket(self._data, self.port)):
+        if self._near is None:
             return self.dsn(admin=admin)
         parts = urlsplit(self.dsn(admin=admin))
         user = parts.netloc.rpartition("@")[0]
-        where = urlencode({"host": str(self._data), "port": self.port}, quote_via=quote)
+        where = urlencode({"host": str(self._near), "port": self.port}, quote_via=quote)
         return urlunsplit(parts._replace(netloc=f"{user}@", query=where))
 
 
@@ -64,12 +64,12 @@ class Valkey(Server):
     """An embedded Valkey with an append-only file."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], port: int, secrets: Secrets, data: Path
+        self, process: subprocess.Popen[bytes], port: int, secrets: Secrets, near: Path | None
     ) -> None:
-        """A Valkey that answers on `port` and in its directory `data`."""
+        """A Valkey that answers on `port`, and by the socket file `near`."""
         super().__init__("Valkey", process, port, (signal.SIGTERM,))
         self._secrets = secrets
-        self._data = data
+        self._near = near
 
     def url(self, database: int = 0) -> str:
         """The address on the loopback interface with password; keep it out of logs."""
@@ -77,10 +77,9 @@ class Valkey(Server):
 
     def near_url(self) -> str:
         """The same through its socket file, where it has one."""
-        path = _valkey_socket(self._data)
-        return (
-            f"unix://:{self._secrets.valkey}@{quote(str(path))}?db=0" if _fits(path) else self.url()
-        )
+        if self._near is None:
+            return self.url()
+        return f"unix://:{self._secrets.valkey}@{quote(str(self._near))}?db=0"
 
 
 def database_exists(home: Home) -> bool:
@@ -107,12 +106,13 @@ def start_postgres(
         _create_database(home, secrets, data, log)
     _check_major(data)
     end_orphan(data / "postmaster.pid", data, signal.SIGINT)
+    near = data if _takes_sockets(data) else None
 
     def launch(port: int) -> tuple[list[str], bytes]:
         settings = {
             "listen_addresses": LOOPBACK,
             "port": str(port),
-            "unix_socket_directories": str(data) if _fits(_postgres_socket(data, port)) else "",
+            "unix_socket_directories": str(data) if near else "",
             "unix_socket_permissions": "0700",
             "max_connections": str(max_connections),
             # On: with it off 100,000 acknowledged rows were lost to a kill -9 (measured).
@@ -135,7 +135,7 @@ def start_postgres(
         return False
 
     process, used = start("Postgres", home, data, log, signal.SIGINT, port, launch, ready)
-    return Postgres(process, used, secrets, data)
+    return Postgres(process, used, secrets, near)
 
 
 def start_valkey(
@@ -152,8 +152,8 @@ def start_valkey(
     `options` are more lines of its configuration. Raises StartError with what to do.
     """
     data = home.own(home.servers / "valkey")
-    at = _valkey_socket(data)
     end_orphan(data / "valkey.pid", data, signal.SIGTERM)
+    near = data / "valkey.sock" if _takes_sockets(data) else None
 
     def launch(port: int) -> tuple[list[str], bytes]:
         settings = {
@@ -161,15 +161,15 @@ def start_valkey(
             "port": str(port),
             "protected-mode": "yes",
             "requirepass": secrets.valkey,
-            "dir": f'"{data}"',
-            "pidfile": f'"{data / "valkey.pid"}"',
+            "dir": _quoted(data),
+            "pidfile": _quoted(data / "valkey.pid"),
             "daemonize": "no",
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": '""',
             # Rooms expire by themselves; running full must be an error, not a silent loss.
             "maxmemory-policy": "noeviction",
-            **({"unixsocket": f'"{at}"', "unixsocketperm": "700"} if _fits(at) else {}),
+            **({"unixsocket": _quoted(near), "unixsocketperm": "700"} if near else {}),
             **(options or {}),
         }
         lines = "".join(f"{name} {value}\n" for name, value in settings.items())
@@ -177,23 +177,35 @@ def start_valkey(
         return [str(home.valkey_server), "-"], lines.encode()
 
     def ready(_process: subprocess.Popen[bytes], port: int) -> bool:
-        return _valkey_answers(port, secrets.valkey)
+        return _valkey_answers(near or port, secrets.valkey)
 
     process, used = start("Valkey", home, data, log, signal.SIGTERM, port, launch, ready)
-    return Valkey(process, used, secrets, data)
+    return Valkey(process, used, secrets, near)
 
 
-def _postgres_socket(data: Path, port: int) -> Path:
-    return data / f".s.PGSQL.{port}"  # libpq's name: the URL tells directory and port
+def _quoted(path: Path) -> str:
+    """As Valkey reads it in its configuration."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _valkey_socket(data: Path) -> Path:
-    return data / "valkey.sock"
+def _takes_sockets(data: Path) -> bool:
+    """Whether servers can have their socket files in this directory.
 
-
-def _fits(path: Path) -> bool:
-    """Whether a socket file may be here: a comma divides hosts, both for Postgres and in a URL."""
-    return len(os.fsencode(path)) <= SOCKET_PATH_LIMIT and not set(str(path)) & set(",'\"\\\n")
+    Its path is short and plain (a comma divides hosts in a URL of Postgres and directories in its
+    settings), and its file system knows such files: some shares of virtual machines do not.
+    """
+    longest, text = data / ".s.PGSQL.65535", str(data)
+    if len(os.fsencode(longest)) > SOCKET_PATH_LIMIT or not text.isprintable():
+        return False
+    if set(text) & set(",'\"\\"):
+        return False
+    probe = data / ".s.probe"
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.suppress(OSError):
+        probe.unlink(missing_ok=True)
+        listener.bind(str(probe))
+        probe.unlink()
+        return True
+    return False
 
 
 def _create_database(home: Home, secrets: Secrets, data: Path, log: Path) -> None:
@@ -242,9 +254,13 @@ def _check_major(data: Path) -> None:
         )
 
 
-def _valkey_answers(port: int, password: str) -> bool:
+def _valkey_answers(at: Path | int, password: str) -> bool:
+    """Whether it serves, by its socket file or its port."""
+    family = socket.AF_INET if isinstance(at, int) else socket.AF_UNIX
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=1.0) as connection:
+        with socket.socket(family) as connection:
+            connection.settimeout(1.0)
+            connection.connect((LOOPBACK, at) if isinstance(at, int) else str(at))
             connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
             answer = b""
             while answer.count(b"\r\n") < 2:

@@ -107,7 +107,7 @@ def connect(url: str, *, socket_timeout_s: float | None = SOCKET_TIMEOUT_S) -> R
         # It speaks the same commands, but for what is said apart below.
         return cast("Redis", _connect_cluster(url, socket_timeout_s, retry))
     # A socket file has no peer that goes without a word, and redis-py refuses to be told so.
-    of_tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    of_tcp = {} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}
     client: Redis = Client.from_url(
         url,
         decode_responses=False,

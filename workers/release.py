@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import asyncpg
@@ -27,41 +28,59 @@ EVERY_S = 0.1
 BATCH_MAX = 500
 # So many of them in a row: all that can wait in Redis. Then the other kind has its turn.
 TURNS_MAX = waiting.WAITING_MAX // BATCH_MAX
-# A worker that does not see to the scores releases facts that were left for so long: longer than it
-# takes until another sees to them, so that this is for one that does and cannot reach Postgres.
-LEFT_TO_OTHERS = timedelta(milliseconds=waiting.TURN_MS + 500)
+# Facts wait for so long at most for scores that are not out, while Redis is away or the worker that
+# sees to the scores is: longer than it takes until another one sees to them.
+KEPT_S_MAX = waiting.TURN_MS / 1000 + 0.5
 # After Postgres or Redis was away, the time until the next try. Nothing is lost, only later.
 BACKOFF_S = 1.0
 
 
 async def run(pool: asyncpg.Pool, redis: Redis) -> None:
     """Releases whatever is due until it is cancelled; several workers do it together."""
-    worker = secrets.token_hex(8)
+    releasing = Releasing(pool, redis)
     while True:
-        pause_s = await release(pool, redis, worker)
+        pause_s = await releasing.all_due()
         await asyncio.sleep(pause_s)
 
 
-async def release(pool: asyncpg.Pool, redis: Redis, worker: str) -> float:
-    """Releases all that is due; s to wait until the next time.
+class Releasing:
+    """One worker's part of it."""
 
-    Which facts are due is looked up first, and they go after all scores: those came before the
-    result that is due with them. A worker that does not see to the scores leaves the facts for a
-    while to the one that does. The failure of one kind does not stop the other.
-    """
-    pauses_s = [EVERY_S]
-    until = None
-    ours = True
-    with _apart(pauses_s):
-        until = await _facts_due_until(pool)
-    with _apart(pauses_s):
-        ours = await _each_in_turn(partial(release_live, redis, worker)) is not None
-    if until is not None:
+    def __init__(self, pool: asyncpg.Pool, redis: Redis) -> None:
+        self._pool = pool
+        self._redis = redis
+        self._worker = secrets.token_hex(8)
+        # Since when facts are due and scores before them may not be out.
+        self._kept_since_s: float | None = None
+
+    async def all_due(self) -> float:
+        """Releases all that is due; s to wait until the next time.
+
+        Which facts are due is looked up first, and they go when all scores are out that were due
+        then: those came before the result that is due with them. The failure of one kind does not
+        stop the other.
+        """
+        pauses_s = [EVERY_S]
+        until = None
+        scores_out = False
         with _apart(pauses_s):
-            if not ours:
-                until -= LEFT_TO_OTHERS
-            await _each_in_turn(partial(release_facts, pool, redis, until))
-    return max(pauses_s)
+            until = await _facts_due_until(self._pool)
+        with _apart(pauses_s):
+            more = await _each_in_turn(partial(release_live, self._redis, self._worker))
+            scores_out = more is False
+        if until is not None and self._may_go(scores_out):
+            with _apart(pauses_s):
+                await _each_in_turn(partial(release_facts, self._pool, self._redis, until))
+        if until is None or scores_out:
+            self._kept_since_s = None
+        return max(pauses_s)
+
+    def _may_go(self, scores_out: bool) -> bool:
+        """Whether facts that are due are kept no longer."""
+        now_s = time.monotonic()
+        if self._kept_since_s is None:
+            self._kept_since_s = now_s
+        return scores_out or now_s - self._kept_since_s >= KEPT_S_MAX
 
 
 @contextlib.contextmanager
@@ -121,7 +140,7 @@ async def release_facts(pool: asyncpg.Pool, redis: Redis, until: datetime) -> bo
 async def release_live(redis: Redis, worker: str) -> bool | None:
     """Publishes what shared rooms show of delayed matches; True if there may be more.
 
-    None: nothing happened, for another worker sees to it. It may be published twice when a worker
+    None: nothing happened, for another worker sees to some. It may be published twice when a worker
     dies in between; the rooms drop it by its id. Raises Unavailable.
     """
     due = await waiting.due(redis, BATCH_MAX, worker)

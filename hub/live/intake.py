@@ -269,6 +269,7 @@ class Intake:
 
     def drop_idle_lanes(self, now_s: float) -> None:
         """Forgets matches that had no frame for long; looks every LANES_LOOK_S."""
+        self._drop_ended_lanes()
         if now_s < self._lanes_looked_s + LANES_LOOK_S:
             return
         self._lanes_looked_s = now_s

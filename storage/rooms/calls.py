@@ -127,7 +127,7 @@ def shape_of(events: Sequence[Publish]) -> str:
 def _room_args(room: str, events: Sequence[Publish]) -> list[Any]:
     """What the script is told of one room and its events."""
     shape = shape_of(events)
-    kind = room_kind(room)
+    kind = room_kind(room.partition(":")[0] + ":any")
     ids_max = 0 if kind.document else IDS_MAX
     args: list[Any] = [
         len(events), kind.history_max, kind.ttl_s * 1000, ids_max, shape, events[0].stream,

@@ -52,7 +52,7 @@ async def defer(redis: Redis, waiting: Sequence[tuple[int, Waiting]]) -> None:
 
 
 async def due(redis: Redis, limit: int, worker: str) -> list[Waiting] | None:
-    """What waited and is due, first due first; None while it is another worker's turn.
+    """What waited and is due, first due first; None while another worker sees to some.
 
     It stays until `done`. Raises Unavailable.
     """

@@ -69,7 +69,7 @@ async def test_both_answer_to_their_owner_with_a_password(data_dir: Path, name: 
             assert path.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("name", ["long" * 25, "a,b"])
+@pytest.mark.parametrize("name", ["long" * 25, "a,b", 'a"b'])
 async def test_where_the_path_does_not_do_they_are_on_the_loopback_interface(
     data_dir: Path, name: str
 ) -> None:

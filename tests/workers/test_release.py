@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -122,32 +122,53 @@ async def test_a_fact_that_becomes_due_while_scores_leave_goes_after_the_next_on
     await eventually(lambda: is_due(pool))
     await release.release_facts(pool, redis, before)
     assert await released(pool) == 0
-    await release.release(pool, redis, "w1")
+    await release.Releasing(pool, redis).all_due()
     assert await released(pool) == 1
 
 
-async def test_facts_are_left_to_the_worker_that_sees_to_the_scores(
+async def test_facts_wait_for_the_scores_that_another_worker_sees_to(
     pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "TURN_MS", 60_000)
     await commit_facts(pool, [scheduled(1, delay_s=1)])
-    assert await waiting.due(redis, 10, "w1") == []
+    await waiting.defer(redis, [(0, score(1))])
+    await eventually(lambda: waiting.due(redis, 10, "slow"))
     await eventually(lambda: is_due(pool))
-    await release.release(pool, redis, "w2")
+    quick = release.Releasing(pool, redis)
+    await quick.all_due()
     assert await released(pool) == 0
-    # It cannot reach Postgres, it seems.
-    monkeypatch.setattr(release, "LEFT_TO_OTHERS", timedelta())
-    await release.release(pool, redis, "w2")
+    # However long ago they were due when it was started.
+    monkeypatch.setattr(release, "KEPT_S_MAX", 0.0)
+    await quick.all_due()
     assert await released(pool) == 1
 
 
-async def test_without_redis_facts_get_to_the_log(pool: asyncpg.Pool) -> None:
+async def test_facts_go_when_no_score_is_due_whoever_sees_to_those(
+    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "TURN_MS", 60_000)
+    await commit_facts(pool, [scheduled(1, delay_s=1)])
+    await waiting.defer(redis, [(900, score(1))])
+    assert await waiting.due(redis, 10, "idle") == []
+    await eventually(lambda: is_due(pool))
+    await release.Releasing(pool, redis).all_due()
+    assert await released(pool) == 1
+
+
+async def test_without_redis_facts_get_to_the_log_a_little_later(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scores before them may be the first thing that it shows when it is back."""
     await commit_facts(pool, [scheduled(1, delay_s=1)])
     await eventually(lambda: is_due(pool))
     away = connect(f"redis://127.0.0.1:{free_port()}")
-    assert await release.release(pool, away, "w1") == release.BACKOFF_S
-    await away.aclose()
+    releasing = release.Releasing(pool, away)
+    assert await releasing.all_due() == release.BACKOFF_S
+    assert await released(pool) == 0
+    monkeypatch.setattr(release, "KEPT_S_MAX", 0.0)
+    assert await releasing.all_due() == release.BACKOFF_S
     assert await released(pool) == 1
+    await away.aclose()
 
 
 async def test_what_cannot_be_shown_does_not_hold_up_the_log(
