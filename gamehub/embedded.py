@@ -10,6 +10,7 @@ spawned them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -24,6 +25,10 @@ from gamehub.embedded_home import Home, Secrets
 from gamehub.embedded_process import LOOPBACK, Server, end_orphan, run_once, start
 
 POSTGRES_MAJOR = "18"  # of the data directory; another major's files cannot be read
+# What file systems say that know no socket files.
+_NO_SOCKETS = {
+    errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS,
+}  # fmt: skip
 SOCKET_PATH_LIMIT = 100  # bytes; the kernel allows 107 with the terminating zero (unix(7))
 
 
@@ -200,12 +205,15 @@ def _takes_sockets(data: Path) -> bool:
     if set(text) & set(",'\"\\"):
         return False
     probe = data / ".s.probe"
-    with socket.socket(socket.AF_UNIX) as listener, contextlib.suppress(OSError):
-        probe.unlink(missing_ok=True)
-        listener.bind(str(probe))
-        probe.unlink()
-        return True
-    return False
+    with socket.socket(socket.AF_UNIX) as listener:
+        try:
+            probe.unlink(missing_ok=True)
+            listener.bind(str(probe))
+            probe.unlink()
+        except OSError as error:
+            # Any other reason is the server's to tell: a restart must be found at the same address.
+            return error.errno not in _NO_SOCKETS
+    return True
 
 
 def _create_database(home: Home, secrets: Secrets, data: Path, log: Path) -> None:

@@ -50,8 +50,8 @@ class Releasing:
         self._pool = pool
         self._redis = redis
         self._worker = secrets.token_hex(8)
-        # Since when facts are due and scores before them may not be out.
-        self._kept_since_s: float | None = None
+        # Since when facts are kept for scores that may not be out, and until when those were due.
+        self._kept: tuple[float, datetime] | None = None
 
     async def all_due(self) -> float:
         """Releases all that is due; s to wait until the next time.
@@ -64,23 +64,32 @@ class Releasing:
         until = None
         scores_out = False
         with _apart(pauses_s):
-            until = await _facts_due_until(self._pool)
+            until = await self._look()
         with _apart(pauses_s):
             more = await _each_in_turn(partial(release_live, self._redis, self._worker))
             scores_out = more is False
-        if until is not None and self._may_go(scores_out):
-            with _apart(pauses_s):
-                await _each_in_turn(partial(release_facts, self._pool, self._redis, until))
-        if until is None or scores_out:
-            self._kept_since_s = None
+        if until is not None and self._kept is not None:
+            since_s, kept_until = self._kept
+            if not scores_out:
+                # Only those that have waited: the scores before later ones have their time too.
+                until = kept_until
+            if scores_out or time.monotonic() - since_s >= KEPT_S_MAX:
+                with _apart(pauses_s):
+                    await _each_in_turn(partial(release_facts, self._pool, self._redis, until))
         return max(pauses_s)
 
-    def _may_go(self, scores_out: bool) -> bool:
-        """Whether facts that are due are kept no longer."""
-        now_s = time.monotonic()
-        if self._kept_since_s is None:
-            self._kept_since_s = now_s
-        return scores_out or now_s - self._kept_since_s >= KEPT_S_MAX
+    async def _look(self) -> datetime | None:
+        """What time it is, where a fact is due; raises Unavailable."""
+        with answering():
+            async with self._pool.acquire() as conn:
+                first, now = await pending.first_due(conn)
+        if self._kept is not None and (first is None or first > self._kept[1]):
+            self._kept = None
+        if first is None or first > now:
+            return None
+        if self._kept is None:
+            self._kept = time.monotonic(), now
+        return now
 
 
 @contextlib.contextmanager
@@ -105,14 +114,6 @@ async def _each_in_turn(step: Callable[[], Awaitable[bool | None]]) -> bool | No
         if not more:
             break
     return more
-
-
-async def _facts_due_until(pool: asyncpg.Pool) -> datetime | None:
-    """What time it is, where a fact is due; raises Unavailable."""
-    with answering():
-        async with pool.acquire() as conn:
-            first, now = await pending.first_due(conn)
-    return now if first is not None and first <= now else None
 
 
 async def release_facts(pool: asyncpg.Pool, redis: Redis, until: datetime) -> bool:

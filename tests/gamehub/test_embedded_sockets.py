@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 import redis
 
+from gamehub import embedded
 from gamehub.embedded import Postgres, Valkey, start_postgres, start_valkey
 from gamehub.embedded_home import Home, find_home, load_secrets, make_data_directory
 from storage import rooms
 from storage.redis import connect, ping
 from tests.rooms import live
+from tests.servers import scratch_directory
 
 pytestmark = pytest.mark.proof
 
@@ -33,15 +39,21 @@ def servers_on(home: Home) -> Iterator[tuple[Postgres, Valkey]]:
         postgres.stop()
 
 
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """Where the path of a socket file is short enough, whatever TMPDIR is."""
+    with scratch_directory("gamehub-", Path("/tmp")) as path:
+        yield path
+
+
 def home_in(data: Path) -> Home:
     make_data_directory(data)
     return find_home(data)
 
 
 @pytest.mark.parametrize("name", ["data", "with space & 100% ü"])
-async def test_both_answer_to_their_owner_with_a_password(data_dir: Path, name: str) -> None:
-    make_data_directory(data_dir)
-    home = home_in(data_dir / name)
+async def test_both_answer_to_their_owner_with_a_password(short_dir: Path, name: str) -> None:
+    home = home_in(short_dir / name)
     with servers_on(home) as (postgres, valkey):
         assert "127.0.0.1" not in postgres.near_dsn() + valkey.near_url()
         for admin, user in ((False, "gamehub"), (True, "postgres")):
@@ -71,10 +83,9 @@ async def test_both_answer_to_their_owner_with_a_password(data_dir: Path, name: 
 
 @pytest.mark.parametrize("name", ["long" * 25, "a,b", 'a"b'])
 async def test_where_the_path_does_not_do_they_are_on_the_loopback_interface(
-    data_dir: Path, name: str
+    short_dir: Path, name: str
 ) -> None:
-    make_data_directory(data_dir)
-    with servers_on(home_in(data_dir / name)) as (postgres, valkey):
+    with servers_on(home_in(short_dir / name)) as (postgres, valkey):
         assert postgres.near_dsn() == postgres.dsn()
         assert valkey.near_url() == valkey.url()
         connection = await asyncpg.connect(postgres.near_dsn())
@@ -82,3 +93,22 @@ async def test_where_the_path_does_not_do_they_are_on_the_loopback_interface(
         client = connect(valkey.near_url())
         await ping(client)
         await client.aclose()
+
+
+class _Shared(socket.socket):
+    """What a share of a virtual machine says of socket files, or a full disk."""
+
+    number = errno.EOPNOTSUPP
+
+    def bind(self, address: Any) -> None:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+async def test_a_file_system_without_socket_files_does_not_end_the_start(
+    short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "socket", _Shared)
+    assert not embedded._takes_sockets(short_dir)
+    # It may be over at the next start, which has to be found where the first was.
+    monkeypatch.setattr(_Shared, "number", errno.ENOSPC)
+    assert embedded._takes_sockets(short_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -79,7 +79,7 @@ async def test_what_waits_already_keeps_its_time(redis: Redis) -> None:
 async def test_one_worker_at_a_time_and_the_next_when_it_is_gone(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "TURN_MS", 300)
+    monkeypatch.setattr(waiting, "TURN_MS", 60_000)
     await waiting.defer(redis, [(0, score(1))])
 
     async def taken() -> bool:
@@ -87,6 +87,7 @@ async def test_one_worker_at_a_time_and_the_next_when_it_is_gone(
 
     await eventually(taken)
     assert await waiting.due(redis, 10, "other") is None
+    await redis.pexpire("gamehub:{waiting}:turn", 1)
 
     async def taken_over() -> bool:
         await release.release_live(redis, "other")
@@ -114,16 +115,64 @@ async def is_due(pool: asyncpg.Pool) -> bool:
 
 
 async def test_a_fact_that_becomes_due_while_scores_leave_goes_after_the_next_ones(
-    pool: asyncpg.Pool, redis: Redis
+    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A score that came just before it may have become due meanwhile."""
     await commit_facts(pool, [scheduled(1, delay_s=1)])
-    _, before = await first_due(pool)
+    await commit_facts(pool, [scheduled(2, "m2", delay_s=3)])
     await eventually(lambda: is_due(pool))
-    await release.release_facts(pool, redis, before)
-    assert await released(pool) == 0
-    await release.Releasing(pool, redis).all_due()
+    leaving = release.release_live
+
+    async def late(redis: Redis, worker: str) -> bool | None:
+        async def second_is_due() -> bool:
+            async with pool.acquire() as conn:
+                text = "SELECT count(*) FROM log.pending WHERE release_at <= clock_timestamp()"
+                return bool(await conn.fetchval(text) == 2)
+
+        await eventually(second_is_due)
+        return await leaving(redis, worker)
+
+    monkeypatch.setattr(release, "release_live", late)
+    releasing = release.Releasing(pool, redis)
+    await releasing.all_due()
     assert await released(pool) == 1
+    monkeypatch.setattr(release, "release_live", leaving)
+    await releasing.all_due()
+    assert await released(pool) == 2
+
+
+async def test_facts_wait_until_the_last_score_is_out(
+    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "BATCH_MAX", 1)
+    monkeypatch.setattr(release, "TURNS_MAX", 1)
+    await commit_facts(pool, [scheduled(1, delay_s=1)])
+    await waiting.defer(redis, [(0, score(1)), (0, score(2))])
+    await eventually(lambda: is_due(pool))
+    releasing = release.Releasing(pool, redis)
+    for lobby_has in ([1], [1, 2]):
+        await releasing.all_due()
+        assert (await lobby(redis), await released(pool)) == (lobby_has, 0)
+    await releasing.all_due()
+    assert await released(pool) == 1
+
+
+async def test_each_fact_waits_for_its_own_scores(
+    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that finds others' facts again and again has kept none of them for long."""
+    monkeypatch.setattr(waiting, "TURN_MS", 60_000)
+    monkeypatch.setattr(release, "KEPT_S_MAX", 0.9)
+    await waiting.defer(redis, [(0, score(1))])
+    await eventually(lambda: waiting.due(redis, 10, "slow"))
+    quick = release.Releasing(pool, redis)
+    for number in (1, 2):
+        await commit_facts(pool, [scheduled(number, f"m{number}", delay_s=1)])
+        await eventually(lambda: is_due(pool))
+        await quick.all_due()
+        assert await released(pool) == number - 1
+        _, now = await first_due(pool)
+        await release.release_facts(pool, redis, now)
 
 
 async def test_facts_wait_for_the_scores_that_another_worker_sees_to(
@@ -137,10 +186,18 @@ async def test_facts_wait_for_the_scores_that_another_worker_sees_to(
     quick = release.Releasing(pool, redis)
     await quick.all_due()
     assert await released(pool) == 0
-    # However long ago they were due when it was started.
+    await commit_facts(pool, [scheduled(2, "m2", delay_s=1)])
+    _, now = await first_due(pool)
+
+    async def second_is_due() -> bool:
+        return (await first_due(pool))[1] > now + timedelta(seconds=1)
+
+    await eventually(second_is_due)
+    # The first has waited for long enough, the second not at all.
     monkeypatch.setattr(release, "KEPT_S_MAX", 0.0)
-    await quick.all_due()
-    assert await released(pool) == 1
+    for facts in (1, 2):
+        await quick.all_due()
+        assert await released(pool) == facts
 
 
 async def test_facts_go_when_no_score_is_due_whoever_sees_to_those(
