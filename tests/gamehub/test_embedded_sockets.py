@@ -81,7 +81,7 @@ async def test_both_answer_to_their_owner_with_a_password(short_dir: Path, name:
             assert path.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("name", ["long" * 25, "a,b", 'a"b'])
+@pytest.mark.parametrize("name", ["long" * 25, "a,b"])
 async def test_where_the_path_does_not_do_they_are_on_the_loopback_interface(
     short_dir: Path, name: str
 ) -> None:
@@ -93,6 +93,16 @@ async def test_where_the_path_does_not_do_they_are_on_the_loopback_interface(
         client = connect(valkey.near_url())
         await ping(client)
         await client.aclose()
+
+
+def test_valkey_starts_where_the_path_has_a_quote(short_dir: Path) -> None:
+    home = home_in(short_dir / 'a"b')
+    log = home.data / "logs" / "valkey.log"
+    valkey = start_valkey(home, load_secrets(home, fresh=True), log)
+    try:
+        assert valkey.near_url() == valkey.url()
+    finally:
+        valkey.stop()
 
 
 class _Shared(socket.socket):
