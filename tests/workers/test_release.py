@@ -31,6 +31,14 @@ async def redis(any_redis_url: str) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
+@pytest.fixture
+async def one_server(redis_url: str) -> AsyncIterator[Redis]:
+    """For what has nothing to do with where the keys are."""
+    client = connect(redis_url)
+    yield client
+    await client.aclose()
+
+
 def score(number: int) -> Waiting:
     """A score as the lobby shows it later; its bytes sort in another order than it was sent."""
     body = msgpack.packb({"type": "match.score_updated", "id": f"{-number}", "data": {"n": number}})
@@ -115,7 +123,7 @@ async def is_due(pool: asyncpg.Pool) -> bool:
 
 
 async def test_a_fact_that_becomes_due_while_scores_leave_goes_after_the_next_ones(
-    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    pool: asyncpg.Pool, one_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A score that came just before it may have become due meanwhile."""
     await commit_facts(pool, [scheduled(1, delay_s=1)])
@@ -133,7 +141,7 @@ async def test_a_fact_that_becomes_due_while_scores_leave_goes_after_the_next_on
         return await leaving(redis, worker)
 
     monkeypatch.setattr(release, "release_live", late)
-    releasing = release.Releasing(pool, redis)
+    releasing = release.Releasing(pool, one_server)
     await releasing.all_due()
     assert await released(pool) == 1
     monkeypatch.setattr(release, "release_live", leaving)
@@ -142,48 +150,48 @@ async def test_a_fact_that_becomes_due_while_scores_leave_goes_after_the_next_on
 
 
 async def test_facts_wait_until_the_last_score_is_out(
-    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    pool: asyncpg.Pool, one_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(release, "BATCH_MAX", 1)
     monkeypatch.setattr(release, "TURNS_MAX", 1)
     await commit_facts(pool, [scheduled(1, delay_s=1)])
-    await waiting.defer(redis, [(0, score(1)), (0, score(2))])
+    await waiting.defer(one_server, [(0, score(1)), (0, score(2))])
     await eventually(lambda: is_due(pool))
-    releasing = release.Releasing(pool, redis)
+    releasing = release.Releasing(pool, one_server)
     for lobby_has in ([1], [1, 2]):
         await releasing.all_due()
-        assert (await lobby(redis), await released(pool)) == (lobby_has, 0)
+        assert (await lobby(one_server), await released(pool)) == (lobby_has, 0)
     await releasing.all_due()
     assert await released(pool) == 1
 
 
 async def test_each_fact_waits_for_its_own_scores(
-    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    pool: asyncpg.Pool, one_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that finds others' facts again and again has kept none of them for long."""
     monkeypatch.setattr(waiting, "TURN_MS", 60_000)
     monkeypatch.setattr(release, "KEPT_S_MAX", 0.9)
-    await waiting.defer(redis, [(0, score(1))])
-    await eventually(lambda: waiting.due(redis, 10, "slow"))
-    quick = release.Releasing(pool, redis)
+    await waiting.defer(one_server, [(0, score(1))])
+    await eventually(lambda: waiting.due(one_server, 10, "slow"))
+    quick = release.Releasing(pool, one_server)
     for number in (1, 2):
         await commit_facts(pool, [scheduled(number, f"m{number}", delay_s=1)])
         await eventually(lambda: is_due(pool))
         await quick.all_due()
         assert await released(pool) == number - 1
         _, now = await first_due(pool)
-        await release.release_facts(pool, redis, now)
+        await release.release_facts(pool, one_server, now)
 
 
 async def test_facts_wait_for_the_scores_that_another_worker_sees_to(
-    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    pool: asyncpg.Pool, one_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "TURN_MS", 60_000)
     await commit_facts(pool, [scheduled(1, delay_s=1)])
-    await waiting.defer(redis, [(0, score(1))])
-    await eventually(lambda: waiting.due(redis, 10, "slow"))
+    await waiting.defer(one_server, [(0, score(1))])
+    await eventually(lambda: waiting.due(one_server, 10, "slow"))
     await eventually(lambda: is_due(pool))
-    quick = release.Releasing(pool, redis)
+    quick = release.Releasing(pool, one_server)
     await quick.all_due()
     assert await released(pool) == 0
     await commit_facts(pool, [scheduled(2, "m2", delay_s=1)])
@@ -201,14 +209,14 @@ async def test_facts_wait_for_the_scores_that_another_worker_sees_to(
 
 
 async def test_facts_go_when_no_score_is_due_whoever_sees_to_those(
-    pool: asyncpg.Pool, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    pool: asyncpg.Pool, one_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "TURN_MS", 60_000)
     await commit_facts(pool, [scheduled(1, delay_s=1)])
-    await waiting.defer(redis, [(900, score(1))])
-    assert await waiting.due(redis, 10, "idle") == []
+    await waiting.defer(one_server, [(900, score(1))])
+    assert await waiting.due(one_server, 10, "idle") == []
     await eventually(lambda: is_due(pool))
-    await release.Releasing(pool, redis).all_due()
+    await release.Releasing(pool, one_server).all_due()
     assert await released(pool) == 1
 
 
