@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import pwd
-import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -22,76 +16,24 @@ import redis
 
 from domain.errors import StartError
 from gamehub import embedded, embedded_home, embedded_process
-from gamehub.embedded_home import DataLock, Home, find_home, load_secrets, make_data_directory
+from gamehub.embedded_home import DataLock, Home, load_secrets
+from tests.gamehub.embedding import (
+    alive,
+    close,
+    heard,
+    home_in,
+    postgres_on,
+    start_host,
+    valkey_on,
+)
 
-ROOT = Path(__file__).parents[2]
 # Real servers, started and killed for the better part of a minute.
 pytestmark = pytest.mark.proof
-
-AS_ROOT = os.geteuid() == 0
-# A program of its own that starts both servers, commits something, says so and waits.
-HOST = """
-import asyncio, json, sys, time
-from pathlib import Path
-import asyncpg, redis
-from gamehub import embedded
-from gamehub.embedded_home import DataLock, find_home, load_secrets
-
-data = Path(sys.argv[1])
-lock = DataLock(data)
-home = find_home(data)
-secrets = load_secrets(home, fresh=not embedded.database_exists(home))
-postgres = embedded.start_postgres(home, secrets, data / "logs" / "postgres.log")
-valkey = embedded.start_valkey(home, secrets, data / "logs" / "valkey.log")
-
-async def commit():
-    connection = await asyncpg.connect(postgres.dsn())
-    await connection.execute("CREATE TABLE IF NOT EXISTS kept (x int)")
-    await connection.execute("INSERT INTO kept VALUES (1)")
-    count = await connection.fetchval("SELECT count(*) FROM kept")
-    await connection.close()
-    return count
-
-said = {"rows": asyncio.run(commit()), "postgres": postgres.pid, "valkey": valkey.pid}
-print(json.dumps(said), flush=True)
-sys.stdin.read()
-valkey.stop()
-postgres.stop()
-"""
 
 
 @pytest.fixture
 def home(data_dir: Path) -> Home:
-    make_data_directory(data_dir)
-    return find_home(data_dir)
-
-
-@contextmanager
-def postgres_on(home: Home) -> Iterator[embedded.Postgres]:
-    secrets = load_secrets(home, fresh=not embedded.database_exists(home))
-    server = embedded.start_postgres(home, secrets, home.data / "logs" / "postgres.log")
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-@contextmanager
-def valkey_on(home: Home) -> Iterator[embedded.Valkey]:
-    log = home.data / "logs" / "valkey.log"
-    server = embedded.start_valkey(home, load_secrets(home, fresh=True), log)
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+    return home_in(data_dir)
 
 
 def eventually(condition: Callable[[], bool], timeout_s: float = 15.0) -> bool:
@@ -101,24 +43,6 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 15.0) -> bool:
             return True
         time.sleep(0.02)
     return condition()
-
-
-def start_host(data: Path, command: list[str] | None = None) -> subprocess.Popen[bytes]:
-    words = [*(command or [sys.executable]), "-c", HOST, str(data)]
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
-
-
-def heard(host: subprocess.Popen[bytes]) -> dict[str, int]:
-    assert host.stdout is not None
-    said: dict[str, int] = json.loads(host.stdout.readline())
-    return said
-
-
-def close(host: subprocess.Popen[bytes]) -> None:
-    for stream in (host.stdin, host.stdout):
-        assert stream is not None
-        stream.close()
-    host.wait(30)
 
 
 async def test_data_is_there_after_a_restart(home: Home) -> None:
@@ -305,96 +229,3 @@ def test_a_large_log_is_set_aside(tmp_path: Path) -> None:
     os.close(embedded_process.open_log(log))
     assert log.stat().st_size == 0
     assert log.with_name("some.log.1").exists()
-
-
-# Postgres refuses root, and only root may start a program as somebody else.
-@pytest.mark.skipif(not AS_ROOT, reason="only root drops to another user")
-def test_as_root_servers_run_as_somebody_else(home: Home) -> None:
-    with postgres_on(home) as server, valkey_on(home) as cache:
-        for pid in (server.pid, cache.pid):
-            assert Path(f"/proc/{pid}").stat().st_uid == home.uid != 0
-
-
-# Without root the servers are the user's own, for whom no home is closed.
-@pytest.mark.skipif(not AS_ROOT, reason="only root drops to another user")
-def test_as_root_under_a_closed_home_the_servers_live_elsewhere(data_dir: Path) -> None:
-    closed = data_dir.parent / "home"
-    closed.mkdir(mode=0o700)
-    data = closed / "data"
-    for _ in range(2):  # the second start finds the same place again
-        host = start_host(data)
-        said = heard(host)
-        close(host)
-    assert said["rows"] == 2
-    servers = Path((data / embedded_home.POINTER_FILE).read_text().strip())
-    assert servers.parent == embedded_home.ROOT_HOMES
-    assert servers.stat().st_uid == 0
-    assert servers.stat().st_mode & 0o777 == 0o711
-    assert (servers / "postgres").stat().st_mode & 0o777 == 0o700
-    assert closed.stat().st_mode & 0o777 == 0o700
-
-
-# The place is looked up only where the servers run as somebody else, which needs root.
-@pytest.mark.skipif(not AS_ROOT, reason="only root drops to another user")
-def test_as_root_a_place_that_others_can_write_to_is_refused(data_dir: Path) -> None:
-    make_data_directory(data_dir)
-    open_place = data_dir.parent / "open"
-    open_place.mkdir()
-    open_place.chmod(0o777)
-    (data_dir / embedded_home.POINTER_FILE).write_text(f"{open_place}\n")
-    with pytest.raises(StartError, match="belongs to root alone"):
-        find_home(data_dir)
-
-
-# Without root the programs run as the user who installed them: nothing is copied.
-@pytest.mark.skipif(not AS_ROOT, reason="only root drops to another user")
-def test_as_root_programs_under_a_closed_home_are_copied(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closed = data_dir.parent / "site"
-    closed.mkdir(mode=0o700)
-    postgres_bin, valkey_server = embedded_home._installed_programs()
-    package = postgres_bin.parents[1]
-    for folder in (package, package.with_name(f"{package.name}.libs")):
-        shutil.copytree(folder, closed / folder.name, ignore=shutil.ignore_patterns("pginstall"))
-    shutil.copy2(valkey_server, closed / valkey_server.name)
-    moved = (
-        closed / package.name / "pginstall18" / "bin",
-        closed / valkey_server.name,
-    )
-    monkeypatch.setattr(embedded_home, "_installed_programs", lambda: moved)
-    make_data_directory(data_dir)
-    home = find_home(data_dir)
-    assert home.postgres_bin.is_relative_to(home.servers)
-    shutil.rmtree(closed)  # nothing of the original is needed
-    with postgres_on(home) as server, valkey_on(home) as cache:
-        assert server.running()
-        assert cache.running()
-
-
-# Becoming `nobody` takes root; run by an ordinary user, the rest of this file shows the same.
-@pytest.mark.skipif(not AS_ROOT, reason="needs root to become somebody else")
-def test_as_an_ordinary_user_everything_is_in_the_data_directory(data_dir: Path) -> None:
-    nobody = pwd.getpwnam("nobody")
-    mine = data_dir.parent / "mine"
-    mine.mkdir(mode=0o700)
-    os.chown(mine, nobody.pw_uid, nobody.pw_gid)
-    command = embedded_home.child_command(
-        [sys.executable], signal.SIGKILL, nobody.pw_uid, nobody.pw_gid
-    )
-    probe = subprocess.run(
-        [*command, "-c", "import gamehub.embedded, asyncpg"],
-        cwd=ROOT,
-        capture_output=True,
-        check=False,
-    )
-    if probe.returncode != 0:
-        # The code itself must be within reach of `nobody`; where it is, is not ours to change.
-        pytest.skip("this checkout is under a closed home: another user cannot run it")
-    host = start_host(mine / "data", command)
-    said = heard(host)
-    assert said["rows"] == 1
-    assert (mine / "data" / "postgres").stat().st_uid == nobody.pw_uid
-    assert Path(f"/proc/{said['postgres']}").stat().st_uid == nobody.pw_uid
-    close(host)
-    assert not alive(said["postgres"])

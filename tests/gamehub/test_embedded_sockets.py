@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +14,13 @@ import pytest
 import redis
 
 from gamehub import embedded
-from gamehub.embedded import Postgres, Valkey, start_postgres, start_valkey
-from gamehub.embedded_home import Home, find_home, load_secrets, make_data_directory
 from storage import rooms
 from storage.redis import connect, ping
+from tests.gamehub.embedding import home_in, postgres_on, valkey_on
 from tests.rooms import live
 from tests.servers import scratch_directory
 
 pytestmark = pytest.mark.proof
-
-
-@contextmanager
-def servers_on(home: Home) -> Iterator[tuple[Postgres, Valkey]]:
-    secrets = load_secrets(home, fresh=True)
-    postgres = start_postgres(home, secrets, home.data / "logs" / "postgres.log")
-    try:
-        valkey = start_valkey(home, secrets, home.data / "logs" / "valkey.log")
-        try:
-            yield postgres, valkey
-        finally:
-            valkey.stop()
-    finally:
-        postgres.stop()
 
 
 @pytest.fixture
@@ -46,15 +30,10 @@ def short_dir() -> Iterator[Path]:
         yield path
 
 
-def home_in(data: Path) -> Home:
-    make_data_directory(data)
-    return find_home(data)
-
-
 @pytest.mark.parametrize("name", ["data", "with space & 100% ü"])
 async def test_both_answer_to_their_owner_with_a_password(short_dir: Path, name: str) -> None:
     home = home_in(short_dir / name)
-    with servers_on(home) as (postgres, valkey):
+    with postgres_on(home) as postgres, valkey_on(home) as valkey:
         assert "127.0.0.1" not in postgres.near_dsn() + valkey.near_url()
         for admin, user in ((False, "gamehub"), (True, "postgres")):
             connection = await asyncpg.connect(postgres.near_dsn(admin=admin))
@@ -85,7 +64,8 @@ async def test_both_answer_to_their_owner_with_a_password(short_dir: Path, name:
 async def test_where_the_path_does_not_do_they_are_on_the_loopback_interface(
     short_dir: Path, name: str
 ) -> None:
-    with servers_on(home_in(short_dir / name)) as (postgres, valkey):
+    home = home_in(short_dir / name)
+    with postgres_on(home) as postgres, valkey_on(home) as valkey:
         assert postgres.near_dsn() == postgres.dsn()
         assert valkey.near_url() == valkey.url()
         connection = await asyncpg.connect(postgres.near_dsn())
@@ -96,13 +76,8 @@ async def test_where_the_path_does_not_do_they_are_on_the_loopback_interface(
 
 
 def test_valkey_starts_where_the_path_has_a_quote(short_dir: Path) -> None:
-    home = home_in(short_dir / 'a"b')
-    log = home.data / "logs" / "valkey.log"
-    valkey = start_valkey(home, load_secrets(home, fresh=True), log)
-    try:
+    with valkey_on(home_in(short_dir / 'a"b')) as valkey:
         assert valkey.near_url() == valkey.url()
-    finally:
-        valkey.stop()
 
 
 class _Shared(socket.socket):
