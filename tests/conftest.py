@@ -96,12 +96,18 @@ def redis_url(redis_server: str) -> str:
     return redis_server
 
 
-@pytest.fixture(name="redis")
-async def client_of_redis(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+@pytest.fixture
+async def one_server(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
     """A client of that Redis, as the house connects."""
     client = connect(redis_url)
     yield client
     await client.aclose()
+
+
+@pytest.fixture(name="redis")
+def client_of_redis(one_server: redis.asyncio.Redis) -> redis.asyncio.Redis:
+    """The same, where tests do not ask for a cluster as well."""
+    return one_server
 
 
 @pytest.fixture

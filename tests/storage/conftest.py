@@ -16,11 +16,3 @@ async def redis(any_redis_url: str) -> AsyncIterator[Redis]:
     client = connect(any_redis_url)
     yield client
     await client.aclose()
-
-
-@pytest.fixture
-async def one_server(redis_url: str) -> AsyncIterator[Redis]:
-    """For what is one server's own; a cluster's ears are tested with the hubs'."""
-    client = connect(redis_url)
-    yield client
-    await client.aclose()

@@ -31,14 +31,6 @@ async def redis(any_redis_url: str) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
-@pytest.fixture
-async def one_server(redis_url: str) -> AsyncIterator[Redis]:
-    """For what has nothing to do with where the keys are."""
-    client = connect(redis_url)
-    yield client
-    await client.aclose()
-
-
 def score(number: int) -> Waiting:
     """A score as the lobby shows it later; its bytes sort in another order than it was sent."""
     body = msgpack.packb({"type": "match.score_updated", "id": f"{-number}", "data": {"n": number}})
@@ -122,13 +114,18 @@ async def is_due(pool: asyncpg.Pool) -> bool:
     return first is not None and first <= now
 
 
+async def one_falls_due(pool: asyncpg.Pool, number: int = 1) -> None:
+    """A fact of a match of its own waits for its release alone."""
+    await commit_facts(pool, [scheduled(number, f"m{number}", delay_s=1)])
+    await eventually(lambda: is_due(pool))
+
+
 async def test_a_fact_that_becomes_due_while_scores_leave_goes_after_the_next_ones(
     pool: asyncpg.Pool, one_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A score that came just before it may have become due meanwhile."""
-    await commit_facts(pool, [scheduled(1, delay_s=1)])
-    await commit_facts(pool, [scheduled(2, "m2", delay_s=3)])
-    await eventually(lambda: is_due(pool))
+    await one_falls_due(pool)
+    await commit_facts(pool, [scheduled(2, "m2", delay_s=2)])
     leaving = release.release_live
 
     async def late(redis: Redis, worker: str) -> bool | None:
@@ -154,9 +151,8 @@ async def test_facts_wait_until_the_last_score_is_out(
 ) -> None:
     monkeypatch.setattr(release, "BATCH_MAX", 1)
     monkeypatch.setattr(release, "TURNS_MAX", 1)
-    await commit_facts(pool, [scheduled(1, delay_s=1)])
     await waiting.defer(one_server, [(0, score(1)), (0, score(2))])
-    await eventually(lambda: is_due(pool))
+    await one_falls_due(pool)
     releasing = release.Releasing(pool, one_server)
     for lobby_has in ([1], [1, 2]):
         await releasing.all_due()
@@ -175,8 +171,7 @@ async def test_each_fact_waits_for_its_own_scores(
     await eventually(lambda: waiting.due(one_server, 10, "slow"))
     quick = release.Releasing(pool, one_server)
     for number in (1, 2):
-        await commit_facts(pool, [scheduled(number, f"m{number}", delay_s=1)])
-        await eventually(lambda: is_due(pool))
+        await one_falls_due(pool, number)
         await quick.all_due()
         assert await released(pool) == number - 1
         _, now = await first_due(pool)
@@ -187,10 +182,9 @@ async def test_facts_wait_for_the_scores_that_another_worker_sees_to(
     pool: asyncpg.Pool, one_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "TURN_MS", 60_000)
-    await commit_facts(pool, [scheduled(1, delay_s=1)])
     await waiting.defer(one_server, [(0, score(1))])
     await eventually(lambda: waiting.due(one_server, 10, "slow"))
-    await eventually(lambda: is_due(pool))
+    await one_falls_due(pool)
     quick = release.Releasing(pool, one_server)
     await quick.all_due()
     assert await released(pool) == 0
@@ -212,10 +206,9 @@ async def test_facts_go_when_no_score_is_due_whoever_sees_to_those(
     pool: asyncpg.Pool, one_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "TURN_MS", 60_000)
-    await commit_facts(pool, [scheduled(1, delay_s=1)])
     await waiting.defer(one_server, [(900, score(1))])
     assert await waiting.due(one_server, 10, "idle") == []
-    await eventually(lambda: is_due(pool))
+    await one_falls_due(pool)
     await release.Releasing(pool, one_server).all_due()
     assert await released(pool) == 1
 
@@ -224,8 +217,7 @@ async def test_without_redis_facts_get_to_the_log_a_little_later(
     pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scores before them may be the first thing that it shows when it is back."""
-    await commit_facts(pool, [scheduled(1, delay_s=1)])
-    await eventually(lambda: is_due(pool))
+    await one_falls_due(pool)
     away = connect(f"redis://127.0.0.1:{free_port()}")
     releasing = release.Releasing(pool, away)
     assert await releasing.all_due() == release.BACKOFF_S
