@@ -27,7 +27,7 @@ from tests.gamehub.embedding import (
 )
 
 # Only root may start a program as somebody else: an ordinary user's servers are that user's own,
-# and nothing here is met; what is, is in test_embedded.py. CI runs as root, and so runs all of this.
+# and nothing here is met; what is, is in test_embedded.py. CI runs as root and meets all of this.
 pytestmark = [
     pytest.mark.proof,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root starts programs as somebody else"),
