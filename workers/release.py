@@ -123,10 +123,6 @@ async def release_facts(pool: asyncpg.Pool, redis: Redis, until: datetime) -> bo
     with it. Raises Unavailable.
     """
     with answering():
-        async with pool.acquire() as conn:
-            first, _ = await pending.first_due(conn)
-        if first is None or first > until:
-            return False
         async with log.transaction(pool) as tx:
             due = await pending.take_due(tx.connection, BATCH_MAX, until)
             await matches.show(tx.connection, [each.match for each in due if each.match])
