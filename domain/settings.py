@@ -370,13 +370,14 @@ def _shown(value: object) -> str:
 
 
 def _without_password(url: str) -> str:
+    address, mark, query = url.partition("?")
+    if "password" in query.lower():  # of a socket file, as redis-py and libpq take it
+        url = f"{address}{mark}***"
     parts = urlsplit(url)
-    if "password" in parts.query.lower():  # of a socket file, as redis-py and libpq take it
-        parts = parts._replace(query="***")
-    if parts.password is not None:
-        host = parts.netloc.rpartition("@")[2]
-        parts = parts._replace(netloc=f"{parts.username or ''}:***@{host}")
-    return urlunsplit(parts)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
 
 
 def default_data_dir(environ: Mapping[str, str], home: str) -> str:

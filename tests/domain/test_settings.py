@@ -53,8 +53,10 @@ def test_a_bad_value_is_named(name: str, value: str) -> None:
     [
         ("DATABASE_URL", "postgresql://me:secret@db:5432/x", "db:5432"),
         ("DATABASE_URL", "postgresql://me:secret@/x?host=%2Frun%2Fpg", "host=%2Frun%2Fpg"),
-        ("DATABASE_URL", "postgresql:///x?user=me&password=secret", "/x"),
-        ("REDIS_URL", "unix:///run/redis.sock?db=0&password=secret", "/run/redis.sock"),
+        ("DATABASE_URL", "postgresql:///x?user=me&password=secret", "postgresql:///x?***"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=0&password=secret", "unix:///run/redis.sock?***"),
+        ("REDIS_URL", "unix://:secret@/run/redis.sock?db=0", "unix://:***@/run/redis.sock?db=0"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=0", "unix:///run/redis.sock?db=0"),
     ],
 )
 def test_no_password_is_shown(name: str, url: str, kept: str) -> None:
