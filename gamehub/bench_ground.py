@@ -88,9 +88,9 @@ def ground(folder: Path | None, tell: Tell) -> Iterator[Ground]:
                     redis_url=valkey.near_url(),
                     ws_rate_exempt_cidrs=LOOPBACK,
                 )
-                asyncio.run(migrate.up(postgres.dsn()))
+                asyncio.run(migrate.up(postgres.near_dsn()))
                 tell("Running Postgres in")
-                asyncio.run(_run_in(postgres.dsn(admin=True)))
+                asyncio.run(_run_in(postgres.near_dsn(admin=True)))
                 settings = keys.with_keys(chosen, data)
                 yield Ground(settings=settings, data=data, fsync=synced, tell=tell)
             finally:

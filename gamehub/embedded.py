@@ -54,9 +54,7 @@ class Postgres(Server):
         return f"postgresql://{user}:{password}@{LOOPBACK}:{self.port}/{database}"
 
     def near_dsn(self, *, admin: bool = False) -> str:
-        """The same through its socket file, where that has one: a write and a read there cost
-        about a third.
-        """
+        """The same through its socket file, where it has one: that takes about half the time."""
         if self._near is None:
             return self.dsn(admin=admin)
         parts = urlsplit(self.dsn(admin=admin))
