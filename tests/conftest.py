@@ -26,6 +26,12 @@ from storage.redis import connect
 from tests import clusters, hubs, servers, sockets
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: some tests wait for a clock, and the cores should not."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[servers.PostgresService]:
     """A Postgres with a migrated template database, for the whole session."""
