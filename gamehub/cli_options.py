@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from domain.settings import Settings
-from gamehub import keys, running
+from gamehub import running
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on [GAMEHUB_HOST].")]
 Port = Annotated[int | None, typer.Option("--port", help="Port of the hub [GAMEHUB_PORT].")]
@@ -42,6 +42,8 @@ def settings_from(
 
 def with_servers_and_keys(settings: Settings) -> Settings:
     """The settings for a process of its own: the running gamehub's servers, this machine's keys."""
+    from gamehub import keys
+
     settings = running.with_servers(settings)
     return keys.with_keys(settings, running.data_path(settings))
 

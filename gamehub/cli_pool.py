@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from domain.settings import Settings
-from gamehub import logs, running
+from gamehub import running
 from gamehub.cli_options import settings_from
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def on_pool(data: str | None, work: Callable[[asyncpg.Pool], Awaitable[T]]) -> T
 
 def on_servers(data: str | None, work: Callable[[asyncpg.Pool, Settings], Awaitable[T]]) -> T:
     """The same for work that needs the settings too: REDIS_URL is set in them."""
+    from gamehub import logs
+
     settings = running.with_servers(settings_from(data=data))
     logs.configure("gamehub", level="warning", log_format="console")
     return asyncio.run(_on_pool(settings, work))

@@ -15,7 +15,7 @@ from rich.markup import escape
 from domain.errors import GamehubError, SettingsError
 from domain.settings import Settings
 from domain.times import time_text
-from gamehub import cli_audit, keys, running
+from gamehub import cli_audit, running
 from gamehub.cli_options import Data, console, settings_from
 from gamehub.cli_pool import changing, on_pool, operator
 from gamehub.cli_tables import add, moment, print_table, table, when
@@ -23,6 +23,7 @@ from gamehub.cli_tables import add, moment, print_table, table, when
 if TYPE_CHECKING:
     import asyncpg
 
+    from gamehub import keys
     from storage.tokens import StoredRevocation
 
 app = typer.Typer(help="Make a token, read one, or revoke it.", no_args_is_help=True)
@@ -58,6 +59,8 @@ def mint(
     data: Data = None,
 ) -> None:
     """Print a token, signed with this installation's key (made if there is none)."""
+    from gamehub import keys
+
     settings = settings_from(data=data)
     settings = keys.with_keys(settings, running.data_path(settings))
     first = sub or f"my-{kind}"
@@ -177,6 +180,8 @@ def _all_of(row: StoredRevocation) -> str:
 
 
 def _inspect(token: str, data: str | None) -> keys.Inspection:
+    from gamehub import keys
+
     settings = settings_from(data=data)
     settings = keys.with_keys(settings, running.data_path(settings))
     text = sys.stdin.read() if token == "-" else token  # noqa: S105 - the usual name of stdin
@@ -202,6 +207,8 @@ def _revoked(claims: Mapping[str, Any], data: str | None) -> str | None:
 
 def server_token(settings: Settings, sub: str) -> str:
     """A server's token with every scope, made with the local key."""
+    from gamehub import keys
+
     settings = keys.with_keys(settings, running.data_path(settings))
     return keys.mint(settings, sub=sub, kind="server", scope=keys.SERVER_SCOPES)
 
