@@ -313,6 +313,7 @@ NOTIFICATION: dict[str, Any] = {
     "body": "First win: Win a match.",
     "count": 1,
     "unread": 1,
+    "position": "WzQ3MTEsIjAxOTUzYTVjLTdkMTAtN2MzYS05YTRmLTViMWYwZThkMmMxMiJd",
 }
 NOTIFICATION_READ: dict[str, Any] = {
     "user_id": "ana",

@@ -166,10 +166,12 @@ class NotificationCreated(Struct, kw_only=True):
     body: Text
     count: Annotated[int, Meta(ge=1)]
     unread: Count
+    # Since 22 November 2026.
+    position: Name | None = None
 
 
 class NotificationRead(Struct, kw_only=True):
-    """A user has read a notice, or with `id` null all of them; every screen of it is told."""
+    """A user has read a notice, or with `id` null all up to one; every screen of it is told."""
 
     user_id: Id
     unread: Count

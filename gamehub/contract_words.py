@@ -210,6 +210,7 @@ WORDS: dict[str, str] = {
     "NotificationCreated.id": "the notice",
     "NotificationCreated.type": "what it is about",
     "NotificationCreated.title": "its first line",
+    "NotificationCreated.position": "where it is in the inbox now, for `read-all`",
     "body": "what it says",
     "count": "so many alike ones, told as one",
     "unread": "so many notices of the user are unread",

@@ -100,6 +100,8 @@ PLAYER_WORDS: dict[str, str] = {
     # -- notices
     "notifications": "the last changed first",
     "NoticeShown.id": "the notice",
+    "NoticeShown.position": "where it is in the inbox, for `until`",
+    "ReadQuery.until": "`position` of the newest notice that was seen; without it all are read",
     "NoticeShown.type": "of the facts that it tells",
     "NoticeShown.title": "its first line",
     "NoticeShown.data": "of the facts that it tells",

@@ -33,15 +33,21 @@ async def read(
             return unread
 
 
-async def read_all(pool: asyncpg.Pool, user_id: str, *, now_ms: int, fresh_id: UUID) -> int:
-    """Marks all notices as read; answers how many were not. Raises Unavailable."""
+async def read_all(
+    pool: asyncpg.Pool, user_id: str, *, until: str | None, now_ms: int, fresh_id: UUID
+) -> tuple[int, int]:
+    """Marks notices up to a position as read, or all; answers (how many were not, unread ones).
+
+    Raises InvalidSchema, Unavailable.
+    """
     with answering():
         async with log.transaction(pool) as tx:
             await notifications.lock(tx.connection, [user_id])
-            changed = await notifications.read_all(tx.connection, user_id, now_ms)
+            changed = await notifications.read_all(tx.connection, user_id, now_ms, until)
+            unread = await notifications.unread_of(tx.connection, user_id)
             if changed:
-                _announce(tx, user_id, None, 0, now_ms, fresh_id)
-            return changed
+                _announce(tx, user_id, None, unread, now_ms, fresh_id)
+            return changed, unread
 
 
 def _announce(

@@ -245,8 +245,11 @@ def pack_position(*parts: str | int) -> str:
     return packed.decode().rstrip("=")
 
 
-def unpack_position(cursor: str, *kinds: type) -> list[Any]:
-    """The reverse of pack_position; raises InvalidSchema unless the parts are of these kinds."""
+def unpack_position(cursor: str, *kinds: type, field: str = "cursor") -> list[Any]:
+    """The reverse of pack_position; raises InvalidSchema unless the parts are of these kinds.
+
+    field: where the text was given.
+    """
     try:
         padded = cursor.encode() + b"=" * (-len(cursor) % 4)
         parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
@@ -259,5 +262,5 @@ def unpack_position(cursor: str, *kinds: type) -> list[Any]:
             if isinstance(part, int) and not TIME_MIN_MS <= part <= TIME_MAX_MS:
                 raise ValueError
     except (ValueError, RecursionError):
-        raise InvalidSchema("cursor is not one that this listing gave", field="cursor") from None
+        raise InvalidSchema(f"{field} is not one that this listing gave", field=field) from None
     return list(parts)

@@ -93,9 +93,12 @@ SELECT EXISTS (SELECT FROM notifications.inbox WHERE notification_id = $1 AND us
 """
 
 _READ_ALL = """
--- All unread notices of a user are read.
-UPDATE notifications.inbox SET read_at = $2 WHERE user_id = $1 AND read_at IS NULL
+-- All unread notices of a user are read, up to a position.
+UPDATE notifications.inbox SET read_at = $2
+WHERE user_id = $1 AND read_at IS NULL AND (log_seq, notification_id) <= ($3, $4)
 """
+
+_NEWEST = 2**63 - 1, UUID(int=2**128 - 1)
 
 
 async def lock(conn: Connection, user_ids: Iterable[str]) -> None:
@@ -158,15 +161,20 @@ async def page(
     Raises InvalidSchema for a cursor that is none of ours.
     """
     assert 1 <= limit <= PAGE_MAX
-    seq, last_id = 2**63 - 1, UUID(int=0)
-    if cursor is not None:
-        seq, text = unpack_position(cursor, int, str)
-        last_id = notification_id_of(text) or last_id
-    rows = await conn.fetch(_PAGE, user_id, seq, last_id, limit + 1)
+    place = _NEWEST if cursor is None else _place(cursor, "cursor")
+    rows = await conn.fetch(_PAGE, user_id, *place, limit + 1)
     found = [_notice(row) for row in rows[:limit]]
-    if len(rows) <= limit:
-        return found, None
-    return found, pack_position(found[-1].log_seq, str(found[-1].notification_id))
+    return found, None if len(rows) <= limit else position_of(found[-1])
+
+
+def position_of(notice: Notice) -> str:
+    """Where a notice stands in its inbox; it moves up when an alike fact joins it."""
+    return pack_position(notice.log_seq, str(notice.notification_id))
+
+
+def _place(position: str, field: str) -> tuple[int, UUID]:
+    seq, text = unpack_position(position, int, str, field=field)
+    return seq, notification_id_of(text) or UUID(int=0)
 
 
 async def read(conn: Connection, user_id: str, notification_id: UUID, now_ms: int) -> bool | None:
@@ -177,9 +185,13 @@ async def read(conn: Connection, user_id: str, notification_id: UUID, now_ms: in
     return False if await conn.fetchval(_HAS, notification_id, user_id) else None
 
 
-async def read_all(conn: Connection, user_id: str, now_ms: int) -> int:
-    """Marks all as read; answers how many were not (at most INBOX_MAX)."""
-    done: str = await conn.execute(_READ_ALL, user_id, to_time(now_ms))
+async def read_all(conn: Connection, user_id: str, now_ms: int, until: str | None = None) -> int:
+    """Marks all as read, or those up to a position; answers how many were not (<= INBOX_MAX).
+
+    Raises InvalidSchema for a position that is none of ours.
+    """
+    place = _NEWEST if until is None else _place(until, "until")
+    done: str = await conn.execute(_READ_ALL, user_id, to_time(now_ms), *place)
     return int(done.rpartition(" ")[2])
 
 

@@ -27,6 +27,7 @@ VOLATILE = frozenset(
         "session", "epoch", "id", "ts", "token", "expires_at", "subject", "offset", "stream",
         "issued_until", "granted_at", "path", "url", "preview_path", "created_at", "occurred_at",
         "recorded_at", "updated_at", "event_id", "root_id", "seq", "user_agent", "trace_id",
+        "position",
     }
 )  # fmt: skip
 

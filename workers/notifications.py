@@ -85,6 +85,7 @@ def _created(created_id: UUID, fact: LoggedEvent, notice: Notice, unread: int) -
             "body": body,
             "count": notice.count,
             "unread": unread,
+            "position": notifications.position_of(notice),
         },
     )
 

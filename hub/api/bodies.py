@@ -107,12 +107,12 @@ def one_of(request: web.Request, name: str, choices: tuple[Word, ...]) -> Word |
     raise InvalidSchema(f"{name} must be one of {', '.join(choices)}", field=name)
 
 
-def cursor_of(request: web.Request) -> str | None:
-    """The query parameter `cursor`: opaque text that an earlier answer gave as next_cursor.
+def cursor_of(request: web.Request, name: str = "cursor") -> str | None:
+    """A query parameter that is opaque text of an earlier answer, as its next_cursor is.
 
     What it says is for storage to read; here only its length is checked.
     """
-    raw = request.query.get("cursor")
+    raw = request.query.get(name)
     if raw is not None and not 0 < len(raw) <= CURSOR_LENGTH_MAX:
-        raise InvalidSchema("cursor must be the next_cursor of an earlier answer", field="cursor")
+        raise InvalidSchema(f"{name} must be what an earlier answer gave", field=name)
     return raw

@@ -35,6 +35,7 @@ class NoticeShown(Struct, kw_only=True):
     """A notice; `type` is that of the facts that it tells, `count` how many they are."""
 
     id: str
+    position: str
     type: str
     title: str
     body: str
@@ -67,8 +68,14 @@ class NoticeRead(Struct, kw_only=True):
     unread: int
 
 
+class ReadQuery(Struct, kw_only=True):
+    """Up to which notice."""
+
+    until: Annotated[str, Meta(min_length=1, max_length=CURSOR_LENGTH_MAX)] | None = None
+
+
 class InboxRead(Struct, kw_only=True):
-    """All are read; `read`: how many were not before."""
+    """They are read; `read`: how many were not before."""
 
     read: int
     unread: int
@@ -128,17 +135,25 @@ async def read_notification(request: web.Request) -> web.Response:
 
 @operation(
     tag="notifications",
+    query=ReadQuery,
     answers={200: InboxRead},
-    example=Example(answer={"read": 2, "unread": 0}),
+    example=Example(query={"until": NOTICE["position"]}, answer={"read": 2, "unread": 0}),
 )
 async def read_all_notifications(request: web.Request) -> web.Response:
-    """Marks all of the caller's notices as read."""
+    """Marks the caller's notices as read: all, or with `until` those that were on the screen.
+
+    `until` is the position of the newest one that the user has seen; what came or grew since stays
+    unread.
+    """
     who = await require_user(request)
+    until = cursor_of(request, "until")
     context = request.app[CONTEXT]
     now_ms, fresh_id = _now()
-    read = await inbox.read_all(context.pool, who.subject, now_ms=now_ms, fresh_id=fresh_id)
+    read, unread = await inbox.read_all(
+        context.pool, who.subject, until=until, now_ms=now_ms, fresh_id=fresh_id
+    )
     await facts.wake(context.redis)
-    return answer({"read": read, "unread": 0})
+    return answer({"read": read, "unread": unread})
 
 
 def _now() -> tuple[int, UUID]:
@@ -150,6 +165,7 @@ def _shown(notice: Notice) -> dict[str, Any]:
     title, body = notice.words()
     return {
         "id": str(notice.notification_id),
+        "position": notifications.position_of(notice),
         "type": notice.type,
         "title": title,
         "body": body,

@@ -169,6 +169,7 @@ def _earned(code: str) -> dict[str, Any]:
 
 NOTICE: dict[str, Any] = {
     "id": examples.NOTIFICATION["id"],
+    "position": examples.NOTIFICATION["position"],
     "type": "achievement.unlocked",
     "title": "6 achievements unlocked",
     "body": "First coins, Team player, Contender and 3 more",
@@ -181,6 +182,7 @@ NOTICE: dict[str, Any] = {
 REWARD_NOTICE: dict[str, Any] = {
     **NOTICE,
     "id": "01953a5c-7d10-7c3a-9a4f-5b1f0e8d2c13",
+    "position": "WzQ3MDksIjAxOTUzYTVjLTdkMTAtN2MzYS05YTRmLTViMWYwZThkMmMxMyJd",
     "type": "battlepass.reward_earned",
     "title": "Battle pass reward earned",
     "body": "Tier 1: 50 coins",

@@ -88,7 +88,7 @@ def _agrees(name: str, example: dict[str, Any], real: dict[str, Any]) -> bool:
     """The same but for places on boards, and for how notices are gathered."""
     plain = copy.deepcopy(example)
     if name == "notification.created":
-        plain |= {key: real[key] for key in ("id", "title", "body", "count", "unread")}
+        plain |= {key: real[key] for key in ("id", "title", "body", "count", "unread", "position")}
     if name == "stats.updated":
         plain["stats"]["current_rank"] = real["stats"]["current_rank"]
     shape = EVENT_TYPES[name].payload

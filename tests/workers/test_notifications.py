@@ -80,6 +80,7 @@ async def test_a_fact_is_in_the_inbox_and_announced(pool: asyncpg.Pool, redis: R
         "body": "First: Do it.",
         "count": 1,
         "unread": 1,
+        "position": notifications.position_of(notice),
     }
 
 
@@ -243,7 +244,7 @@ async def test_the_last_word_is_the_true_count(pool: asyncpg.Pool, redis: Redis)
         facts = await log.read(conn, 0, 1000)
     counts = [each.payload["unread"] for each in facts if each.type.startswith("notification.")]
     assert counts[-1] == await unread(pool)
-    await reading.read_all(pool, "ana", now_ms=NOW_MS, fresh_id=fresh())
+    await reading.read_all(pool, "ana", until=None, now_ms=NOW_MS, fresh_id=fresh())
     assert await said(pool, "notification.read") != []
     assert (await said(pool, "notification.read"))[-1] == {
         "user_id": "ana",

@@ -30,8 +30,8 @@ export function ringFor(hub) {
       heard += 1;
       if (event.type === 'notification.read') return soon(0); // here or on another screen
       unread = event.data.unread;
-      const { id, title, body } = event.data;
-      notices = [{ id, title, body, at: new Date(event.ts).toISOString(), read: false },
+      const { id, title, body, position } = event.data;
+      notices = [{ id, title, body, position, at: new Date(event.ts).toISOString(), read: false },
         ...notices.filter((each) => each.id !== id)].slice(0, SHOWN);
       draw();
       if (parts) flash(parts.button, 'row');
@@ -85,11 +85,15 @@ function toggle(open = parts.panel.hidden) {
   if (open) parts.panel.focus();
 }
 
+/** What comes or grows while it is under way was not on the screen, and stays unread. */
 async function readAll() {
+  const seen = new Set(notices.map((each) => each.position));
+  const newest = notices[0]?.position; // none of a hub of another release
+  const until = newest ? `?until=${encodeURIComponent(newest)}` : '';
   try {
-    await read('/api/v1/me/notifications/read-all', { method: 'POST' });
-    unread = 0;
-    notices = notices.map((each) => ({ ...each, read: true }));
+    const told = await read(`/api/v1/me/notifications/read-all${until}`, { method: 'POST' });
+    unread = told.unread;
+    notices = notices.map((each) => ({ ...each, read: each.read || seen.has(each.position) }));
     draw();
   } catch { /* they stay unread, and the button stays */ }
 }

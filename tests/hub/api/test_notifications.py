@@ -50,6 +50,7 @@ async def test_a_notice_as_it_is_shown(hub: RunningHub, pool: asyncpg.Pool, redi
     assert headers["Cache-Control"] == "private, max-age=0"
     assert notice == {
         "id": notice["id"],
+        "position": notice["position"],
         "type": "achievement.unlocked",
         "title": "Achievement unlocked",
         "body": "First: Do it.",
@@ -111,6 +112,64 @@ async def test_reading_one_and_all(hub: RunningHub, pool: asyncpg.Pool, redis: R
     _, body, _ = await ask(hub)
     assert body["unread"] == 0
     assert all(each["read_at"] for each in body["notifications"])
+
+
+async def test_what_was_not_seen_stays_unread(
+    hub: RunningHub, pool: asyncpg.Pool, redis: Redis
+) -> None:
+    """Neither what came after the newest notice on the screen, nor one that grew since."""
+    await announce(pool, achievement("ana", "a"), rank("ana", 9, 5), rank("ana", 9, 5, "chess"))
+    await work(pool, redis)
+    _, body, _ = await ask(hub)
+    shown = body["notifications"]
+    assert [each["title"] for each in shown[2:]] == ["Achievement unlocked"]
+    await announce(pool, rank("ana", 5, 2), rank("ana", 3, 1, "go"), achievement("ben", "a"))
+    await work(pool, redis)
+    until = quote(shown[0]["position"])
+    for read in (2, 0):  # again changes nothing
+        answer = await ask(hub, f"/read-all?until={until}", "POST")
+        assert answer[:2] == (200, {"read": read, "unread": 2})
+    _, body, _ = await ask(hub)
+    found = [
+        (each["data"]["items"][0].get("game"), bool(each["read_at"]))
+        for each in body["notifications"]
+    ]
+    assert found == [
+        ("go", False), ("arena", False), ("chess", True), (None, True),
+    ]  # fmt: skip
+    grown = body["notifications"][1]
+    assert (grown["id"], grown["count"]) == (shown[1]["id"], 2)
+    until = quote(grown["position"])
+    answer = await ask(hub, f"/read-all?until={until}", "POST")
+    assert answer[:2] == (200, {"read": 1, "unread": 1})
+
+
+async def test_the_bell_hears_where_a_notice_stands(
+    hub: RunningHub, pool: asyncpg.Pool, redis: Redis
+) -> None:
+    async with viewer(hub.url, user_token(hub.settings, sub="ana", role="PLAYER")) as screen:
+        await screen.ask(op="join", room="user:ana")
+        await announce(pool, rank("ana", 9, 5), achievement("ana", "a"), rank("ana", 5, 2))
+        await work(pool, redis)
+        told: list[str] = []
+        while len(told) < 3:
+            event = await screen.hear_op("event")
+            if event["type"] == "notification.created":
+                told.append(event["data"]["position"])
+        _, body, _ = await ask(hub)
+        assert [each["position"] for each in body["notifications"]] == [told[2], told[1]]
+        assert (await ask(hub, f"/read-all?until={quote(told[1])}", "POST"))[1]["read"] == 1
+        await work(pool, redis)
+        while (event := await screen.hear_op("event"))["type"] != "notification.read":
+            pass
+        assert (event["data"]["id"], event["data"]["unread"]) == (None, 1)
+
+
+@pytest.mark.parametrize("until", ["", "x", "WzEsMl0", "a" * 2000])
+async def test_a_position_that_is_none(hub: RunningHub, pool: asyncpg.Pool, until: str) -> None:
+    await announce(pool, rank("ana", 2, 1))
+    status, body, _ = await ask(hub, f"/read-all?until={until}", "POST")
+    assert (status, body["error"]["field"]) == (400, "until")
 
 
 async def test_nobody_reads_for_somebody_else(
