@@ -61,9 +61,9 @@ def fold(check: Check = False, data: Data = None) -> None:
         _print_differences(rebuilt)
     else:
         console.print("[green]done:[/] the new tables are the live ones")
-        if rebuilt.ratings_changed:
-            console.print(f"{rebuilt.ratings_changed:,} ratings changed: the boards follow")
-            _boards(False, data)
+        console.print(f"{rebuilt.ratings_changed:,} ratings changed; the boards follow")
+        # Always: an earlier rebuild may have been stopped before them.
+        _boards(False, data)
 
 
 def _print_differences(rebuilt: Rebuilt) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
+from domain.errors import InvalidSchema
 from domain.notifications import INBOX_MAX, Notice
 from storage.database import (
     Connection,
@@ -168,13 +169,16 @@ async def page(
 
 
 def position_of(notice: Notice) -> str:
-    """Where a notice stands in its inbox; it moves up when an alike fact joins it."""
+    """Where a notice stands in its inbox; it moves up when a newer alike fact joins it."""
     return pack_position(notice.log_seq, str(notice.notification_id))
 
 
 def _place(position: str, field: str) -> tuple[int, UUID]:
     seq, text = unpack_position(position, int, str, field=field)
-    return seq, notification_id_of(text) or UUID(int=0)
+    notification_id = notification_id_of(text)
+    if notification_id is None:
+        raise InvalidSchema(f"{field} is not one that this listing gave", field=field)
+    return seq, notification_id
 
 
 async def read(conn: Connection, user_id: str, notification_id: UUID, now_ms: int) -> bool | None:

@@ -143,7 +143,7 @@ async def read_all_notifications(request: web.Request) -> web.Response:
     """Marks the caller's notices as read: all, or with `until` those that were on the screen.
 
     `until` is the position of the newest one that the user has seen; what came or grew since stays
-    unread.
+    unread, but for what an older fact brought that was a dead letter.
     """
     who = await require_user(request)
     until = cursor_of(request, "until")

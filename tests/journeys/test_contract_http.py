@@ -163,7 +163,8 @@ async def test_refusals_over_http_are_as_documented(hub: RunningHub) -> None:
             assert status in (None, answer), f"{method} {path}"
         refused += 1
         if told.query is not None:
-            name = "limit" if "limit" in told.query.__struct_fields__ else "game"
+            fields = told.query.__struct_fields__
+            name = next(each for each in ("limit", "until", "game") if each in fields)
             asked = f"{path_only(url)}?{name}=no%20such"
             answer, body = await ask(hub, path, method, told, asked)
             # A board of no game has nothing to limit.

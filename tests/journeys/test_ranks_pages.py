@@ -177,6 +177,44 @@ async def test_a_late_reading_takes_no_notice_back(
 
 
 @pytest.mark.proof
+async def test_what_comes_while_all_is_read_stays_unread(
+    browser: Browser, database_url: str, redis_url: str
+) -> None:
+    """The answer of `read-all` comes late, and its count is no longer the last word."""
+    async with (
+        running_hub(database_url, redis_url) as hub,
+        HubProcess(hub.settings, "worker"),
+        GameServer(hub.url, server_token(hub.settings)) as server,
+    ):
+        ann = user_token(hub.settings, "PLAYER", "ann")
+        done, told = asyncio.Event(), asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            answer = await route.fetch()
+            done.set()
+            await told.wait()
+            await route.fulfill(response=answer)
+
+        page = await opened(browser, f"{hub.url}/boards#token={ann}", [])
+        await duel(server, "m/1", "ann", "bob")
+        await page.wait_for_selector(RUNG, timeout=WAIT_MS)
+        await page.click(".ring-button")
+        await says(page, ".inbox", "First win")
+        await page.route("**/read-all*", hold, times=1)
+        await page.click(".inbox .all")
+        await done.wait()
+        await page.wait_for_selector(RUNG, state="hidden", timeout=WAIT_MS)
+        await duel(server, "m/2", "bob", "ann")
+        await page.wait_for_selector(RUNG, timeout=WAIT_MS)
+        async with page.expect_response("**/api/v1/me/notifications?*", timeout=WAIT_MS):
+            told.set()
+        await page.wait_for_function(
+            "() => document.querySelectorAll('.inbox li:not(.unread)').length > 0", timeout=WAIT_MS
+        )
+        assert await page.locator(RUNG).count() == 1
+
+
+@pytest.mark.proof
 async def test_a_players_page_and_the_bell(
     browser: Browser, database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
@@ -223,7 +261,7 @@ async def test_a_players_page_and_the_bell(
         await shot(other, tmp_path, "player-phone", full_page=True)
 
         await own.click(".ring-button")
-        await says(own, ".inbox", "First win")
+        await says(own, ".inbox", "You are 2nd")  # the last of both matches
         await shot(own, tmp_path, "bell")
         # What came since was not on the screen.
         async with own.expect_request("**/read-all?until=*", timeout=WAIT_MS):

@@ -196,7 +196,10 @@ async def test_one_bad_fact_waits_and_is_told_later(pool: asyncpg.Pool, redis: R
     assert [each.type for each in await inbox(pool)] == [
         "rank.changed", "player.levelup", "achievement.unlocked",
     ]  # fmt: skip
-    assert (await said(pool))[-1]["unread"] == 3
+    told = (await said(pool))[-1]
+    assert (told["unread"], told["position"]) == (
+        3, notifications.position_of((await inbox(pool))[1]),
+    )  # fmt: skip
 
 
 async def test_an_inbox_has_a_limit(pool: asyncpg.Pool, redis: Redis) -> None:

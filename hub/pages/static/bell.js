@@ -90,11 +90,15 @@ async function readAll() {
   const seen = new Set(notices.map((each) => each.position));
   const newest = notices[0]?.position; // none of a hub of another release
   const until = newest ? `?until=${encodeURIComponent(newest)}` : '';
+  const before = heard;
   try {
     const told = await read(`/api/v1/me/notifications/read-all${until}`, { method: 'POST' });
-    unread = told.unread;
-    notices = notices.map((each) => ({ ...each, read: each.read || seen.has(each.position) }));
-    draw();
+    if (heard === before) {
+      unread = told.unread;
+      notices = notices.map((each) => ({ ...each, read: each.read || seen.has(each.position) }));
+      draw();
+    }
+    soon(0); // the last heard need not be the newest, and what was heard meanwhile may be newer
   } catch { /* they stay unread, and the button stays */ }
 }
 

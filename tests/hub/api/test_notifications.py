@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+from storage.database import pack_position
 from tests.derived import achievement, announce, rank
 from tests.hubs import RunningHub, server_token, user_token
 from tests.sockets import viewer
@@ -165,9 +166,15 @@ async def test_the_bell_hears_where_a_notice_stands(
         assert (event["data"]["id"], event["data"]["unread"]) == (None, 1)
 
 
-@pytest.mark.parametrize("until", ["", "x", "WzEsMl0", "a" * 2000])
-async def test_a_position_that_is_none(hub: RunningHub, pool: asyncpg.Pool, until: str) -> None:
-    await announce(pool, rank("ana", 2, 1))
+@pytest.mark.parametrize(
+    "until",
+    [
+        "", "x", "a" * 2000, pack_position(1, 2), pack_position(5, "x"), pack_position(5, ""),
+        pack_position(True, str(uuid.UUID(int=1))), pack_position(2**62, str(uuid.UUID(int=1))),
+        pack_position(5, "a\x00"),
+    ],
+)  # fmt: skip
+async def test_a_position_that_is_none(hub: RunningHub, until: str) -> None:
     status, body, _ = await ask(hub, f"/read-all?until={until}", "POST")
     assert (status, body["error"]["field"]) == (400, "until")
 
