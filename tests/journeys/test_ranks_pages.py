@@ -31,6 +31,12 @@ WATCH = """(rows) => {
 }"""
 # The bell with its number.
 RUNG = ".ring-button b:not([hidden])"
+# Reads all notices, and whether there was none.
+READ_ALL = """() => {
+  const all = document.querySelector('.inbox .all');
+  if (!all.hidden) all.click();
+  return all.hidden;
+}"""
 # Keeps the headline of each alert that was shown.
 ALERTS = """() => {
   window.told = [];
@@ -273,12 +279,7 @@ async def test_a_players_page_and_the_bell(
         async with own.expect_request("**/read-all?until=*", timeout=WAIT_MS):
             await own.click(".inbox .all")
         # A notice of the last match may have come meanwhile, and is read then.
-        await own.wait_for_function(
-            "() => { const all = document.querySelector('.inbox .all');"
-            " if (!all.hidden) all.click(); return all.hidden; }",
-            polling=500,
-            timeout=WAIT_MS,
-        )
+        await own.wait_for_function(READ_ALL, polling=500, timeout=WAIT_MS)
         await own.wait_for_selector(".ring-button b", state="hidden", timeout=WAIT_MS)
 
         await ask(hub.url, ann, "PATCH", "/api/v1/me/profile", is_public=False)
